@@ -1,0 +1,11 @@
+//! walproof proves that PostgreSQL backups restore.
+//!
+//! It reads what backup tools wrote to object storage, finds from the bytes alone where
+//! recovery must end, restores for real, compares, and records the proof. Modules are
+//! floors of one house (see `docs/architecture.md`): a module uses only those below it.
+
+pub mod codec;
+pub mod finding;
+pub mod postgres;
+pub mod repository;
+pub mod storage;

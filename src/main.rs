@@ -1,0 +1,2 @@
+//! The walproof command.
+fn main() {}

@@ -1,0 +1,13 @@
+//! What PostgreSQL itself writes: positions, file names, timeline history, WAL, control
+//! file, backup label. No I/O and no async: bytes in, typed facts or a typed error out.
+//! Every decoder is total: no input makes it panic, loop or allocate without bound.
+
+pub mod history;
+pub mod lsn;
+pub mod segment;
+pub mod wal_file;
+
+pub use history::{HistoryEntry, HistoryError, TimelineHistory};
+pub use lsn::{Lsn, ParseLsnError};
+pub use segment::{SegmentName, SegmentNumber, SegmentSize, SystemId, TimelineId};
+pub use wal_file::WalFileName;

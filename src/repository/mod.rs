@@ -1,0 +1,16 @@
+//! Repositories: what a backup tool's objects claim, as a [`Catalog`].
+//!
+//! A catalog is pure data made from one listing and the small metadata objects; nothing
+//! in it has been proven. Each layout has a reader; everything above works on catalogs.
+
+pub mod backup;
+pub mod catalog;
+pub mod wal_inventory;
+
+pub use backup::{
+    Archive, ArchiveContents, BackupMethod, BackupStatus, BaseBackup, Keep, Tablespace,
+};
+pub use catalog::{Catalog, Layout, UnknownObjects};
+pub use wal_inventory::{
+    DuplicateSegment, HistoryObject, OddSegment, SegmentRun, TimelineWal, WalInventory,
+};

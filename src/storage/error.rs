@@ -1,0 +1,118 @@
+//! What can go wrong with a store, in words that say what to do.
+
+use std::fmt;
+
+/// What was being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Opening the store.
+    Open,
+    /// Listing objects.
+    List,
+    /// Asking for an object's size and time.
+    Head,
+    /// Reading an object.
+    Read,
+    /// Writing an object.
+    Write,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::List => "list",
+            Self::Head => "look up",
+            Self::Read => "read",
+            Self::Write => "write",
+        })
+    }
+}
+
+/// The kind of failure, by what a person must do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The object does not exist.
+    NotFound,
+    /// The bucket or directory does not exist.
+    MissingBucket,
+    /// No credentials, or wrong ones.
+    Credentials,
+    /// The credentials are known but may not do this.
+    Denied,
+    /// No answer: name, address, port, TLS or time-out.
+    Network,
+    /// The store asks to slow down.
+    Throttled,
+    /// The object changed while it was read.
+    Changed,
+    /// The object is larger than its reader allows.
+    TooLarge,
+    /// The store's settings are wrong (region, endpoint, CA).
+    Settings,
+    /// Local trouble: disk full, permission, not a directory.
+    Local,
+    /// Anything else.
+    Other,
+}
+
+impl ErrorKind {
+    /// What to do.
+    pub const fn hint(self) -> &'static str {
+        match self {
+            Self::NotFound => "check the key; `walproof repository discover` shows what is there",
+            Self::MissingBucket => "check the bucket's name and the endpoint",
+            Self::Credentials => {
+                "check the access key and secret (environment, file or platform identity); none were accepted"
+            }
+            Self::Denied => {
+                "the credentials are known but lack the permission; reading needs list and get"
+            }
+            Self::Network => {
+                "check endpoint, DNS, port, proxy and TLS; nothing answered as expected"
+            }
+            Self::Throttled => "the store asks to slow down: lower the concurrency or try later",
+            Self::Changed => "somebody writes to this object; try again",
+            Self::TooLarge => "a metadata object of this size is not one; look at it",
+            Self::Settings => "check endpoint, region, path style and CA settings",
+            Self::Local => "check the path, its permissions and the free space",
+            Self::Other => "see the cause",
+        }
+    }
+}
+
+/// A failed operation on a store. Never holds credentials.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation} {object}: {cause}; {}", kind.hint())]
+pub struct StorageError {
+    /// What was being done.
+    pub operation: Operation,
+    /// The object's or store's URL.
+    pub object: String,
+    /// The kind of failure.
+    pub kind: ErrorKind,
+    /// The store's or system's own words.
+    pub cause: String,
+}
+
+impl StorageError {
+    /// An error of a known kind.
+    pub fn new(
+        operation: Operation,
+        object: impl Into<String>,
+        kind: ErrorKind,
+        cause: impl Into<String>,
+    ) -> Self {
+        Self {
+            operation,
+            object: object.into(),
+            kind,
+            cause: cause.into(),
+        }
+    }
+
+    /// Whether the object does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.kind == ErrorKind::NotFound
+    }
+}
