@@ -247,11 +247,15 @@ impl BarmanCloud {
         )
     }
 
-    /// `barman-cloud-wal-restore` of `name` to `file`.
+    /// `barman-cloud-wal-restore` of `name` to `file`, full segments only.
     pub fn wal_restore(&self, name: &str, file: &Path) -> Result<String, String> {
+        // Its default spool, /var/tmp/walrestore, is shared by all servers of a machine: a
+        // segment left there by another cluster is served without a look.
+        let spool = scratch::directory();
+        let spool = spool.path().to_str().unwrap();
         self.run(
             "barman-cloud-wal-restore",
-            &[],
+            &["--no-partial", "--spool-dir", spool],
             &[name, file.to_str().unwrap()],
         )
     }
@@ -336,7 +340,7 @@ impl BarmanCloud {
         std::fs::write(
             &script,
             format!(
-                "set -e\ncp \"$1\" '{plain}/.new' && mv '{plain}/.new' '{plain}/'\"$2\"\n\
+                "set -e\ncp \"$1\" '{plain}/.new.'$$ && mv '{plain}/.new.'$$ '{plain}/'\"$2\"\n\
                  exec python3 -I -S '{home}/ask.py' '{socket}' \"$1\"\n",
                 plain = plain_wal.display(),
                 home = home.display(),
