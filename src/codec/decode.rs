@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::lz4::Lz4Frame;
 use super::member::Members;
+use super::snappy::SnappyFrames;
 use super::{Codec, CodecError, CodecFault};
 
 /// How much of the source is read at once.
@@ -114,7 +115,7 @@ impl<'a> Strict<'a> {
             Codec::Bzip2 => Box::new(Members::<bzip2::bufread::BzDecoder<_>>::new(input)),
             Codec::Lz4 => Box::new(Members::<Lz4Frame<_>>::new(input)),
             Codec::Zstd => Box::new(Members::<zstd::stream::read::Decoder<'_, _>>::new(input)),
-            Codec::Snappy => Box::new(snap::read::FrameDecoder::new(input)),
+            Codec::Snappy => Box::new(SnappyFrames::new(input)),
             Codec::Xz => {
                 use liblzma::stream::{CONCATENATED, Stream, TELL_UNSUPPORTED_CHECK};
                 let stream =

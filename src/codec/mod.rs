@@ -21,6 +21,7 @@ mod error;
 mod kind;
 mod lz4;
 mod member;
+mod snappy;
 
 pub use decode::{decode_all, decoder};
 pub use digest::{DigestReader, Sha256, Sha256ParseError};
