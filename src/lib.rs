@@ -9,3 +9,4 @@ pub mod finding;
 pub mod postgres;
 pub mod repository;
 pub mod storage;
+pub mod verify;
