@@ -8,4 +8,5 @@ pub mod codec;
 pub mod finding;
 pub mod postgres;
 pub mod repository;
+pub mod restore;
 pub mod storage;
