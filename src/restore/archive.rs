@@ -12,11 +12,11 @@ use tar::{EntryType, Header};
 const BLOCK: usize = 512;
 
 /// The most bytes that one extension header (PAX or GNU long name) may have.
-pub const MAX_EXTENSION: u64 = 1 << 20;
+pub(crate) const MAX_EXTENSION: u64 = 1 << 20;
 
 /// What a member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MemberKind {
+pub(crate) enum MemberKind {
     /// A regular file.
     File,
     /// A directory.
@@ -31,7 +31,7 @@ pub enum MemberKind {
 
 /// One member's header.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
+pub(crate) struct Member {
     /// The name as written.
     pub name: Vec<u8>,
     /// What it is.
@@ -42,7 +42,7 @@ pub struct Member {
 
 /// Why an archive cannot be read on.
 #[derive(Debug, thiserror::Error)]
-pub enum WalkError {
+pub(crate) enum WalkError {
     /// The bytes are not a whole archive.
     #[error("{what} (at byte {at} of the decoded archive)")]
     Damaged {
@@ -57,7 +57,7 @@ pub enum WalkError {
 }
 
 /// A walk over an archive.
-pub struct ArchiveWalk<R> {
+pub(crate) struct ArchiveWalk<R> {
     inner: R,
     position: u64,
     body_left: u64,
@@ -75,7 +75,7 @@ struct Extensions {
 
 impl<R: Read> ArchiveWalk<R> {
     /// A walk from an archive's first byte.
-    pub fn new(inner: R) -> Self {
+    pub(crate) fn new(inner: R) -> Self {
         Self {
             inner,
             position: 0,
@@ -86,13 +86,13 @@ impl<R: Read> ArchiveWalk<R> {
     }
 
     /// How many decoded bytes have been read.
-    pub fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.position
     }
 
     /// The next member, or `None` after a correct end of the archive. What is left of the
     /// current member's body is skipped.
-    pub fn next_member(&mut self) -> Result<Option<Member>, WalkError> {
+    pub(crate) fn next_member(&mut self) -> Result<Option<Member>, WalkError> {
         if self.ended {
             return Ok(None);
         }
@@ -171,7 +171,7 @@ impl<R: Read> ArchiveWalk<R> {
     }
 
     /// Reads the current member's body. 0 is its true end: a cut body is an error.
-    pub fn read_body(&mut self, buffer: &mut [u8]) -> Result<usize, WalkError> {
+    pub(crate) fn read_body(&mut self, buffer: &mut [u8]) -> Result<usize, WalkError> {
         if self.body_left == 0 || buffer.is_empty() {
             return Ok(0);
         }

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 /// A checked path below some directory: relative, without `.` and `..`, never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct SafePath(PathBuf);
+pub(crate) struct SafePath(PathBuf);
 
 /// Why a member's name is no path for us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UnsafeName {
+pub(crate) enum UnsafeName {
     /// `/etc/passwd`.
     #[error("the name is an absolute path")]
     Absolute,
@@ -38,7 +38,7 @@ impl SafePath {
 
     /// Checks a member's name. `.` and repeated slashes are dropped (Barman writes top
     /// files as `./PG_VERSION`); `Ok(None)` is the directory itself.
-    pub fn check(name: &[u8]) -> Result<Option<Self>, UnsafeName> {
+    pub(crate) fn check(name: &[u8]) -> Result<Option<Self>, UnsafeName> {
         if name.first() == Some(&b'/') {
             return Err(UnsafeName::Absolute);
         }
@@ -69,22 +69,22 @@ impl SafePath {
     }
 
     /// The path, relative.
-    pub fn as_path(&self) -> &Path {
+    pub(crate) fn as_path(&self) -> &Path {
         &self.0
     }
 
     /// The path as bytes, parts joined by single slashes.
-    pub fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         self.0.as_os_str().as_bytes()
     }
 
     /// The first part: a name directly in the directory.
-    pub fn first(&self) -> &OsStr {
+    pub(crate) fn first(&self) -> &OsStr {
         self.0.iter().next().unwrap_or_default()
     }
 
     /// Whether the file lies directly in the directory.
-    pub fn is_top_level(&self) -> bool {
+    pub(crate) fn is_top_level(&self) -> bool {
         self.0.iter().nth(1).is_none()
     }
 }

@@ -126,7 +126,7 @@ fn an_ordinary_archive_is_written_with_safe_modes() {
     push(&mut archive, &header(b"./", EntryType::Directory, 0), b"");
     file(&mut archive, "./PG_VERSION", b"15\n");
     push(&mut archive, &header(b"base/1", EntryType::Directory, 0), b"");
-    file(&mut archive, "base/1/1259", &[7; 100_000]);
+    file(&mut archive, "base/1/1259", &vec![7; 100_000]);
     file(&mut archive, "global/pg_control", b"control");
     file(&mut archive, "postgresql.conf", b"archive_cleanup_command = 'rm'");
     file(&mut archive, "postgresql.conf", b"from /etc");
@@ -140,7 +140,7 @@ fn an_ordinary_archive_is_written_with_safe_modes() {
     assert_eq!(done.bytes, 3 + 100_000 + 7);
     assert_eq!(done.set_aside.len(), 3);
     let data = place.data();
-    assert_eq!(fs::read(data.join("base/1/1259")).unwrap(), [7; 100_000]);
+    assert_eq!(fs::read(data.join("base/1/1259")).unwrap(), vec![7; 100_000]);
     let mode = |path: &str| fs::metadata(data.join(path)).unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode("PG_VERSION"), 0o600);
     assert_eq!(mode("base/1"), 0o700);
