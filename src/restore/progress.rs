@@ -49,7 +49,11 @@ impl ProgressSink for Unwatched {
 
 /// A wish to stop, shared by everything that takes part. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel {
+    wished: Arc<AtomicBool>,
+    /// The wider operation, whose end is this one's too.
+    parent: Option<Arc<Cancel>>,
+}
 
 impl Cancel {
     /// A wish not yet uttered.
@@ -59,12 +63,20 @@ impl Cancel {
 
     /// Asks everything to stop soon.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.wished.store(true, Ordering::SeqCst);
     }
 
     /// Whether to stop.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.wished.load(Ordering::SeqCst) || self.parent.as_deref().is_some_and(Self::is_cancelled)
+    }
+
+    /// A wish of its own that also follows this one.
+    pub(crate) fn child(&self) -> Self {
+        Self {
+            wished: Arc::default(),
+            parent: Some(Arc::new(self.clone())),
+        }
     }
 }
 
@@ -134,14 +146,14 @@ impl Meter {
         }
     }
 
+    /// What was counted so far.
+    pub(crate) fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+
     /// Tells the sink the final state.
     pub(crate) fn finish(&self) {
         self.tell(self.done.load(Ordering::Relaxed));
-    }
-
-    /// Whether to stop.
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.watch.cancel.is_cancelled()
     }
 
     fn tell(&self, done: u64) {
@@ -212,11 +224,14 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_to_stop_reaches_every_clone() {
+    fn a_wish_to_stop_reaches_every_clone_and_child_and_no_parent() {
         let cancel = Cancel::new();
-        let other = cancel.clone();
-        assert!(!other.is_cancelled());
+        let (other, child) = (cancel.clone(), cancel.child());
+        child.cancel();
+        assert!(child.is_cancelled() && !cancel.is_cancelled());
+        let second = cancel.child();
+        assert!(!other.is_cancelled() && !second.is_cancelled());
         cancel.cancel();
-        assert!(other.is_cancelled());
+        assert!(other.is_cancelled() && second.is_cancelled());
     }
 }
