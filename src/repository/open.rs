@@ -100,10 +100,9 @@ impl Repository {
             Err(error) if error.kind == ErrorKind::TooLarge => return Err(too_large(key)),
             Err(error) => return Err(error.into()),
         };
-        let decoded =
-            tokio::task::spawn_blocking(move || decode_all(codec, &bytes, limit)).await?;
+        let decoded = tokio::task::spawn_blocking(move || decode_all(codec, &bytes, limit)).await?;
         decoded.map_err(|source| match source.fault {
-            CodecFault::TooLarge { .. } => too_large(key),
+            CodecFault::TooLarge(_) => too_large(key),
             _ => ReadWalError::Codec { key, source },
         })
     }

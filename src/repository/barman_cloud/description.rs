@@ -33,8 +33,8 @@ pub(super) fn describe(
             None
         }
         Some(read) => {
-            let parsed = read
-                .and_then(|bytes| BackupInfo::parse(bytes).map_err(|error| error.to_string()));
+            let parsed =
+                read.and_then(|bytes| BackupInfo::parse(bytes).map_err(|error| error.to_string()));
             match parsed {
                 Ok(info) => {
                     findings.extend(contradiction(&info).map(|message| {
@@ -113,7 +113,10 @@ fn contradiction(info: &BackupInfo) -> Option<String> {
     .filter_map(|(key, missing)| missing.then_some(key))
     .collect();
     if !missing.is_empty() {
-        return Some(format!("status is DONE, but {} is not set", missing.join(", ")));
+        return Some(format!(
+            "status is DONE, but {} is not set",
+            missing.join(", ")
+        ));
     }
     let (Some(begin), Some(end), Some(timeline)) = (info.begin_lsn, info.end_lsn, info.timeline)
     else {
@@ -135,7 +138,10 @@ fn contradiction(info: &BackupInfo) -> Option<String> {
     if let Some(end_wal) = info.end_wal {
         // An end exactly between two segments may be named after either.
         let expected = [size.segment_of(end), size.segment_before(end)];
-        if !end_wal.number(size).is_ok_and(|number| expected.contains(&number)) {
+        if !end_wal
+            .number(size)
+            .is_ok_and(|number| expected.contains(&number))
+        {
             return Some(format!(
                 "end_wal is {end_wal}, which does not hold end_xlog {end} with {}-byte segments",
                 size.bytes()
@@ -172,19 +178,30 @@ mod tests {
     #[test]
     fn a_consistent_description_has_no_finding() {
         assert_eq!(codes(GOOD), []);
-        let other = GOOD.replace("end_wal=000000010000000000000002", "end_wal=000000010000000000000003");
+        let other = GOOD.replace(
+            "end_wal=000000010000000000000002",
+            "end_wal=000000010000000000000003",
+        );
         assert_eq!(codes(&other), []);
     }
 
     #[test]
     fn contradictions_are_named() {
         for (from, to, words) in [
-            ("begin_wal=000000010000000000000002", "begin_wal=000000010000000000000004", "begin_wal is"),
+            (
+                "begin_wal=000000010000000000000002",
+                "begin_wal=000000010000000000000004",
+                "begin_wal is",
+            ),
             ("timeline=1", "timeline=2", "begin_wal is"),
             ("end_xlog=0/3000000", "end_xlog=0/1000000", "lies before"),
             ("end_xlog=0/3000000", "end_xlog=0/5000000", "end_wal is"),
             ("end_xlog=0/3000000", "end_xlog=None", "end_xlog is not set"),
-            ("version=150018", "xlog_segment_size=67108864\nversion=150018", "begin_wal is"),
+            (
+                "version=150018",
+                "xlog_segment_size=67108864\nversion=150018",
+                "begin_wal is",
+            ),
         ] {
             let found = codes(&GOOD.replace(from, to));
             assert_eq!(found.len(), 1, "{to}");

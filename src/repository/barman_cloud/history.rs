@@ -73,7 +73,10 @@ mod tests {
     fn a_readable_copy_wins_and_the_other_is_reported() {
         let mut findings = Vec::new();
         let chosen = choose(
-            vec![object(Codec::None, "<html>"), object(Codec::Gzip, "1 0/5000000 x")],
+            vec![
+                object(Codec::None, "<html>"),
+                object(Codec::Gzip, "1 0/5000000 x"),
+            ],
             &mut findings,
         );
         assert_eq!(chosen[&TimelineId(2)].codec, Codec::Gzip);
@@ -86,12 +89,18 @@ mod tests {
     fn copies_that_differ_are_a_contradiction_and_equal_ones_are_not() {
         let mut findings = Vec::new();
         choose(
-            vec![object(Codec::None, "1 0/5000000 x"), object(Codec::Gzip, "1 0/5000000 x")],
+            vec![
+                object(Codec::None, "1 0/5000000 x"),
+                object(Codec::Gzip, "1 0/5000000 x"),
+            ],
             &mut findings,
         );
         assert!(findings.is_empty());
         choose(
-            vec![object(Codec::None, "1 0/5000000 x"), object(Codec::Gzip, "1 0/6000000 x")],
+            vec![
+                object(Codec::None, "1 0/5000000 x"),
+                object(Codec::Gzip, "1 0/6000000 x"),
+            ],
             &mut findings,
         );
         assert_eq!(findings[0].code, Code::HistoryContradictory);

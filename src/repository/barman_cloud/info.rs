@@ -196,7 +196,9 @@ impl BackupInfo {
                     Some(_) => return Err("expected on or off".to_owned()),
                 }
             }
-            "tablespaces" => self.tablespaces = value.map(tablespaces).transpose()?.unwrap_or_default(),
+            "tablespaces" => {
+                self.tablespaces = value.map(tablespaces).transpose()?.unwrap_or_default();
+            }
             "backup_label" => self.backup_label = value.map(string).transpose()?,
             _ => match value {
                 Some(value) => {
@@ -212,11 +214,12 @@ impl BackupInfo {
 
     fn time(&mut self, key: &str, value: Option<&str>) -> Result<Option<DateTime<Utc>>, String> {
         let Some(value) = value else { return Ok(None) };
-        let (time, zoned) = parse_time(value)
-            .ok_or("expected a time such as 2026-11-21 13:31:59.674836+00:00")?;
+        let (time, zoned) =
+            parse_time(value).ok_or("expected a time such as 2026-11-21 13:31:59.674836+00:00")?;
         if !zoned {
-            self.notes
-                .push(format!("{key} {value} has no time zone and was read as UTC"));
+            self.notes.push(format!(
+                "{key} {value} has no time zone and was read as UTC"
+            ));
         }
         Ok(Some(time))
     }
@@ -359,13 +362,17 @@ fn tablespaces(text: &str) -> Result<Vec<Tablespace>, String> {
         .ok_or_else(expected)?
         .iter()
         .map(|item| match item.as_items() {
-            Some([Literal::Str(name), Literal::Int(oid), Literal::Str(location)]) => {
-                Ok(Tablespace {
-                    oid: u32::try_from(*oid).map_err(|_| expected())?,
-                    name: name.clone(),
-                    location: location.clone(),
-                })
-            }
+            Some(
+                [
+                    Literal::Str(name),
+                    Literal::Int(oid),
+                    Literal::Str(location),
+                ],
+            ) => Ok(Tablespace {
+                oid: u32::try_from(*oid).map_err(|_| expected())?,
+                name: name.clone(),
+                location: location.clone(),
+            }),
             _ => Err(expected()),
         })
         .collect()
@@ -442,10 +449,7 @@ zz_new_field=hello = world
         assert_eq!(unknown.len(), 1);
         assert_eq!(unknown["zz_new_field"], "hello = world");
         assert!(info.notes.is_empty());
-        assert_eq!(
-            BackupInfo::parse(info.format().as_bytes()).unwrap(),
-            info
-        );
+        assert_eq!(BackupInfo::parse(info.format().as_bytes()).unwrap(), info);
     }
 
     #[test]
@@ -474,10 +478,7 @@ zz_new_field=hello = world
         assert!(parse("backup_label=open('x')").contains("not a Python literal"));
         assert!(parse("begin_time=yesterday").contains("expected a time"));
         assert!(parse("data_checksums=maybe").contains("on or off"));
-        assert_eq!(
-            BackupInfo::parse(&[0xFF]).unwrap_err(),
-            InfoError::NotText
-        );
+        assert_eq!(BackupInfo::parse(&[0xFF]).unwrap_err(), InfoError::NotText);
     }
 
     #[test]

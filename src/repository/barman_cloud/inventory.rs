@@ -12,7 +12,7 @@ use super::keys::wal_key;
 use super::sizes::{self, SizeVerdict};
 use crate::codec::Codec;
 use crate::postgres::{SegmentName, SegmentNumber, SegmentSize, TimelineId, WalFileName};
-use crate::repository::{DuplicateSegment, OddSegment, SegmentRun, TimelineWal, WalInventory};
+use crate::repository::{DuplicateSegment, OddSegment, SegmentRun, WalInventory};
 
 /// One segment object. The order of fields is the order of sorting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -342,7 +342,10 @@ mod tests {
         assert_eq!(inventory.backup_histories, 1);
         assert_eq!(inventory.count(), 5);
         assert_eq!(
-            inventory.timelines[&TimelineId(1)].newest_stored.unwrap().timestamp(),
+            inventory.timelines[&TimelineId(1)]
+                .newest_stored
+                .unwrap()
+                .timestamp(),
             30_000
         );
         assert!(inventory.duplicates.is_empty() && inventory.illegal.is_empty());
@@ -425,7 +428,12 @@ mod tests {
         let mut collector = WalCollector::new();
         for number in 0..1_500 {
             let name = SegmentName::new(TimelineId(1), SegmentNumber(number), SegmentSize::DEFAULT);
-            collector.add(WalFileName::Segment(name), Codec::None, 0, DateTime::UNIX_EPOCH);
+            collector.add(
+                WalFileName::Segment(name),
+                Codec::None,
+                0,
+                DateTime::UNIX_EPOCH,
+            );
         }
         let inventory = collector.finish(SegmentSize::DEFAULT);
         assert_eq!(inventory.empty.len(), WalInventory::LIMIT);

@@ -63,11 +63,10 @@ impl<'a> Key<'a> {
         }
         match place {
             (Some(BASE), Some(id), Some(rest), last) if !id.is_empty() => match (rest, last) {
-                ("", None) => Self::Folder,
                 ("backup.info", None) => Self::Info { id },
                 ("backup_label", None) => Self::Label { id },
                 ("annotations", Some("keep")) => Self::Keep { id },
-                ("annotations", None | Some("")) => Self::Folder,
+                ("", None) | ("annotations", None | Some("")) => Self::Folder,
                 (file, None) => Self::archive(id, file),
                 _ => Self::Unknown,
             },
@@ -81,8 +80,8 @@ impl<'a> Key<'a> {
                     found => found,
                 }
             }
-            (Some("" | BASE | WALS), None | Some(""), None, None) => Self::Folder,
-            (Some(BASE), Some(_), None, None) => Self::Folder,
+            (Some("" | BASE | WALS), None | Some(""), None, None)
+            | (Some(BASE), Some(_), None, None) => Self::Folder,
             _ => Self::Unknown,
         }
     }
@@ -232,7 +231,11 @@ mod tests {
                 "000000010000000000000002",
                 Codec::Gzip,
             ),
-            ("wals/00000002.history.bz2", "00000002.history", Codec::Bzip2),
+            (
+                "wals/00000002.history.bz2",
+                "00000002.history",
+                Codec::Bzip2,
+            ),
             (
                 "wals/0000000100000000/000000010000000000000002.00000028.backup.zst",
                 "000000010000000000000002.00000028.backup",

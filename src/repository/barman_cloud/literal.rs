@@ -347,9 +347,7 @@ impl<'a> Parser<'a> {
                     .count();
                 let value = u32::from_str_radix(rest.get(..end).unwrap_or_default(), 8);
                 self.position += end;
-                return value
-                    .map(Some)
-                    .map_err(|_| self.error("bad octal escape"));
+                return value.map(Some).map_err(|_| self.error("bad octal escape"));
             }
             'x' => return self.hexadecimal(2).map(Some),
             'u' if unicode => return self.hexadecimal(4).map(Some),

@@ -107,7 +107,8 @@ async fn read_backups(
                 b"full" => Some(Keep::Full),
                 b"standalone" => Some(Keep::Standalone),
                 _ => {
-                    remark = Some("its keep annotation says neither full nor standalone".to_owned());
+                    remark =
+                        Some("its keep annotation says neither full nor standalone".to_owned());
                     None
                 }
             },
