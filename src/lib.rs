@@ -8,5 +8,6 @@ pub mod codec;
 pub mod finding;
 pub mod postgres;
 pub mod repository;
+pub mod restore;
 pub mod storage;
 pub mod verify;
