@@ -5,6 +5,7 @@
 //! floors of one house (see `docs/architecture.md`): a module uses only those below it.
 
 pub mod codec;
+pub mod drill;
 pub mod finding;
 pub mod postgres;
 pub mod repository;
