@@ -5,6 +5,8 @@
 //! floors of one house (see `docs/architecture.md`): a module uses only those below it.
 
 pub mod codec;
+pub mod config;
+pub mod evidence;
 pub mod finding;
 pub mod postgres;
 pub mod repository;
