@@ -135,7 +135,11 @@ impl<R: Read> ArchiveWalk<R> {
                 EntryType::GNULongLink => {
                     self.extension_body(claimed)?;
                 }
-                kind => return self.begin_member(header, kind, claimed, extensions).map(Some),
+                kind => {
+                    return self
+                        .begin_member(header, kind, claimed, extensions)
+                        .map(Some);
+                }
             }
         }
     }
