@@ -78,6 +78,7 @@ pub(crate) fn backup(id: &str, timeline: u32, first: u64, last: u64, hours: i64)
         info_key: format!("base/{id}/backup.info"),
         info_sha256: None,
         unknown_fields: std::collections::BTreeMap::new(),
+        notes: Vec::new(),
     }
 }
 
@@ -136,6 +137,7 @@ impl CatalogBuilder {
                 wal: WalInventory::default(),
                 unknown: UnknownObjects::default(),
                 findings: Vec::new(),
+                notes: Vec::new(),
             },
         }
     }
