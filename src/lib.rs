@@ -6,7 +6,12 @@
 
 pub mod backup;
 pub mod codec;
+pub mod config;
+pub mod drill;
+pub mod evidence;
 pub mod finding;
 pub mod postgres;
 pub mod repository;
+pub mod restore;
 pub mod storage;
+pub mod verify;
