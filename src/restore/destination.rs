@@ -41,7 +41,10 @@ impl Claim {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(RestoreError::local("look at", path, error)),
         }
-        if let Some(parent) = path.parent().filter(|parent| with_parent && !parent.exists()) {
+        if let Some(parent) = path
+            .parent()
+            .filter(|parent| with_parent && !parent.exists())
+        {
             create_private(parent)?;
             self.parents.push(parent.to_owned());
         }

@@ -149,19 +149,15 @@ impl RestoreError {
                 object,
                 format!("member {member:?}: {reason}"),
             )),
-            Self::Damaged { object, what } => {
-                Some(Finding::new(Code::BackupDamaged, object, what))
-            }
+            Self::Damaged { object, what } => Some(Finding::new(Code::BackupDamaged, object, what)),
             Self::LabelMissing { backup } => Some(Finding::new(
                 Code::BackupLabelMissing,
                 backup,
                 "none of the archives holds a backup_label",
             )),
-            Self::Contradictory { backup, what } => Some(Finding::new(
-                Code::BackupInfoContradictory,
-                backup,
-                what,
-            )),
+            Self::Contradictory { backup, what } => {
+                Some(Finding::new(Code::BackupInfoContradictory, backup, what))
+            }
             _ => None,
         }
     }

@@ -19,7 +19,9 @@ use super::progress::{Cancel, Meter, Step, Watch};
 use super::tablespaces::{PlacedTablespace, TablespaceMap, default_parent};
 use super::unpack::{Extracted, Room, unpack};
 use crate::codec::{DigestReader, decoder};
-use crate::repository::{Archive, ArchiveContents, BackupMethod, BackupStatus, BaseBackup, Repository};
+use crate::repository::{
+    Archive, ArchiveContents, BackupMethod, BackupStatus, BaseBackup, Repository,
+};
 
 /// How a base backup is extracted.
 #[derive(Clone, Copy, Debug)]
@@ -211,8 +213,11 @@ fn claim(into: &Path, placed: &[PlacedTablespace]) -> Result<Claim, RestoreError
         for tablespace in placed {
             claim.take(&tablespace.path, true)?;
         }
-        fs::write(into.join(UNFINISHED), "A restore by walproof is under way or was killed.\n")
-            .map_err(|error| RestoreError::local("write to", into, error))?;
+        fs::write(
+            into.join(UNFINISHED),
+            "A restore by walproof is under way or was killed.\n",
+        )
+        .map_err(|error| RestoreError::local("write to", into, error))?;
         create_private(&into.join(SET_ASIDE))
     })();
     match taken {
@@ -321,19 +326,18 @@ impl Extraction<'_> {
             return Err(RestoreError::Cancelled);
         }
         let room = self.room(archive.contents)?;
-        let (_, reader) = self.repository.store().blocking_reader(&archive.key).await?;
+        let (_, reader) = self
+            .repository
+            .store()
+            .blocking_reader(&archive.key)
+            .await?;
         let (key, codec) = (archive.key.clone(), archive.codec);
         blocking(move || {
             let mut digest = DigestReader::new(Metered {
                 inner: reader,
                 meter,
             });
-            let extracted = unpack(
-                decoder(codec, Box::new(&mut digest)),
-                &key,
-                &room,
-                &stop,
-            )?;
+            let extracted = unpack(decoder(codec, Box::new(&mut digest)), &key, &room, &stop)?;
             let (sha256, bytes) = digest.finish();
             let archive = FetchedArchive {
                 key,

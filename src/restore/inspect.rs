@@ -46,8 +46,8 @@ pub(crate) fn inspect(root: &Path, backup: &BaseBackup) -> Result<RestoredFacts,
     let label = read(root, "backup_label")?.ok_or_else(|| RestoreError::LabelMissing {
         backup: backup.id.clone(),
     })?;
-    let backup_label =
-        BackupLabel::parse(&label).map_err(|error| unreadable("backup_label", error.to_string()))?;
+    let backup_label = BackupLabel::parse(&label)
+        .map_err(|error| unreadable("backup_label", error.to_string()))?;
     let facts = RestoredFacts {
         major,
         control_file,

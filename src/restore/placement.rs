@@ -102,16 +102,15 @@ pub(crate) fn place_data(path: &SafePath, kind: MemberKind, separate: &[u32]) ->
         MemberKind::Special(_) => Placement::Refuse("only files and directories are restored"),
         MemberKind::Directory | MemberKind::File if first == SET_ASIDE => Placement::LeaveOut,
         MemberKind::Directory | MemberKind::File if first == UNFINISHED => Placement::LeaveOut,
-        MemberKind::Directory | MemberKind::File if behind_tablespace(path, separate) => {
-            match kind {
-                MemberKind::Directory if path.as_path().components().count() == 2 => {
-                    Placement::LeaveOut
-                }
-                _ => Placement::Refuse(
-                    "it lies behind the link of a tablespace that has an archive of its own",
-                ),
+        MemberKind::Directory | MemberKind::File if behind_tablespace(path, separate) => match kind
+        {
+            MemberKind::Directory if path.as_path().components().count() == 2 => {
+                Placement::LeaveOut
             }
-        }
+            _ => Placement::Refuse(
+                "it lies behind the link of a tablespace that has an archive of its own",
+            ),
+        },
         MemberKind::Directory if path.is_top_level() => Placement::Write,
         MemberKind::Directory | MemberKind::File if EMPTIED.contains(&first) => {
             if path.is_top_level() {
@@ -172,7 +171,12 @@ mod tests {
     #[test]
     fn data_is_written_and_configuration_is_not() {
         use MemberKind::{Directory, File};
-        for name in ["PG_VERSION", "base/1/1259", "global/pg_control", "backup_label"] {
+        for name in [
+            "PG_VERSION",
+            "base/1/1259",
+            "global/pg_control",
+            "backup_label",
+        ] {
             assert_eq!(place(name, File), Placement::Write, "{name}");
         }
         assert_eq!(place("pg_wal", Directory), Placement::Write);
@@ -213,7 +217,13 @@ mod tests {
                 "{name}"
             );
         }
-        for name in ["base", "x", "pg_tblspc/evil", "base/1/1259", "pg_tblspc/1/2"] {
+        for name in [
+            "base",
+            "x",
+            "pg_tblspc/evil",
+            "base/1/1259",
+            "pg_tblspc/1/2",
+        ] {
             assert!(
                 matches!(place(name, MemberKind::SymbolicLink), Placement::Refuse(_)),
                 "{name}"

@@ -64,10 +64,14 @@ pub enum ParseTargetError {
     #[error(transparent)]
     Lsn(#[from] crate::postgres::ParseLsnError),
     /// Not a transaction number.
-    #[error("not a transaction id: {0:?} (expected a decimal number from 3 on, as pg_current_xact_id() prints)")]
+    #[error(
+        "not a transaction id: {0:?} (expected a decimal number from 3 on, as pg_current_xact_id() prints)"
+    )]
     Xid(String),
     /// Not a name that a restore point can have.
-    #[error("not a restore point's name: {0:?} (expected 1 to 63 bytes without control characters)")]
+    #[error(
+        "not a restore point's name: {0:?} (expected 1 to 63 bytes without control characters)"
+    )]
     Name(String),
 }
 
@@ -134,12 +138,13 @@ impl Target {
 fn parse_moment(text: &str) -> Result<DateTime<Utc>, ParseTargetError> {
     let error = || ParseTargetError::Time(text.to_owned());
     let trimmed = text.trim();
-    let (date, rest) = trimmed
-        .split_once(['T', 't', ' '])
-        .ok_or_else(|| match trimmed.parse::<NaiveDate>() {
-            Ok(_) => ParseTargetError::NoZone(format!("{trimmed} 00:00:00")),
-            Err(_) => error(),
-        })?;
+    let (date, rest) =
+        trimmed
+            .split_once(['T', 't', ' '])
+            .ok_or_else(|| match trimmed.parse::<NaiveDate>() {
+                Ok(_) => ParseTargetError::NoZone(format!("{trimmed} 00:00:00")),
+                Err(_) => error(),
+            })?;
     let date: NaiveDate = date.parse().map_err(|_| error())?;
     let rest = rest.trim_start();
     let clock_end = rest
@@ -312,7 +317,10 @@ mod tests {
         }
         assert_eq!("latest".parse::<Target>().unwrap(), Target::Tip);
         assert_eq!(
-            "2026-11-21T13:05:00Z".parse::<Target>().unwrap().to_string(),
+            "2026-11-21T13:05:00Z"
+                .parse::<Target>()
+                .unwrap()
+                .to_string(),
             "time:2026-11-21T13:05:00Z"
         );
     }

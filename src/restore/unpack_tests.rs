@@ -125,14 +125,27 @@ fn an_ordinary_archive_is_written_with_safe_modes() {
     let mut archive = Vec::new();
     push(&mut archive, &header(b"./", EntryType::Directory, 0), b"");
     file(&mut archive, "./PG_VERSION", b"15\n");
-    push(&mut archive, &header(b"base/1", EntryType::Directory, 0), b"");
+    push(
+        &mut archive,
+        &header(b"base/1", EntryType::Directory, 0),
+        b"",
+    );
     file(&mut archive, "base/1/1259", &vec![7; 100_000]);
     file(&mut archive, "global/pg_control", b"control");
-    file(&mut archive, "postgresql.conf", b"archive_cleanup_command = 'rm'");
+    file(
+        &mut archive,
+        "postgresql.conf",
+        b"archive_cleanup_command = 'rm'",
+    );
     file(&mut archive, "postgresql.conf", b"from /etc");
     file(&mut archive, "standby.signal", b"");
     file(&mut archive, "pg_wal/000000010000000000000002", &[1; 3_000]);
-    link(&mut archive, EntryType::Symlink, "log", "/var/log/postgresql");
+    link(
+        &mut archive,
+        EntryType::Symlink,
+        "log",
+        "/var/log/postgresql",
+    );
 
     let place = Place::new();
     let done = place.unpack(&end(archive)).unwrap();
@@ -140,7 +153,10 @@ fn an_ordinary_archive_is_written_with_safe_modes() {
     assert_eq!(done.bytes, 3 + 100_000 + 7);
     assert_eq!(done.set_aside.len(), 3);
     let data = place.data();
-    assert_eq!(fs::read(data.join("base/1/1259")).unwrap(), vec![7; 100_000]);
+    assert_eq!(
+        fs::read(data.join("base/1/1259")).unwrap(),
+        vec![7; 100_000]
+    );
     let mode = |path: &str| fs::metadata(data.join(path)).unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode("PG_VERSION"), 0o600);
     assert_eq!(mode("base/1"), 0o700);
@@ -161,7 +177,9 @@ fn the_tar_crates_own_archives_are_read_alike() {
         let mut header = Header::new_gnu();
         header.set_size(4);
         header.set_mode(0o644);
-        builder.append_data(&mut header, name, &b"body"[..]).unwrap();
+        builder
+            .append_data(&mut header, name, &b"body"[..])
+            .unwrap();
     }
     let place = Place::new();
     let done = place.unpack(&builder.into_inner().unwrap()).unwrap();
@@ -191,7 +209,10 @@ fn pax_names_and_sizes_win_over_the_header() {
     file(&mut archive, "after", b"still in step");
     let place = Place::new();
     place.unpack(&end(archive)).unwrap();
-    assert_eq!(fs::read(place.data().join("base/5/16401")).unwrap(), [9; 600]);
+    assert_eq!(
+        fs::read(place.data().join("base/5/16401")).unwrap(),
+        [9; 600]
+    );
     assert_eq!(
         fs::read(place.data().join("after")).unwrap(),
         b"still in step"
@@ -374,7 +395,11 @@ fn a_damaged_archive_is_told_from_a_whole_one() {
     };
     let bad_pax = {
         let mut archive = Vec::new();
-        push(&mut archive, &header(b"x", EntryType::XHeader, 9), b"99 path=x");
+        push(
+            &mut archive,
+            &header(b"x", EntryType::XHeader, 9),
+            b"99 path=x",
+        );
         file(&mut archive, "y", b"");
         end(archive)
     };

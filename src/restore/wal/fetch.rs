@@ -174,8 +174,14 @@ pub(crate) mod tests {
         for (bytes, word) in [
             (good[..1 << 19].to_vec(), "instead of"),
             (vec![0; 1 << 20], ""),
-            (segment("000000010000000000000003", size, SystemId(7)), "another segment"),
-            (segment("000000010000000000000002", size, SystemId(8)), "database system 8"),
+            (
+                segment("000000010000000000000003", size, SystemId(7)),
+                "another segment",
+            ),
+            (
+                segment("000000010000000000000002", size, SystemId(8)),
+                "database system 8",
+            ),
             (later, "later timeline"),
         ] {
             let error = judge_one(&bytes).unwrap_err();

@@ -163,17 +163,15 @@ impl Getting<'_> {
         }
         let need = match need {
             Some(need) => need,
-            None if failure == FetchFailure::Missing => {
-                match self.has_later(segment).await {
-                    Ok(Some(later)) => {
-                        return Err(WalAnswer::Stop(format!(
-                            "{name} is not in the archive, but the later {later} is: there is a hole"
-                        )));
-                    }
-                    Ok(None) => Need::Optional,
-                    Err(error) => return Err(WalAnswer::Unreachable(error.to_string())),
+            None if failure == FetchFailure::Missing => match self.has_later(segment).await {
+                Ok(Some(later)) => {
+                    return Err(WalAnswer::Stop(format!(
+                        "{name} is not in the archive, but the later {later} is: there is a hole"
+                    )));
                 }
-            }
+                Ok(None) => Need::Optional,
+                Err(error) => return Err(WalAnswer::Unreachable(error.to_string())),
+            },
             None => Need::Required,
         };
         Err(judge_failure(name, need, failure))
@@ -299,9 +297,7 @@ impl Getting<'_> {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
                 let mut source = File::open(&spooled)?;
-                write_whole(destination, |file| {
-                    io::copy(&mut source, file).map(|_| ())
-                })?;
+                write_whole(destination, |file| io::copy(&mut source, file).map(|_| ()))?;
                 fs::remove_file(&spooled)?;
                 Ok(true)
             }

@@ -190,7 +190,9 @@ fn listen(socket: &Path, owner: Option<(u32, u32)>) -> io::Result<UnixListener> 
     if socket.as_os_str().len() > MAX_SOCKET_PATH {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("the path is longer than {MAX_SOCKET_PATH} bytes; choose a shorter scratch directory"),
+            format!(
+                "the path is longer than {MAX_SOCKET_PATH} bytes; choose a shorter scratch directory"
+            ),
         ));
     }
     let listener = UnixListener::bind(socket)?;
@@ -280,7 +282,9 @@ async fn try_answer(mut stream: UnixStream, shared: &Arc<Shared>) -> io::Result<
 impl Shared {
     async fn find(self: &Arc<Self>, name: &str) -> Result<Fetched, WalAnswer> {
         let Ok(file) = name.parse::<WalFileName>() else {
-            return Err(WalAnswer::Stop(format!("{name:?} is no name of a WAL file")));
+            return Err(WalAnswer::Stop(format!(
+                "{name:?} is no name of a WAL file"
+            )));
         };
         let need = self.plan.need(file);
         if need == Need::Beyond {
