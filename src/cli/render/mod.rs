@@ -1,0 +1,7 @@
+//! Renderings for people. The same reports are written as JSON for programs.
+
+pub mod discover;
+pub mod history;
+pub mod recoverability;
+pub mod style;
+pub mod verify;
