@@ -7,6 +7,7 @@ mod common;
 mod faults;
 mod healthy;
 mod range;
+mod rendering;
 
 use chrono::Utc;
 use walproof::finding::{Code, Finding};

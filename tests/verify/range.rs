@@ -100,7 +100,8 @@ fn it_stops_at_holes_and_damage_and_says_where() {
 fn a_visitor_can_stop_it() {
     require!(Postgres, S3, Barman);
     let fixture = fixture(TimelineSwitch::None);
-    let repository = repository(&fixture.tree());
+    let tree = fixture.tree();
+    let repository = repository(&tree);
     let report = runtime().block_on(async {
         let catalog = repository.catalog().await.unwrap();
         let request = RangeRequest {

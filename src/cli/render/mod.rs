@@ -1,0 +1,7 @@
+//! Renderings for people. The same reports are written as JSON for programs.
+
+pub mod recoverability;
+#[cfg(test)]
+mod recoverability_tests;
+pub mod style;
+pub mod verify;
