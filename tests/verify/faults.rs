@@ -293,6 +293,9 @@ fn nothing_only_wal_and_strangers() {
     );
 }
 
+/// What is done to a tree.
+type Damage<'a> = &'a dyn Fn(&Tree);
+
 /// What names and sizes cannot show. These must turn when deeper reading exists.
 #[test]
 fn content_faults_in_the_middle_are_not_seen_at_this_depth() {
@@ -301,9 +304,9 @@ fn content_faults_in_the_middle_are_not_seen_at_this_depth() {
     let segment = later(&fixture.facts.backups[0].end_wal, 1);
     let wal = fixture.tree().wal_key(&segment);
     let data = fixture.tree().archives(&fixture.facts.backups[1].id)[1].clone();
-    let faults: [(&str, &dyn Fn(&Tree)); 5] = [
+    let faults: [(&str, Damage<'_>); 5] = [
         ("a byte of a segment flipped", &|tree| {
-            tree.flip_middle(&wal)
+            tree.flip_middle(&wal);
         }),
         ("a record damaged", &|tree| {
             tree.change_inside(&wal, |bytes| bytes[9000] ^= 1);
@@ -311,7 +314,7 @@ fn content_faults_in_the_middle_are_not_seen_at_this_depth() {
         ("a segment cut", &|tree| tree.halve(&wal)),
         ("an archive cut", &|tree| tree.halve(&data)),
         ("a byte of an archive flipped", &|tree| {
-            tree.flip_middle(&data)
+            tree.flip_middle(&data);
         }),
     ];
     for (name, damage) in faults {

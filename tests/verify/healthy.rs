@@ -4,7 +4,10 @@ use walproof::postgres::TimelineId;
 use walproof::verify::{TimeSource, TimelineRole};
 
 use super::*;
-use crate::common::require;
+use crate::common::barman::{BarmanCloud, BaseCodec, WalCodec};
+use crate::common::postgres::TestServer;
+use crate::common::s3::S3Server;
+use crate::common::{require, workload};
 
 fn check_tip(fixture: &Fixture, report: &VerifyReport) {
     let tip = fixture.facts.tip();
@@ -89,4 +92,27 @@ fn the_reports_json_names_its_contract() {
     assert_eq!(json["depth"], "listed");
     assert_eq!(json["findings"], serde_json::json!([]));
     assert!(json["windows"][0]["end_time"].is_string());
+}
+
+#[test]
+fn an_idle_database_has_no_finding_and_is_bounded_by_other_records() {
+    require!(Postgres, S3, Barman);
+    let s3 = S3Server::start();
+    let barman = BarmanCloud::new(&s3, "", "idle");
+    let server = TestServer::options().segment_size_mb(1).create();
+    let _archiver = barman.archive(&server, WalCodec::Zstd);
+    workload::create(&server, None);
+    server.archive_all();
+    barman.backup(&server, BaseCodec::Lz4, &[]);
+    server.archive_all();
+    let tree = Tree::copy_of(&s3.object("idle"), "idle");
+    let report = verify(&tree);
+    assert_eq!(report.findings, []);
+    let tip = report.tip.unwrap();
+    assert!(tip.commit.is_none() && tip.last_record.is_some());
+    let exposure = report.exposure.unwrap();
+    assert_ne!(exposure.source, TimeSource::Commit);
+    assert!(exposure.since >= report.backups[0].begin_time.unwrap() - chrono::Duration::seconds(1));
+    let window = &report.windows[0];
+    assert!(window.begin_time <= window.end_time && window.begin_time.is_some());
 }

@@ -1,6 +1,13 @@
 //! `verify` on repositories made by the real tools: healthy ones give no finding and the
 //! exact end; each fault gives its code and object.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "this is test code; clippy knows only functions marked #[test] as such"
+)]
+
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -9,7 +16,7 @@ mod healthy;
 mod range;
 mod rendering;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use walproof::finding::{Code, Finding};
 use walproof::repository::{Repository, open};
 use walproof::storage::{StorageOptions, Store};
@@ -33,8 +40,12 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 fn verify(tree: &Tree) -> VerifyReport {
+    verify_at(tree, Utc::now())
+}
+
+fn verify_at(tree: &Tree, now: DateTime<Utc>) -> VerifyReport {
     let options = VerifyOptions {
-        now: Utc::now(),
+        now,
         ..VerifyOptions::default()
     };
     runtime()

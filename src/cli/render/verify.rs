@@ -209,7 +209,7 @@ fn backups(report: &VerifyReport, style: Style) -> Vec<String> {
         })
         .collect();
     if skip > 0 {
-        lines.push(style.paint(Tone::Quiet, &format!("  {} older usable ones", skip)));
+        lines.push(style.paint(Tone::Quiet, &format!("  {skip} older usable ones")));
     }
     if !rows.is_empty() {
         lines.extend(table(
@@ -318,7 +318,7 @@ fn findings(report: &VerifyReport, style: Style, limit: usize) -> Vec<String> {
     if hidden > 0 {
         lines.push(style.paint(
             Tone::Quiet,
-            &format!("  {} more; --limit or --output json shows them", hidden),
+            &format!("  {hidden} more; --limit or --output json shows them"),
         ));
     }
     lines
