@@ -38,11 +38,11 @@ fn a_hole_is_drawn_named_and_explained_within_the_width() {
         assert_eq!(line.chars().count(), style.width);
         assert!(line.contains(hole) && line.contains('B'), "{line}");
         assert!(text.contains(&gone) && text.contains("wal-gap"));
-        assert!(text.contains("with 1 hole"));
-        let too_long =
-            |line: &&str| line.chars().count() > style.width && !line.contains("file://");
+        let words: Vec<&str> = text.split_whitespace().collect();
+        assert!(words.join(" ").contains("with 1 hole."));
+        let too_long = |line: &&str| line.chars().count() > style.width;
         let wide: Vec<&str> = text.lines().filter(too_long).collect();
-        assert!(wide.iter().all(|line| line.contains("UTC")), "{wide:#?}");
+        assert!(wide.is_empty(), "{wide:#?}");
         assert!(!text.contains('\u{1b}'));
     }
     let colored = Style {
