@@ -6,6 +6,7 @@
 
 pub mod codec;
 pub mod drill;
+pub mod evidence;
 pub mod finding;
 pub mod postgres;
 pub mod repository;

@@ -1,0 +1,5 @@
+//! Evidence: what a drill proved, as data that outlives it.
+
+mod verdict;
+
+pub use verdict::Verdict;
