@@ -5,9 +5,12 @@
 //! floors of one house (see `docs/architecture.md`): a module uses only those below it.
 
 pub mod codec;
+pub mod config;
 pub mod drill;
 pub mod evidence;
 pub mod finding;
 pub mod postgres;
 pub mod repository;
+pub mod restore;
 pub mod storage;
+pub mod verify;

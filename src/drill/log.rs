@@ -65,7 +65,9 @@ impl LogLine {
         let (pid, rest) = rest.split_once("] ")?;
         let (severity, message) = rest.split_once(":  ")?;
         let legal = !severity.is_empty()
-            && severity.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+            && severity
+                .bytes()
+                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
         legal.then_some(Self {
             time: time.and_utc(),
             pid: pid.parse().ok()?,
@@ -99,7 +101,10 @@ impl LogLine {
             return lsn.parse().ok().map(LogEvent::RedoDone);
         }
         if let Some(number) = after("selected new timeline ID: ") {
-            return number.parse().ok().map(|id| LogEvent::Timeline(TimelineId(id)));
+            return number
+                .parse()
+                .ok()
+                .map(|id| LogEvent::Timeline(TimelineId(id)));
         }
         if message.starts_with("recovery stopping ") {
             return Some(LogEvent::Stopping(message.to_owned()));
@@ -155,7 +160,9 @@ impl LogFollower {
             if count == 0 {
                 return;
             }
-            self.offset = self.offset.saturating_add(u64::try_from(count).unwrap_or(0));
+            self.offset = self
+                .offset
+                .saturating_add(u64::try_from(count).unwrap_or(0));
             for byte in buffer.iter().take(count) {
                 if *byte == b'\n' {
                     if let Some(line) = LogLine::parse(&String::from_utf8_lossy(&self.partial)) {
@@ -201,7 +208,10 @@ mod tests {
     fn lines_that_matter_are_understood() {
         let lsn = |text: &str| text.parse::<Lsn>().unwrap();
         for (text, expected) in [
-            ("LOG:  consistent recovery state reached at 0/2000100", LogEvent::Consistent(lsn("0/2000100"))),
+            (
+                "LOG:  consistent recovery state reached at 0/2000100",
+                LogEvent::Consistent(lsn("0/2000100")),
+            ),
             (
                 "LOG:  restored log file \"000000010000000000000003\" from archive",
                 LogEvent::Restored("000000010000000000000003".into()),
@@ -210,15 +220,32 @@ mod tests {
                 "LOG:  redo done at 0/50001A8 system usage: CPU: user: 0.01 s, system: 0.02 s, elapsed: 0.25 s",
                 LogEvent::RedoDone(lsn("0/50001A8")),
             ),
-            ("LOG:  selected new timeline ID: 3", LogEvent::Timeline(TimelineId(3))),
-            ("LOG:  database system is ready to accept read only connections", LogEvent::AcceptsReadOnly),
-            ("LOG:  database system is ready to accept read-only connections", LogEvent::AcceptsReadOnly),
-            ("LOG:  database system is ready to accept connections", LogEvent::Ready),
-            ("LOG:  archive recovery complete", LogEvent::RecoveryComplete),
+            (
+                "LOG:  selected new timeline ID: 3",
+                LogEvent::Timeline(TimelineId(3)),
+            ),
+            (
+                "LOG:  database system is ready to accept read only connections",
+                LogEvent::AcceptsReadOnly,
+            ),
+            (
+                "LOG:  database system is ready to accept read-only connections",
+                LogEvent::AcceptsReadOnly,
+            ),
+            (
+                "LOG:  database system is ready to accept connections",
+                LogEvent::Ready,
+            ),
+            (
+                "LOG:  archive recovery complete",
+                LogEvent::RecoveryComplete,
+            ),
             ("LOG:  pausing at the end of recovery", LogEvent::Paused),
             (
                 "FATAL:  recovery ended before configured recovery target was reached",
-                LogEvent::Fatal("recovery ended before configured recovery target was reached".into()),
+                LogEvent::Fatal(
+                    "recovery ended before configured recovery target was reached".into(),
+                ),
             ),
             (
                 "PANIC:  could not locate a valid checkpoint record",
@@ -233,7 +260,10 @@ mod tests {
         ] {
             assert_eq!(event(text), Some(expected), "{text}");
         }
-        assert_eq!(event("LOG:  last completed transaction was at log time 2026-11-21"), None);
+        assert_eq!(
+            event("LOG:  last completed transaction was at log time 2026-11-21"),
+            None
+        );
         assert_eq!(event("DETAIL:  FATAL:  not one"), None);
         assert_eq!(LogLine::parse("walproof confine: FATAL:  no"), None);
     }
@@ -248,11 +278,16 @@ mod tests {
             follower.poll(|line| seen.push(line.message));
             seen
         };
-        write.write_all(b"2026-11-21 18:00:00.123 UTC [42] LOG:  fir").unwrap();
+        write
+            .write_all(b"2026-11-21 18:00:00.123 UTC [42] LOG:  fir")
+            .unwrap();
         assert_eq!(poll(), Vec::<String>::new());
         write.write_all(b"st\n\tcontinued\n").unwrap();
         assert_eq!(poll(), ["first"]);
-        let long = format!("2026-11-21 18:00:00.123 UTC [42] LOG:  {}\n", "x".repeat(100_000));
+        let long = format!(
+            "2026-11-21 18:00:00.123 UTC [42] LOG:  {}\n",
+            "x".repeat(100_000)
+        );
         write.write_all(long.as_bytes()).unwrap();
         let lengths: Vec<usize> = poll().iter().map(String::len).collect();
         assert!(lengths[0] < LINE_LIMIT, "{lengths:?}");

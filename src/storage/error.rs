@@ -1,6 +1,6 @@
 //! What can go wrong with a store, in words that say what to do.
 
-use std::fmt;
+use std::{fmt, io};
 
 /// What was being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl ErrorKind {
 }
 
 /// A failed operation on a store. Never holds credentials.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{operation} {object}: {cause}; {}", kind.hint())]
 pub struct StorageError {
     /// What was being done.
@@ -111,8 +111,20 @@ impl StorageError {
         }
     }
 
+    /// The storage error inside an I/O error, as [`BlockingReader`](super::BlockingReader)
+    /// hands it out.
+    pub fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+
     /// Whether the object does not exist.
     pub fn is_not_found(&self) -> bool {
         self.kind == ErrorKind::NotFound
+    }
+}
+
+impl From<StorageError> for io::Error {
+    fn from(error: StorageError) -> Self {
+        Self::other(error)
     }
 }

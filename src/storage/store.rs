@@ -171,8 +171,8 @@ impl Store {
         }
     }
 
-    fn error(&self, operation: Operation, key: &str, error: object_store::Error) -> StorageError {
-        super::classify::classify(operation, self.url(key), &error)
+    fn error(&self, operation: Operation, key: &str, error: &object_store::Error) -> StorageError {
+        super::classify::classify(operation, self.url(key), error)
     }
 
     /// Lists everything below `prefix` (a folder, without trailing slash; empty for all),
@@ -188,7 +188,7 @@ impl Store {
             .list(Some(&path))
             .map(move |result| match result {
                 Ok(meta) => Ok(store.entry(meta)),
-                Err(error) => Err(store.error(Operation::List, &prefix, error)),
+                Err(error) => Err(store.error(Operation::List, &prefix, &error)),
             })
             .boxed()
     }
@@ -200,7 +200,7 @@ impl Store {
             .inner
             .list_with_delimiter(Some(&path))
             .await
-            .map_err(|error| self.error(Operation::List, prefix, error))?;
+            .map_err(|error| self.error(Operation::List, prefix, &error))?;
         let mut names: Vec<String> = listing
             .common_prefixes
             .iter()
@@ -216,7 +216,7 @@ impl Store {
         match self.inner.head(&path).await {
             Ok(meta) => Ok(Some(self.entry(meta))),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(self.error(Operation::Head, key, error)),
+            Err(error) => Err(self.error(Operation::Head, key, &error)),
         }
     }
 
@@ -253,13 +253,13 @@ impl Store {
             .inner
             .get_opts(&path, GetOptions::default())
             .await
-            .map_err(|error| self.error(Operation::Read, key, error))?;
+            .map_err(|error| self.error(Operation::Read, key, &error))?;
         let entry = self.entry(result.meta.clone());
         let store = self.clone();
         let name = key.to_owned();
         let stream = result
             .into_stream()
-            .map_err(move |error| store.error(Operation::Read, &name, error))
+            .map_err(move |error| store.error(Operation::Read, &name, &error))
             .boxed();
         Ok(ObjectRead { entry, stream })
     }
@@ -275,7 +275,7 @@ impl Store {
         {
             Ok(_) => Ok(PutOutcome::Created),
             Err(object_store::Error::AlreadyExists { .. }) => Ok(PutOutcome::Exists),
-            Err(error) => Err(self.error(Operation::Write, key, error)),
+            Err(error) => Err(self.error(Operation::Write, key, &error)),
         }
     }
 
@@ -287,7 +287,7 @@ impl Store {
             .put(&path, PutPayload::from(bytes))
             .await
             .map(|_| ())
-            .map_err(|error| self.error(Operation::Write, key, error))
+            .map_err(|error| self.error(Operation::Write, key, &error))
     }
 
     /// Begins writing a large object in parts. Nothing is visible before
@@ -298,7 +298,7 @@ impl Store {
             .inner
             .put_multipart(&path)
             .await
-            .map_err(|error| self.error(Operation::Write, key, error))?;
+            .map_err(|error| self.error(Operation::Write, key, &error))?;
         Ok(Upload {
             store: self.clone(),
             key: key.to_owned(),
@@ -323,7 +323,7 @@ impl Upload {
         self.writer
             .wait_for_capacity(Self::IN_FLIGHT)
             .await
-            .map_err(|error| self.store.error(Operation::Write, &self.key, error))?;
+            .map_err(|error| self.store.error(Operation::Write, &self.key, &error))?;
         self.writer.put(bytes);
         Ok(())
     }
@@ -335,7 +335,7 @@ impl Upload {
             .finish()
             .await
             .map(|_| ())
-            .map_err(|error| store.error(Operation::Write, &key, error))
+            .map_err(|error| store.error(Operation::Write, &key, &error))
     }
 
     /// Gives up; nothing stays.
@@ -344,6 +344,6 @@ impl Upload {
         writer
             .abort()
             .await
-            .map_err(|error| store.error(Operation::Write, &key, error))
+            .map_err(|error| store.error(Operation::Write, &key, &error))
     }
 }

@@ -108,9 +108,11 @@ impl Binaries {
     /// where that directory is unknown.
     pub fn has_library(&self, name: &str) -> Option<bool> {
         let directory = self.library_directory.as_ref()?;
-        Some(["so", "dylib"].iter().any(|extension| {
-            directory.join(format!("{name}.{extension}")).exists()
-        }))
+        Some(
+            ["so", "dylib"]
+                .iter()
+                .any(|extension| directory.join(format!("{name}.{extension}")).exists()),
+        )
     }
 
     fn at(directory: &Path) -> Result<Self, String> {
@@ -237,7 +239,10 @@ mod tests {
     #[test]
     fn versions_of_releases_and_previews_are_read() {
         for (output, major) in [
-            ("postgres (PostgreSQL) 15.20 (Debian 15.20-0+deb12u1)\n", Some(15)),
+            (
+                "postgres (PostgreSQL) 15.20 (Debian 15.20-0+deb12u1)\n",
+                Some(15),
+            ),
             ("postgres (PostgreSQL) 18.4\n", Some(18)),
             ("postgres (PostgreSQL) 19beta4\n", Some(19)),
             ("postgres 15.20", None),
@@ -262,7 +267,10 @@ mod tests {
         let old = installation(place.path(), "a", "postgres (PostgreSQL) 14.1");
         let words = find_among(17, &[old.clone()]).unwrap_err().to_string();
         assert!(words.contains("no PostgreSQL 17"), "{words}");
-        assert!(words.contains(&format!("14 in {}", old.display())), "{words}");
+        assert!(
+            words.contains(&format!("14 in {}", old.display())),
+            "{words}"
+        );
         assert!(words.contains("install postgresql-17"), "{words}");
         let none = find_among(17, &[]).unwrap_err().to_string();
         assert!(none.contains("none was found"), "{none}");

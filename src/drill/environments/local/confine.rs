@@ -146,7 +146,9 @@ impl Confinement {
             setresuid(uid, uid, uid).map_err(failed("change the user"))?;
         }
         if Uid::effective().is_root() || Uid::current().is_root() {
-            return Err(ConfineError::Usage("refused to start a server as root".into()));
+            return Err(ConfineError::Usage(
+                "refused to start a server as root".into(),
+            ));
         }
         prctl::set_no_new_privs().map_err(failed("forbid new privileges"))?;
         // After the change of user, which clears it. The server then ends with the drill,
@@ -245,12 +247,54 @@ mod tests {
         assert!(line(&["walproof"]).is_none());
         for wrong in [
             &["walproof", "internal", "confine"][..],
-            &["walproof", "internal", "confine", "--uid", "1", "--network", "host", "--parent", "1", "--", "x"],
-            &["walproof", "internal", "confine", "--network", "host", "--", "x"],
-            &["walproof", "internal", "confine", "--network", "maybe", "--parent", "1", "--", "x"],
-            &["walproof", "internal", "confine", "--network", "host", "--parent", "1", "--"],
+            &[
+                "walproof",
+                "internal",
+                "confine",
+                "--uid",
+                "1",
+                "--network",
+                "host",
+                "--parent",
+                "1",
+                "--",
+                "x",
+            ],
+            &[
+                "walproof",
+                "internal",
+                "confine",
+                "--network",
+                "host",
+                "--",
+                "x",
+            ],
+            &[
+                "walproof",
+                "internal",
+                "confine",
+                "--network",
+                "maybe",
+                "--parent",
+                "1",
+                "--",
+                "x",
+            ],
+            &[
+                "walproof",
+                "internal",
+                "confine",
+                "--network",
+                "host",
+                "--parent",
+                "1",
+                "--",
+            ],
         ] {
-            assert!(matches!(line(wrong), Some(Err(ConfineError::Usage(_)))), "{wrong:?}");
+            assert!(
+                matches!(line(wrong), Some(Err(ConfineError::Usage(_)))),
+                "{wrong:?}"
+            );
         }
     }
 }

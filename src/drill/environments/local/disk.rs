@@ -74,9 +74,7 @@ pub fn available(path: &Path) -> Result<u64, RoomError> {
         path: path.to_owned(),
         source,
     })?;
-    Ok(stat
-        .blocks_available()
-        .saturating_mul(stat.fragment_size()))
+    Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
 }
 
 /// Checks that `needed` bytes are free below `path`; returns what is available.
@@ -121,7 +119,9 @@ mod tests {
     fn too_little_room_is_said_with_both_figures() {
         let place = tempfile::tempdir().unwrap();
         assert!(require_room(place.path(), 1).is_ok());
-        let words = require_room(place.path(), u64::MAX).unwrap_err().to_string();
+        let words = require_room(place.path(), u64::MAX)
+            .unwrap_err()
+            .to_string();
         assert!(words.contains(&u64::MAX.to_string()), "{words}");
         assert!(words.contains("--scratch"), "{words}");
     }

@@ -39,7 +39,9 @@ pub enum RunAsError {
     #[error("only root can run the server as user {0:?}; run walproof as that user instead")]
     NotRoot(String),
     /// There is neither `walproof` nor `nobody`.
-    #[error("there is neither a user `walproof` nor `nobody`; name an unprivileged user with --run-as")]
+    #[error(
+        "there is neither a user `walproof` nor `nobody`; name an unprivileged user with --run-as"
+    )]
     NoneLeft,
 }
 
@@ -70,10 +72,7 @@ fn foreign_server(uid: Uid, scratch_root: &std::path::Path) -> Option<i32> {
 
 /// Chooses the user: the named one, or, for root, `walproof` or else `nobody`; anybody
 /// else runs the server as themselves.
-pub fn choose(
-    named: Option<&str>,
-    scratch_root: &std::path::Path,
-) -> Result<RunAs, RunAsError> {
+pub fn choose(named: Option<&str>, scratch_root: &std::path::Path) -> Result<RunAs, RunAsError> {
     let own = Uid::effective();
     if !own.is_root() {
         let name = User::from_uid(own)

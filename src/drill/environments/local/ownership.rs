@@ -51,7 +51,11 @@ pub fn may_read(path: &Path, run_as: &RunAs) -> bool {
     };
     let allowed = |place: &Path, owner: u32, others: u32| {
         std::fs::metadata(place).is_ok_and(|metadata| {
-            let bits = if metadata.uid() == run_as.uid { owner } else { others };
+            let bits = if metadata.uid() == run_as.uid {
+                owner
+            } else {
+                others
+            };
             metadata.mode() & bits == bits
         })
     };
@@ -95,7 +99,10 @@ mod tests {
         hand_over(&tree, &nobody(true)).unwrap();
         let link = std::fs::symlink_metadata(tree.join("deep/link")).unwrap();
         assert_eq!(link.uid(), 65_534);
-        assert_eq!(std::fs::metadata(tree.join("deep/er")).unwrap().uid(), 65_534);
+        assert_eq!(
+            std::fs::metadata(tree.join("deep/er")).unwrap().uid(),
+            65_534
+        );
         assert_eq!(std::fs::metadata(&outside).unwrap().uid(), before);
     }
 

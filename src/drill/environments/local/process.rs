@@ -87,10 +87,9 @@ impl ProcessId {
             return false;
         }
         self.working_directory().is_some_and(|place| place == data)
-            || self
-                .arguments()
-                .windows(2)
-                .any(|pair| matches!(pair, [flag, value] if flag == "-D" && Path::new(value) == data))
+            || self.arguments().windows(2).any(
+                |pair| matches!(pair, [flag, value] if flag == "-D" && Path::new(value) == data),
+            )
     }
 }
 
@@ -125,7 +124,10 @@ mod tests {
 
     #[test]
     fn a_dead_child_is_not_alive_even_before_it_is_waited_for() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
         let id = ProcessId::of(i32::try_from(child.id()).unwrap()).unwrap();
         assert!(id.is_alive());
         assert!(!id.serves(Path::new("/")), "sleep is no server");

@@ -56,7 +56,9 @@ pub struct Marker {
 #[derive(Debug, thiserror::Error)]
 pub enum ScratchError {
     /// A file or directory cannot be made, written or removed.
-    #[error("cannot {action} {path}: {source}; check the scratch directory, its permissions and free space")]
+    #[error(
+        "cannot {action} {path}: {source}; check the scratch directory, its permissions and free space"
+    )]
     Io {
         /// What was being done.
         action: &'static str,
@@ -66,10 +68,14 @@ pub enum ScratchError {
         source: std::io::Error,
     },
     /// The path holds something that configuration files and commands cannot carry.
-    #[error("the scratch directory {0} must be an absolute path without control characters, quotes, backslashes or `%`")]
+    #[error(
+        "the scratch directory {0} must be an absolute path without control characters, quotes, backslashes or `%`"
+    )]
     OddPath(PathBuf),
     /// Sockets need short paths.
-    #[error("the socket path {path} has {length} bytes, a unix socket's may have 107; name a shorter scratch directory with --scratch")]
+    #[error(
+        "the socket path {path} has {length} bytes, a unix socket's may have 107; name a shorter scratch directory with --scratch"
+    )]
     SocketPath {
         /// The path.
         path: PathBuf,
@@ -335,7 +341,12 @@ pub(super) mod tests {
         let path = scratch.path().to_owned();
         let marker = Marker::read(&path).unwrap();
         assert_eq!((marker.id, marker.owner), (id, ProcessId::own().unwrap()));
-        scratch.note_server(ProcessId { pid: 1, start_time: 2 }).unwrap();
+        scratch
+            .note_server(ProcessId {
+                pid: 1,
+                start_time: 2,
+            })
+            .unwrap();
         assert_eq!(Marker::read(&path).unwrap().server.unwrap().pid, 1);
         for directory in [scratch.data(), scratch.sockets().to_owned()] {
             let mode = std::fs::metadata(&directory).unwrap().permissions().mode();

@@ -124,7 +124,10 @@ impl Server {
         let program = plan.binaries.directory.join("postgres");
         let own = i32::try_from(std::process::id()).unwrap_or_default();
         let confinement = Confinement {
-            user: plan.run_as.change.then_some((plan.run_as.uid, plan.run_as.gid)),
+            user: plan
+                .run_as
+                .change
+                .then_some((plan.run_as.uid, plan.run_as.gid)),
             network: plan.network,
             parent: own,
         };
@@ -187,7 +190,10 @@ impl Server {
             ("config_file", file("postgresql.conf")),
             ("hba_file", file("pg_hba.conf")),
             ("ident_file", file("pg_ident.conf")),
-            ("unix_socket_directories", plan.sockets.display().to_string()),
+            (
+                "unix_socket_directories",
+                plan.sockets.display().to_string(),
+            ),
             ("port", PORT.to_string()),
             ("listen_addresses", String::new()),
             ("archive_mode", "off".to_owned()),

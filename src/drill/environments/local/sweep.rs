@@ -108,7 +108,9 @@ fn ours(
         return Err("its drill is running");
     }
     if !same_boot && marker.deadline > now {
-        return Err("it was made on another machine or before a restart, and its deadline has not passed");
+        return Err(
+            "it was made on another machine or before a restart, and its deadline has not passed",
+        );
     }
     Ok((marker, lock))
 }
@@ -160,7 +162,10 @@ mod tests {
         let mut marker = Marker {
             format: FORMAT.into(),
             id,
-            owner: ProcessId { pid: i32::MAX, start_time: 1 },
+            owner: ProcessId {
+                pid: i32::MAX,
+                start_time: 1,
+            },
             boot_id: boot_id().unwrap(),
             created_at: Utc::now(),
             deadline: Utc::now() + chrono::TimeDelta::hours(1),
@@ -173,7 +178,11 @@ mod tests {
     }
 
     fn reasons(report: &SweepReport) -> Vec<&str> {
-        report.kept.iter().map(|kept| kept.reason.as_str()).collect()
+        report
+            .kept
+            .iter()
+            .map(|kept| kept.reason.as_str())
+            .collect()
     }
 
     #[test]
@@ -245,13 +254,19 @@ mod tests {
     #[test]
     fn a_process_that_is_no_server_of_this_directory_is_never_signalled() {
         let root = tempfile::tempdir().unwrap();
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         let path = left_behind(root.path(), |marker| marker.server = ProcessId::of(pid));
         std::fs::write(path.join("data/postmaster.pid"), format!("{pid}\n")).unwrap();
         let report = sweep(root.path(), Utc::now());
         assert_eq!((report.removed.len(), report.ended.len()), (1, 0));
-        assert!(child.try_wait().unwrap().is_none(), "the bystander was ended");
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "the bystander was ended"
+        );
         child.kill().unwrap();
         child.wait().unwrap();
     }
@@ -261,7 +276,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let precious = root.path().join("wp-precious");
         std::fs::create_dir(&precious).unwrap();
-        left_behind(root.path(), |marker| marker.socket_directory = Some(precious.clone()));
+        left_behind(root.path(), |marker| {
+            marker.socket_directory = Some(precious.clone())
+        });
         assert_eq!(sweep(root.path(), Utc::now()).removed.len(), 1);
         assert!(precious.exists());
     }

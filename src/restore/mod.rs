@@ -1,0 +1,27 @@
+//! From a catalog and a target to a data directory that PostgreSQL recovers, and the WAL
+//! that it asks for on the way.
+//!
+//! A target is first turned into one explicit record ([`Target`]); the base backup is
+//! extracted without trusting a single name in it; the server starts from walproof's own
+//! configuration; and it gets its WAL from walproof, which makes recovery stop, instead
+//! of promote, when something that was promised is not there.
+
+mod archive;
+mod destination;
+mod error;
+mod placement;
+mod progress;
+mod safe_path;
+mod tablespaces;
+mod target;
+mod unpack;
+#[cfg(test)]
+mod unpack_tests;
+
+pub use destination::check_free;
+pub use error::RestoreError;
+pub use placement::{SET_ASIDE, STANDARD_DIRECTORIES, UNFINISHED};
+pub use progress::{Cancel, Progress, ProgressSink, Step, Unwatched, Watch};
+pub use tablespaces::{PlacedTablespace, TablespaceMap, TablespaceOverride, default_parent};
+pub use target::{ParseTargetError, Target};
+pub use unpack::Extracted;
