@@ -141,7 +141,15 @@ fn check_unfinished(backup: &BaseBackup, options: &VerifyOptions, found: &mut Ba
 }
 
 /// A finished backup must say where it begins and ends, without contradicting itself.
+/// What the reader of the description found counts too.
 fn check_description(way: Way<'_>, backup: &BaseBackup, found: &mut BackupAssessment) {
+    let mut told = way.catalog.findings.iter().filter(|finding| {
+        finding.code == Code::BackupInfoContradictory && finding.object == backup.info_key
+    });
+    if let Some(finding) = told.next() {
+        found.refuse(finding.message.clone());
+        return;
+    }
     let mut wrong = |what: String| {
         found.refuse_with(Finding::new(
             Code::BackupInfoContradictory,

@@ -58,7 +58,9 @@ pub struct CommitPoint {
 pub enum TimeSource {
     /// COMMIT records: exact.
     Commit,
-    /// The description of a base backup.
+    /// Another record with a time, such as a checkpoint: all commits before it are there.
+    Record,
+    /// The end of a base backup, by its description.
     Backup,
     /// When an object was stored: a bound only, for its last commit is older.
     Object,
