@@ -4,6 +4,7 @@
 //! recovery must end, restores for real, compares, and records the proof. Modules are
 //! floors of one house (see `docs/architecture.md`): a module uses only those below it.
 
+pub mod cli;
 pub mod codec;
 pub mod config;
 pub mod drill;
@@ -13,4 +14,5 @@ pub mod postgres;
 pub mod repository;
 pub mod restore;
 pub mod storage;
+pub mod telemetry;
 pub mod verify;

@@ -87,9 +87,9 @@ impl FromStr for TargetText {
                     .parse()
                     .map(Self::Ago)
                     .map_err(|cause: super::ParsePeriodError| error(&cause.to_string())),
-                None => DateTime::parse_from_rfc3339(value)
-                    .map(|time| Self::Time(time.to_utc()))
-                    .map_err(|_| error("a moment needs date, time and zone (RFC 3339)")),
+                None => moment(value)
+                    .map(Self::Time)
+                    .ok_or_else(|| error("a moment needs date, time and zone")),
             },
             "lsn" => bare
                 .parse()
@@ -104,6 +104,14 @@ impl FromStr for TargetText {
             _ => Err(error("there is no such kind")),
         }
     }
+}
+
+/// A moment as RFC 3339 or as PostgreSQL prints it (`2026-11-21 02:40:00.5+00`).
+fn moment(text: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc3339(text)
+        .or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%#z"))
+        .ok()
+        .map(|time| time.to_utc())
 }
 
 impl TryFrom<String> for TargetText {
@@ -155,12 +163,16 @@ mod tests {
         ] {
             assert_eq!(text.parse::<TargetText>().unwrap().to_string(), text);
         }
-        assert_eq!(
-            "time:2026-11-21T03:40:00+01:00"
-                .parse::<TargetText>()
-                .unwrap(),
-            "time:2026-11-21T02:40:00Z".parse().unwrap()
-        );
+        for text in [
+            "time:2026-11-21T03:40:00+01:00",
+            "time:2026-11-21 02:40:00+00",
+            "time:2026-11-21 08:10:00.000+05:30",
+        ] {
+            assert_eq!(
+                text.parse::<TargetText>().unwrap(),
+                "time:2026-11-21T02:40:00Z".parse().unwrap()
+            );
+        }
     }
 
     #[test]

@@ -1,0 +1,3 @@
+//! Renderings for people. The same reports are written as JSON for programs.
+
+pub mod history;
