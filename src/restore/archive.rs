@@ -135,11 +135,7 @@ impl<R: Read> ArchiveWalk<R> {
                 EntryType::GNULongLink => {
                     self.extension_body(claimed)?;
                 }
-                kind => {
-                    return self
-                        .begin_member(header, kind, claimed, extensions)
-                        .map(Some);
-                }
+                kind => return Ok(Some(self.begin_member(header, kind, claimed, extensions))),
             }
         }
     }
@@ -150,7 +146,7 @@ impl<R: Read> ArchiveWalk<R> {
         kind: EntryType,
         claimed: u64,
         extensions: Extensions,
-    ) -> Result<Member, WalkError> {
+    ) -> Member {
         let size = extensions.size.unwrap_or(claimed);
         let name = extensions
             .name
@@ -171,7 +167,7 @@ impl<R: Read> ArchiveWalk<R> {
         };
         self.body_left = size;
         self.padding = padding_of(size);
-        Ok(Member { name, kind, size })
+        Member { name, kind, size }
     }
 
     /// Reads the current member's body. 0 is its true end: a cut body is an error.

@@ -7,8 +7,12 @@
 //! of promote, when something that was promised is not there.
 
 mod archive;
+pub mod configuration;
 mod destination;
+mod durable;
 mod error;
+mod extract;
+mod inspect;
 mod placement;
 mod progress;
 mod safe_path;
@@ -17,11 +21,15 @@ mod target;
 mod unpack;
 #[cfg(test)]
 mod unpack_tests;
+pub mod wal;
 
 pub use destination::check_free;
 pub use error::RestoreError;
+pub use extract::{ExtractOptions, ExtractReport, FetchedArchive, check_restorable, extract};
+pub use inspect::RestoredFacts;
 pub use placement::{SET_ASIDE, STANDARD_DIRECTORIES, UNFINISHED};
 pub use progress::{Cancel, Progress, ProgressSink, Step, Unwatched, Watch};
 pub use tablespaces::{PlacedTablespace, TablespaceMap, TablespaceOverride, default_parent};
 pub use target::{ParseTargetError, Target};
 pub use unpack::Extracted;
+pub use wal::{WalAnswer, WalPlan, WalServer, WalServerLog, WalServerOptions};

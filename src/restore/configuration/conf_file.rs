@@ -121,7 +121,11 @@ mod tests {
             ("max_connections = 100", "max_connections", "100"),
             ("max_connections=100 # more", "max_connections", "100"),
             ("  Max_Connections 100", "max_connections", "100"),
-            ("archive_command = 'cp %p ''/x y''/%f'", "archive_command", "cp %p '/x y'/%f"),
+            (
+                "archive_command = 'cp %p ''/x y''/%f'",
+                "archive_command",
+                "cp %p '/x y'/%f",
+            ),
             (r"a = 'b\'c\\d\n\101'", "a", "b'c\\d\nA"),
             ("pg_stat_statements.max = 1", "pg_stat_statements.max", "1"),
             ("include_dir 'conf.d'", "include_dir", "conf.d"),
@@ -133,7 +137,14 @@ mod tests {
                 "{line}"
             );
         }
-        for line in ["", "# max_connections = 1", "= 3", "name", "a = 'open", "1a = 2"] {
+        for line in [
+            "",
+            "# max_connections = 1",
+            "= 3",
+            "name",
+            "a = 'open",
+            "1a = 2",
+        ] {
             assert_eq!(one(line), None, "{line}");
         }
         let both = parse_conf("a = 1\n\n# b\na = 2");

@@ -28,7 +28,10 @@ const KEPT: &[&str] = &[
 
 /// Settings that act on the world outside the data directory, and what they would do.
 const ACTING: &[(&str, &str)] = &[
-    ("archive_cleanup_command", "deletes WAL from the archive it names"),
+    (
+        "archive_cleanup_command",
+        "deletes WAL from the archive it names",
+    ),
     ("archive_command", "writes into the archive of the source"),
     ("archive_library", "writes into the archive of the source"),
     ("archive_mode", "lets the restored server archive"),
@@ -36,7 +39,10 @@ const ACTING: &[(&str, &str)] = &[
     ("cron.database_name", "runs scheduled jobs"),
     ("data_directory", "points to another data directory"),
     ("dynamic_library_path", "loads code from elsewhere"),
-    ("event_source", "writes to the system's log under the source's name"),
+    (
+        "event_source",
+        "writes to the system's log under the source's name",
+    ),
     ("external_pid_file", "writes a file outside"),
     ("hba_file", "reads access rules from elsewhere"),
     ("ident_file", "reads access rules from elsewhere"),
@@ -44,7 +50,10 @@ const ACTING: &[(&str, &str)] = &[
     ("include_dir", "reads further configuration"),
     ("include_if_exists", "reads further configuration"),
     ("krb_server_keyfile", "reads a key from elsewhere"),
-    ("listen_addresses", "offers the restored server on the network"),
+    (
+        "listen_addresses",
+        "offers the restored server on the network",
+    ),
     ("local_preload_libraries", "loads code into every session"),
     ("log_directory", "writes logs outside"),
     ("log_filename", "writes logs outside"),
@@ -52,7 +61,10 @@ const ACTING: &[(&str, &str)] = &[
     ("port", "takes the source's port"),
     ("primary_conninfo", "connects to the source as its standby"),
     ("primary_slot_name", "uses a replication slot of the source"),
-    ("promote_trigger_file", "promotes when a file outside appears"),
+    (
+        "promote_trigger_file",
+        "promotes when a file outside appears",
+    ),
     ("recovery_end_command", "runs a command"),
     ("recovery_target", "changes where recovery ends"),
     ("recovery_target_action", "changes what follows recovery"),
@@ -64,7 +76,10 @@ const ACTING: &[(&str, &str)] = &[
     ("recovery_target_xid", "changes where recovery ends"),
     ("restore_command", "fetches WAL in another way"),
     ("session_preload_libraries", "loads code into every session"),
-    ("shared_preload_libraries", "loads code that may act on the world outside"),
+    (
+        "shared_preload_libraries",
+        "loads code that may act on the world outside",
+    ),
     ("ssl_ca_file", "reads a file from elsewhere"),
     ("ssl_cert_file", "reads a file from elsewhere"),
     ("ssl_crl_dir", "reads files from elsewhere"),
@@ -73,9 +88,18 @@ const ACTING: &[(&str, &str)] = &[
     ("ssl_key_file", "reads a key from elsewhere"),
     ("ssl_passphrase_command", "runs a command"),
     ("stats_temp_directory", "writes files outside"),
-    ("synchronous_standby_names", "lets commits wait for the source's standbys"),
-    ("syslog_ident", "writes to the system's log under the source's name"),
-    ("unix_socket_directories", "offers the restored server under the source's socket"),
+    (
+        "synchronous_standby_names",
+        "lets commits wait for the source's standbys",
+    ),
+    (
+        "syslog_ident",
+        "writes to the system's log under the source's name",
+    ),
+    (
+        "unix_socket_directories",
+        "offers the restored server under the source's socket",
+    ),
 ];
 
 /// Values taken over from the backup's configuration.
@@ -128,10 +152,7 @@ pub fn review_settings(files: &[(String, Vec<ConfSetting>)]) -> SettingsReview {
                 review.shared_preload_libraries = Some(setting.value.clone());
             }
             if KEPT.contains(&name) && plain {
-                review
-                    .kept
-                    .0
-                    .insert(name.to_owned(), setting.value.clone());
+                review.kept.0.insert(name.to_owned(), setting.value.clone());
             } else if let Some((_, effect)) = ACTING
                 .iter()
                 .find(|(acting, _)| *acting == name)
@@ -190,7 +211,10 @@ mod tests {
         assert_eq!(review.others, 2);
         assert_eq!(review.shared_preload_libraries.as_deref(), Some("pg_cron"));
         let text = serde_json::to_string(&review).unwrap();
-        assert!(!text.contains("hidden") && !text.contains("/archive"), "{text}");
+        assert!(
+            !text.contains("hidden") && !text.contains("/archive"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -81,7 +81,10 @@ impl RequiredSettings {
     pub fn assignments(&self) -> Vec<(&'static str, String)> {
         let mut all = vec![
             ("max_connections", self.max_connections.to_string()),
-            ("max_worker_processes", self.max_worker_processes.to_string()),
+            (
+                "max_worker_processes",
+                self.max_worker_processes.to_string(),
+            ),
             ("max_wal_senders", self.max_wal_senders.to_string()),
             (
                 "max_prepared_transactions",

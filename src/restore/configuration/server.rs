@@ -12,9 +12,7 @@ use super::required::RequiredSettings;
 use crate::postgres::{Lsn, TimelineId};
 
 /// What the server does once it has reached the target.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RecoveryAction {
     /// Opens for writing on a new timeline.

@@ -116,7 +116,11 @@ mod tests {
 
     #[test]
     fn silence_and_strange_words_make_recovery_stop() {
-        for bytes in [&b""[..], b"HTTP/1.1 200 OK\r\n", b"walproof-wal/9 found 1\nx"] {
+        for bytes in [
+            &b""[..],
+            b"HTTP/1.1 200 OK\r\n",
+            b"walproof-wal/9 found 1\nx",
+        ] {
             let (temp, socket) = answering(bytes.to_vec());
             let answer = fetch(&socket, "x", &temp.path().join("d"));
             assert_eq!(answer.exit_code(), 201, "{answer}");

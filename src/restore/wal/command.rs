@@ -62,7 +62,13 @@ mod tests {
 
     #[test]
     fn a_real_shell_gives_the_word_back() {
-        for word in ["plain", "two words", "it's", "$HOME `id` \\ \"x\"", "new\nline"] {
+        for word in [
+            "plain",
+            "two words",
+            "it's",
+            "$HOME `id` \\ \"x\"",
+            "new\nline",
+        ] {
             let output = std::process::Command::new("sh")
                 .args(["-c", &format!("printf %s {}", shell_quote(word))])
                 .output()

@@ -81,7 +81,7 @@ pub(crate) async fn fetch_file(
 fn judge(name: WalFileName, bytes: &[u8], expectation: Expectation) -> Result<(), String> {
     match name {
         WalFileName::Segment(segment) | WalFileName::Partial(segment) => {
-            judge_segment(segment, bytes, expectation)
+            judge_segment(segment, bytes.len() as u64, bytes, expectation)
         }
         WalFileName::History(timeline) => TimelineHistory::parse(timeline, bytes)
             .map(|_| ())
@@ -90,20 +90,18 @@ fn judge(name: WalFileName, bytes: &[u8], expectation: Expectation) -> Result<()
     }
 }
 
-fn judge_segment(
+/// Judges a segment by its length in bytes and its first page.
+pub(super) fn judge_segment(
     name: SegmentName,
-    bytes: &[u8],
+    length: u64,
+    first_page: &[u8],
     expectation: Expectation,
 ) -> Result<(), String> {
     let size = expectation.segment_size;
-    if bytes.len() as u64 != size.bytes() {
-        return Err(format!(
-            "holds {} bytes instead of {}",
-            bytes.len(),
-            size.bytes()
-        ));
+    if length != size.bytes() {
+        return Err(format!("holds {length} bytes instead of {}", size.bytes()));
     }
-    let page = read_first_page(bytes).map_err(|fault| fault.to_string())?;
+    let page = read_first_page(first_page).map_err(|fault| fault.to_string())?;
     let begin = name
         .number(size)
         .map_err(|error| error.to_string())?
@@ -168,18 +166,25 @@ pub(crate) mod tests {
         };
         let name: SegmentName = "000000010000000000000002".parse().unwrap();
         let good = segment("000000010000000000000002", size, SystemId(7));
-        assert_eq!(judge_segment(name, &good, expectation), Ok(()));
+        let judge_one = |bytes: &[u8]| judge_segment(name, bytes.len() as u64, bytes, expectation);
+        assert_eq!(judge_one(&good), Ok(()));
 
         let mut later = good.clone();
         later[4..8].copy_from_slice(&TimelineId(2).0.to_le_bytes());
         for (bytes, word) in [
             (good[..1 << 19].to_vec(), "instead of"),
             (vec![0; 1 << 20], ""),
-            (segment("000000010000000000000003", size, SystemId(7)), "another segment"),
-            (segment("000000010000000000000002", size, SystemId(8)), "database system 8"),
+            (
+                segment("000000010000000000000003", size, SystemId(7)),
+                "another segment",
+            ),
+            (
+                segment("000000010000000000000002", size, SystemId(8)),
+                "database system 8",
+            ),
             (later, "later timeline"),
         ] {
-            let error = judge_segment(name, &bytes, expectation).unwrap_err();
+            let error = judge_one(&bytes).unwrap_err();
             assert!(error.contains(word), "{error}");
         }
         let history = WalFileName::History(TimelineId(2));

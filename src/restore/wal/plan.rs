@@ -4,9 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::Codec;
-use crate::postgres::{
-    SegmentName, SegmentNumber, SegmentSize, SystemId, TimelineId, WalFileName,
-};
+use crate::postgres::{SegmentName, SegmentNumber, SegmentSize, SystemId, TimelineId, WalFileName};
 
 /// Consecutive segments of one timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -92,8 +90,7 @@ impl WalPlan {
     fn position_of(&self, segment: SegmentName) -> Option<(usize, SegmentNumber)> {
         let number = segment.number(self.segment_size).ok()?;
         let index = self.segments.iter().position(|stretch| {
-            stretch.timeline == segment.timeline
-                && (stretch.first..=stretch.last).contains(&number)
+            stretch.timeline == segment.timeline && (stretch.first..=stretch.last).contains(&number)
         })?;
         Some((index, number))
     }

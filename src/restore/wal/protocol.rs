@@ -126,7 +126,12 @@ mod tests {
         }
         let split = Reply::Not(WalAnswer::Stop("a\nwalproof-wal/1 found 0".into()));
         assert_eq!(split.line().matches('\n').count(), 1);
-        for line in ["", "walproof-wal/2 found 1\n", "walproof-wal/1 found x\n", "HTTP/1.1 200"] {
+        for line in [
+            "",
+            "walproof-wal/2 found 1\n",
+            "walproof-wal/1 found x\n",
+            "HTTP/1.1 200",
+        ] {
             assert_eq!(Reply::parse(line), None, "{line}");
         }
     }
