@@ -1,21 +1,12 @@
 //! Which of the source's `shared_preload_libraries` a restored server loads.
 
 use crate::finding::{Code, Finding};
+use crate::restore::configuration::review_preload;
 
-/// Libraries that only watch or check, and need no worker of their own; with the settings
-/// that keep their workers off where they have some.
-const HARMLESS: &[(&str, &[(&str, &str)])] = &[
+/// Libraries with workers of their own that settings keep quiet.
+const QUIETED: &[(&str, &[(&str, &str)])] = &[
     ("pg_stat_statements", &[("pg_stat_statements.save", "off")]),
-    ("auto_explain", &[]),
-    ("pgaudit", &[]),
-    ("pg_qualstats", &[]),
-    ("pg_stat_kcache", &[]),
-    ("pg_hint_plan", &[]),
-    ("pgcrypto", &[]),
     ("pg_prewarm", &[("pg_prewarm.autoprewarm", "off")]),
-    ("plpgsql", &[]),
-    ("vector", &[]),
-    ("age", &[]),
     (
         "timescaledb",
         &[
@@ -87,8 +78,9 @@ pub fn decide(
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
         let outside = OUTSIDE.iter().find(|(known, _)| *known == name);
-        let harmless = HARMLESS.iter().find(|(known, _)| *known == name);
+        let quiet = QUIETED.iter().find(|(known, _)| *known == name);
         let was_asked = asked.iter().any(|library| bare(library) == name);
+        let harmless = quiet.is_some() || !review_preload(name, &[]).allowed.is_empty();
         let set_aside = |why: &str| {
             Finding::new(
                 Code::PreloadLibrarySetAside,
@@ -98,7 +90,7 @@ pub fn decide(
         };
         if let Some((_, does)) = outside {
             preload.findings.push(set_aside(does));
-        } else if !legal || (harmless.is_none() && !was_asked) {
+        } else if !legal || (!harmless && !was_asked) {
             preload
                 .findings
                 .push(set_aside("is not known to be harmless in a copy"));
@@ -110,9 +102,9 @@ pub fn decide(
             ));
         } else {
             preload.load.push(name.to_owned());
-            let quiet = harmless.map_or(&[][..], |(_, settings)| settings);
+            let settings = quiet.map_or(&[][..], |(_, settings)| settings);
             preload.settings.extend(
-                quiet
+                settings
                     .iter()
                     .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
             );

@@ -9,27 +9,16 @@
 use std::fs;
 use std::path::Path;
 
-use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnection;
 
 use super::checks::sql::ask_value;
 use crate::postgres::{Lsn, SystemId, TimelineHistory, TimelineId};
-
-/// One transaction's commit as the WAL shows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct CommitMark {
-    /// The transaction's 32-bit number.
-    pub xid: u32,
-    /// The begin of its commit record.
-    pub lsn: Lsn,
-    /// When it committed, by the source's clock.
-    pub time: DateTime<Utc>,
-}
+use crate::verify::CommitPoint;
 
 /// Where recovery must end, computed from the bytes before it begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ExpectedEnd {
     /// The timeline that recovery follows.
     pub timeline: TimelineId,
@@ -38,9 +27,9 @@ pub struct ExpectedEnd {
     /// The end of that record: what the server must show.
     pub end: Lsn,
     /// The last commit that is replayed; `None` when the range holds none.
-    pub recovery_point: Option<CommitMark>,
+    pub recovery_point: Option<CommitPoint>,
     /// The first commit that is not; `None` at the end of the archive.
-    pub next_commit: Option<CommitMark>,
+    pub next_commit: Option<CommitPoint>,
     /// The database system.
     pub system_id: Option<SystemId>,
 }

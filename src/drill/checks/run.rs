@@ -90,15 +90,16 @@ async fn run_one(server: &Server, check: &CheckDefinition, moments: &Moments) ->
 }
 
 /// Runs all checks; `checksums` last, for which the server is stopped. A server that ends
-/// by itself leaves the remaining checks unproven.
+/// by itself leaves the remaining checks unproven. Results are added one by one, so that
+/// those are kept that were there before an interruption.
 pub async fn run_all(
     server: &mut Server,
     definitions: &[CheckDefinition],
     recovery_point: Option<DateTime<Utc>>,
     data_checksums: bool,
     observer: &dyn DrillObserver,
-) -> ChecksReport {
-    let mut report = ChecksReport::default();
+    report: &mut ChecksReport,
+) {
     let (last, first): (Vec<_>, Vec<_>) = definitions
         .iter()
         .partition(|check| check.kind == CheckKind::Checksums);
@@ -144,5 +145,4 @@ pub async fn run_all(
         report.add(check, answered, begun);
     }
     tell(report.results.len());
-    report
 }
