@@ -4,6 +4,7 @@
 //! recovery must end, restores for real, compares, and records the proof. Modules are
 //! floors of one house (see `docs/architecture.md`): a module uses only those below it.
 
+pub mod backup;
 pub mod cli;
 pub mod codec;
 pub mod config;

@@ -1,4 +1,8 @@
 //! Renderings for people. The same reports are written as JSON for programs.
 
+pub mod discover;
 pub mod drill;
 pub mod history;
+pub mod recoverability;
+pub mod style;
+pub mod verify;

@@ -1,10 +1,9 @@
 //! From a folder and its `backup.info` to a base backup.
 
-use sha2::{Digest, Sha256};
-
 use super::info::BackupInfo;
 use super::keys::info_key;
 use super::listing::BackupFolder;
+use crate::codec::Sha256;
 use crate::finding::{Code, Finding};
 use crate::postgres::{SegmentName, SegmentSize};
 use crate::repository::{BackupMethod, BackupStatus, BaseBackup, Keep};
@@ -20,7 +19,7 @@ pub(super) fn describe(
 ) -> BaseBackup {
     let key = info_key(id);
     let sha256 = match &bytes {
-        Some(Ok(bytes)) => Some(hexadecimal(&Sha256::digest(bytes))),
+        Some(Ok(bytes)) => Some(Sha256::of(bytes).to_string()),
         _ => None,
     };
     let info = match bytes {
@@ -149,14 +148,6 @@ fn contradiction(info: &BackupInfo) -> Option<String> {
         }
     }
     None
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = std::fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
-        text
-    })
 }
 
 #[cfg(test)]
