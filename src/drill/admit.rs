@@ -6,17 +6,20 @@ use chrono::{DateTime, Utc};
 use super::course::Stop;
 use super::environments::local::disk::RoomNeeded;
 use super::environments::local::{self, Binaries, RunAs, binaries, identity, require_room};
-use super::options::{BackupChoice, DrillOptions};
+use super::options::DrillOptions;
 use super::plan::{DrillPlan, PlannedBackup, PlannedEnvironment, PlannedWal, shown};
 use super::proof::ExpectedEnd;
-use super::resolved::{Resolved, resolve};
 use super::settings::check_tuning;
 use crate::codec::Codec;
 use crate::finding::{Code, Finding, Severity};
 use crate::repository::{BaseBackup, Catalog, Repository};
-use crate::restore::{RestoreError, Target, check_restorable};
+use crate::restore::{
+    BackupChoice, ResolveError, ResolvedTarget, RestoreError, Target, Watch, Wish, choose,
+};
 use crate::verify::VerifyOptions;
 use crate::verify::listed::Survey;
+use crate::verify::wal::hole_findings;
+use crate::verify::wal_range::StopReason;
 
 /// A drill that may begin.
 #[derive(Clone, Debug)]
@@ -48,92 +51,75 @@ pub(super) fn stopped_by(error: &RestoreError) -> Stop {
     }
 }
 
-/// Whether a backup can serve the target, as far as its description tells.
-fn reaches(backup: &BaseBackup, target: &Target) -> bool {
-    match target {
-        Target::Time(time) => backup.end_time.is_none_or(|end| end <= *time),
-        Target::Lsn { lsn, .. } => backup.end_lsn.is_none_or(|end| end <= *lsn),
-        Target::Tip | Target::Immediate | Target::Xid { .. } | Target::Name(_) => true,
+/// What a target that is not resolved means for a drill.
+fn unresolved(error: &ResolveError, catalog: &Catalog, survey: &Survey, options: &DrillOptions) -> Stop {
+    if error.is_cancelled() {
+        return Stop::Interrupted;
     }
-}
-
-/// Chooses the base backup.
-fn choose<'a>(
-    catalog: &'a Catalog,
-    survey: &Survey,
-    options: &DrillOptions,
-) -> Result<&'a BaseBackup, Stop> {
-    let critical = || -> Vec<Finding> {
-        survey
+    if let BackupChoice::Id(id) = &options.backup
+        && catalog.backup(id).is_none()
+    {
+        return Stop::unproven(error);
+    }
+    let mut findings = error.findings();
+    if error.is_refusal() {
+        return Stop::Refused {
+            reason: error.to_string(),
+            findings,
+        };
+    }
+    if findings.is_empty() {
+        return Stop::unproven(error);
+    }
+    if matches!(error, ResolveError::NoBackup(_)) {
+        // Why none can be used.
+        let critical = survey
             .findings
             .iter()
-            .filter(|finding| finding.severity == Severity::Critical)
-            .cloned()
-            .collect()
-    };
-    if let BackupChoice::Id(id) = &options.backup {
-        let backup = catalog.backup(id).ok_or_else(|| {
-            Stop::Unproven(format!(
-                "there is no backup {id:?} in this repository; `walproof verify` lists them"
-            ))
-        })?;
-        check_restorable(backup).map_err(|error| match error.finding() {
-            Some(finding) => Stop::failed(finding),
-            None => Stop::failed(Finding::new(Code::BackupFailed, id, error.to_string())),
-        })?;
-        return Ok(backup);
+            .filter(|finding| finding.severity == Severity::Critical);
+        findings.extend(critical.cloned());
     }
-    let usable: Vec<&BaseBackup> = catalog
-        .backups
-        .iter()
-        .filter(|backup| survey.backups.iter().any(|found| found.id == backup.id && found.usable))
-        .collect();
-    if usable.is_empty() {
-        let mut findings = critical();
-        if findings.is_empty() {
-            findings.push(Finding::new(
-                Code::RepositoryWithoutBackup,
-                &catalog.location,
-                "no base backup here can be used",
-            ));
-        }
-        return Err(Stop::Failed(findings));
-    }
-    let newest = usable.iter().rev().find(|backup| reaches(backup, &options.target));
-    newest.copied().ok_or_else(|| {
-        Stop::failed(Finding::new(
-            Code::TargetUnreachable,
-            options.target.to_string(),
-            "every usable base backup was finished after this target",
-        ))
-    })
+    Stop::Failed(findings)
 }
 
-/// The WAL that would act outside the scratch directory: nothing is started then.
-fn refuse_outside(resolved: &Resolved) -> Result<(), Stop> {
-    let Some(first) = resolved.tablespaces_created.first() else {
-        return Ok(());
-    };
-    let findings = resolved
-        .tablespaces_created
+/// What keeps the tip from being the archive's end. Such a drill cannot be proven, though
+/// the stretch before restores.
+fn holes(resolved: &ResolvedTarget) -> (Vec<Finding>, Vec<Finding>) {
+    let whole = resolved.range.stopped_by == StopReason::ArchiveEnd;
+    if resolved.target != Target::Tip || whole {
+        return (Vec::new(), resolved.findings.clone());
+    }
+    let (mut holes, rest): (Vec<_>, Vec<_>) = resolved
+        .findings
         .iter()
-        .map(|created| {
+        .cloned()
+        .partition(|finding| finding.severity == Severity::Critical);
+    if holes.is_empty() {
+        holes.push(
             Finding::new(
-                Code::WalTablespaceCreated,
-                created.location.clone(),
-                format!("tablespace {} is created at {}", created.oid, created.lsn),
+                Code::WalGap,
+                resolved.end.to_string(),
+                "the WAL that can be replayed ends before the archive does",
             )
-            .with_wal(resolved.expected.timeline, created.lsn, created.lsn)
-        })
-        .collect();
-    Err(Stop::Refused {
-        reason: format!(
-            "the WAL at {} creates a tablespace in {}: replaying it would reach outside the scratch \
-             directory. Drill from a base backup that begins after it, or to a target before it",
-            first.lsn, first.location
-        ),
-        findings,
-    })
+            .with_wal(resolved.timeline, resolved.end, resolved.end),
+        );
+    }
+    (holes, rest)
+}
+
+/// Finds PostgreSQL of the version that a backup needs.
+async fn find_binaries(backup: &BaseBackup, options: &DrillOptions) -> Result<Binaries, Stop> {
+    let major = backup.major().ok_or_else(|| {
+        Stop::Unproven(format!(
+            "backup {} does not say which PostgreSQL version made it",
+            backup.id
+        ))
+    })?;
+    let explicit = options.local.binaries.clone();
+    tokio::task::spawn_blocking(move || binaries::find(major, explicit.as_deref()))
+        .await
+        .map_err(Stop::unproven)?
+        .map_err(Stop::unproven)
 }
 
 /// Looks at everything that decides whether and how the drill can run. Reads the WAL that
@@ -143,6 +129,7 @@ pub async fn admit(
     repository: &Repository,
     catalog: &Catalog,
     now: DateTime<Utc>,
+    watch: &Watch,
 ) -> Result<Admitted, Stop> {
     check_tuning(&options.local.settings).map_err(Stop::unproven)?;
     let verify = VerifyOptions {
@@ -150,26 +137,43 @@ pub async fn admit(
         ..VerifyOptions::default()
     };
     let survey = Survey::of(catalog, &verify);
-    let backup = choose(catalog, &survey, options)?;
-    let major = backup.major().ok_or_else(|| {
-        Stop::Unproven(format!("backup {} does not say which PostgreSQL version made it", backup.id))
-    })?;
-    // What this machine lacks is said before gigabytes of WAL are read.
-    let explicit = options.local.binaries.clone();
-    let found = tokio::task::spawn_blocking(move || binaries::find(major, explicit.as_deref()))
-        .await
-        .map_err(Stop::unproven)?
-        .map_err(Stop::unproven)?;
     let root = &options.local.scratch_root;
     let run_as = identity::choose(options.local.run_as.as_deref(), root).map_err(Stop::unproven)?;
+    // What this machine lacks is said before gigabytes of WAL are read.
+    let newest = survey.usable(catalog).last();
+    let mut found = match newest {
+        Some(newest) => Some(find_binaries(newest, options).await?),
+        None => None,
+    };
 
-    let resolved = resolve(repository, catalog, &survey, backup, options).await?;
-    refuse_outside(&resolved)?;
+    let wish = Wish {
+        target: options.target.clone(),
+        backup: options.backup.clone(),
+        timeline: options.timeline,
+    };
+    let chosen = choose(repository, catalog, &wish, watch)
+        .await
+        .map_err(|error| unresolved(&error, catalog, &survey, options))?;
+    let (backup, resolved) = (&chosen.backup, &chosen.resolved);
+    if found.as_ref().map(|found| Some(found.major)) != Some(backup.major()) {
+        found = Some(find_binaries(backup, options).await?);
+    }
+    let found = found.ok_or_else(|| Stop::unproven("no PostgreSQL programs"))?;
+    let (holes, mut findings) = holes(resolved);
+    let way = survey.way(catalog);
+    for hole in &survey.holes {
+        // Those before the backup do not touch this drill; they narrow the window.
+        let before = hole_findings(way, hole);
+        findings.extend(before.into_iter().filter(|finding| {
+            finding.wal.is_some_and(|stretch| stretch.end <= resolved.begin)
+        }));
+    }
+    let wal_bytes = resolved.end.saturating_since(resolved.begin);
     let room = RoomNeeded {
         cluster_size: backup.cluster_size,
         stored: backup.stored_bytes(),
         compressed: backup.archives.iter().any(|archive| archive.codec != Codec::None),
-        wal: resolved.wal_bytes,
+        wal: wal_bytes,
     };
     let place = root
         .ancestors()
@@ -192,15 +196,19 @@ pub async fn admit(
             stored_bytes: backup.stored_bytes(),
         },
         wal: PlannedWal {
-            segments: resolved.wal.count(),
-            bytes: resolved.wal_bytes,
-            commits: resolved.commits,
+            segments: resolved.plan.count(),
+            bytes: wal_bytes,
+            commits: resolved.range.commits,
             required_settings: resolved.required,
-            files: resolved.wal,
+            files: resolved.plan.clone(),
         },
         expected_end: ExpectedEnd {
-            system_id: resolved.expected.system_id.or(backup.system_id),
-            ..resolved.expected
+            timeline: resolved.timeline,
+            stop_record: resolved.stop_record,
+            end: resolved.end,
+            recovery_point: resolved.recovery_point,
+            next_commit: resolved.next_commit,
+            system_id: backup.system_id,
         },
         environment: PlannedEnvironment {
             kind: "local".to_owned(),
@@ -213,8 +221,9 @@ pub async fn admit(
             room_available: available,
         },
         checks: options.checks.iter().map(|check| check.name.clone()).collect(),
-        holes: resolved.holes,
-        findings: resolved.findings,
+        passed_over: chosen.passed_over.clone(),
+        holes,
+        findings,
     };
     Ok(Admitted {
         plan,

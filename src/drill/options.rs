@@ -11,20 +11,10 @@ use super::checks::CheckDefinition;
 use super::environments::local::Network;
 use super::environments::local::scratch::default_root;
 use crate::postgres::TimelineId;
-use crate::restore::Target;
+use crate::restore::{BackupChoice, Target};
 
 /// The time limit of a drill unless its definition says otherwise.
 pub const DEFAULT_LIMIT: Duration = Duration::from_hours(6);
-
-/// Which base backup is restored.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum BackupChoice {
-    /// The newest usable one that reaches the target.
-    #[default]
-    Auto,
-    /// The one with this id.
-    Id(String),
-}
 
 /// Limits that a drill is judged by. `None`: not judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use super::environments::local::{Network, RunAs};
 use super::proof::ExpectedEnd;
 use crate::finding::Finding;
 use crate::postgres::Lsn;
-use crate::restore::WalPlan;
+use crate::restore::{PassedOver, WalPlan};
 use crate::restore::configuration::RequiredSettings;
 
 /// The base backup that is restored.
@@ -91,6 +91,8 @@ pub struct DrillPlan {
     pub environment: PlannedEnvironment,
     /// The names of the checks, in order.
     pub checks: Vec<String>,
+    /// Newer or unusable base backups that were not taken, and why.
+    pub passed_over: Vec<PassedOver>,
     /// WAL that the target should reach and cannot: with these the drill cannot be proven.
     pub holes: Vec<Finding>,
     /// What else was found on the way.

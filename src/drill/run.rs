@@ -26,13 +26,12 @@ use super::verdict::{Facts, Objective, ObjectiveState, judge};
 use crate::finding::{Code, Finding};
 use crate::repository::{Catalog, Repository};
 use crate::restore::configuration::{
-    RecoveryAction, RecoverySettings, ServerSettings, SettingsReview, parse_conf, postgresql_conf,
-    review_settings,
+    RecoveryAction, RecoverySettings, ServerSettings, SettingsReview, postgresql_conf,
 };
 use crate::restore::wal::wal_fetch_command;
 use crate::restore::{
-    Cancel, ExtractOptions, ExtractReport, ProgressSink, SET_ASIDE, Step, TablespaceMap, Target,
-    Watch, WalServer, WalServerLog, WalServerOptions, extract,
+    Cancel, ExtractOptions, ExtractReport, ProgressSink, Step, TablespaceMap, Target, WalServer,
+    WalServerLog, WalServerOptions, Watch, extract, review_set_aside, set_aside_finding,
 };
 
 /// At most this much of the server's log is kept in a file.
@@ -84,7 +83,8 @@ pub async fn plan(
 ) -> Result<DrillPlan, Stop> {
     let course = Course::begin(&super::observer::Unobserved, cancellation, options.limit);
     let catalog = read_catalog(repository, &course).await?;
-    let admitting = admit(options, repository, &catalog, course.clock().started_at());
+    let watch = Watch::default();
+    let admitting = admit(options, repository, &catalog, course.clock().started_at(), &watch);
     course
         .wait(admitting)
         .await?
@@ -117,9 +117,13 @@ async fn drill(
     }
     let catalog = read_catalog(repository, course).await?;
     let begun = course.clock().started_at();
-    let admitted = course
-        .wait(admit(options, repository, &catalog, begun))
-        .await??;
+    let cancel = Cancel::new();
+    let watch = Watch {
+        sink: Arc::new(Forward(Arc::clone(observer))),
+        cancel: cancel.clone(),
+    };
+    let admitting = admit(options, repository, &catalog, begun, &watch);
+    let admitted = course.wait(admitting).await.inspect_err(|_| cancel.cancel())??;
     work.findings.extend(admitted.plan.findings.iter().cloned());
     let admitted = &*work.admitted.insert(admitted);
 
@@ -143,10 +147,13 @@ async fn drill(
     let data = scratch.data();
     let review = blocking({
         let data = data.clone();
-        move || read_set_aside(&data)
+        move || review_set_aside(&data)
     })
-    .await?;
-    work.findings.extend(set_aside_finding(&review));
+    .await?
+    .map_err(|error| stopped_by(&error))?;
+    let files = &extracted.extracted.set_aside;
+    work.findings
+        .extend(set_aside_finding(&admitted.backup.id, &review, files));
     work.review = review;
     let preload = decide_preload(&work.review, options, admitted);
     work.findings.extend(preload.findings.iter().cloned());
@@ -241,16 +248,19 @@ struct Forward(Arc<dyn DrillObserver>);
 
 impl ProgressSink for Forward {
     fn progress(&self, progress: &crate::restore::Progress) {
-        if progress.step == Step::FetchBase {
-            self.0.progress(
-                Phase::FetchBase,
-                Progress {
-                    unit: Unit::Bytes,
-                    done: progress.done,
-                    total: progress.total,
-                },
-            );
-        }
+        let (phase, unit) = match progress.step {
+            Step::ReadWal => (Phase::Admit, Unit::Segments),
+            Step::FetchBase => (Phase::FetchBase, Unit::Bytes),
+            Step::Sync => return,
+        };
+        self.0.progress(
+            phase,
+            Progress {
+                unit,
+                done: progress.done,
+                total: progress.total,
+            },
+        );
     }
 }
 
@@ -292,38 +302,6 @@ async fn fetch_base(
             Err(stop)
         }
     }
-}
-
-/// Reads the source's configuration where the restore room has set it aside. Nothing of
-/// it is in force.
-fn read_set_aside(data: &Path) -> SettingsReview {
-    use std::io::Read;
-    let files: Vec<(String, Vec<_>)> = ["postgresql.conf", "postgresql.auto.conf"]
-        .iter()
-        .filter_map(|name| {
-            let file = std::fs::File::open(data.join(SET_ASIDE).join(name)).ok()?;
-            let mut bytes = Vec::new();
-            file.take(4 << 20).read_to_end(&mut bytes).ok()?;
-            Some(((*name).to_owned(), parse_conf(&String::from_utf8_lossy(&bytes))))
-        })
-        .collect();
-    review_settings(&files)
-}
-
-fn set_aside_finding(review: &SettingsReview) -> Option<Finding> {
-    if review.set_aside.is_empty() {
-        return None;
-    }
-    let words: Vec<String> = review
-        .set_aside
-        .iter()
-        .map(|setting| format!("{} ({})", setting.name, setting.effect))
-        .collect();
-    Some(Finding::new(
-        Code::BackupConfigurationSetAside,
-        "postgresql.conf",
-        words.join("; "),
-    ))
 }
 
 fn decide_preload(review: &SettingsReview, options: &DrillOptions, admitted: &Admitted) -> Preload {
@@ -459,6 +437,11 @@ fn why_wal(wal_server: Option<&WalServer>, stop: Stop) -> Stop {
         return stop;
     };
     match log.stopped_by() {
+        // Recovery always begins with a segment: if it asked for none, it could not ask.
+        None if log.served.is_empty() && log.refused.is_empty() => Stop::Unproven(format!(
+            "the restored server never asked walproof for WAL, so it cannot run {}; read the server log",
+            "`walproof wal fetch`"
+        )),
         None => stop,
         // 201: storage or this machine did not answer.
         Some(refused) if refused.exit_code == 201 => {
