@@ -1,6 +1,7 @@
 //! Renderings for people. The same reports are written as JSON for programs.
 
 pub mod discover;
+pub mod drill;
 pub mod history;
 pub mod recoverability;
 #[cfg(test)]
