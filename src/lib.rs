@@ -11,5 +11,6 @@ pub mod evidence;
 pub mod finding;
 pub mod postgres;
 pub mod repository;
+pub mod state;
 pub mod storage;
 pub mod telemetry;
