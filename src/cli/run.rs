@@ -128,7 +128,7 @@ async fn run(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Config(args) => command::config::run(args, context),
         Command::Repository(args) => command::repository::run(args, context).await,
         Command::Verify(args) => command::verify::run(args, context).await,
-        Command::Drill(args) => command::drill::run(args, context).await,
+        Command::Drill(args) => Box::pin(command::drill::run(args, context)).await,
         Command::Restore(args) => command::restore::run(args, context).await,
         Command::Backup(args) => command::backup::run(args, context).await,
         Command::Wal(args) => command::wal::run(args, context).await,
