@@ -165,7 +165,8 @@ impl Recovery<'_, '_> {
             Some(LogEvent::RedoDone(lsn)) => facts.redo_done = Some(lsn),
             Some(LogEvent::Timeline(timeline)) => facts.new_timeline = Some(timeline),
             Some(LogEvent::Paused) => *state = State::AtTarget,
-            Some(LogEvent::RecoveryComplete | LogEvent::Ready) => *state = State::Promoted,
+            // Not `archive recovery complete`, which comes before recovery is over.
+            Some(LogEvent::Ready) => *state = State::Promoted,
             Some(LogEvent::SettingTooLow(words)) => *too_low = Some(words),
             Some(LogEvent::Fatal(words)) if facts.fatal.len() < 16 => facts.fatal.push(words),
             _ => {}

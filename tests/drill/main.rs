@@ -3,4 +3,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod cleanup;
+mod damaged;
+mod kit;
+mod machine;
 mod proven;
+mod targets;
+mod traps;
