@@ -11,8 +11,15 @@ pub fn drill(url: &str, place: &Path, more: &[&str]) -> Run {
     let scratch = place.join("scratch");
     let state = format!("sqlite://{}/state.sqlite", place.display());
     let mut arguments = vec![
-        "drill", "run", url, "--output", "json", "--scratch",
-        scratch.to_str().unwrap(), "--state", &state,
+        "drill",
+        "run",
+        url,
+        "--output",
+        "json",
+        "--scratch",
+        scratch.to_str().unwrap(),
+        "--state",
+        &state,
     ];
     arguments.extend(more);
     run(&arguments, &[])
