@@ -270,7 +270,14 @@ impl Recovery<'_, '_> {
         let (expected, preload) = (self.expected, self.preload);
         let facts = &mut *self.facts;
         let asking = async {
-            ask_back(&mut connection, major, preload, &mut facts.safety, "at target").await?;
+            ask_back(
+                &mut connection,
+                major,
+                preload,
+                &mut facts.safety,
+                "at target",
+            )
+            .await?;
             at_target(&mut connection, expected, &mut facts.proof).await?;
             ask_value(&mut connection, "SELECT pg_catalog.pg_wal_replay_resume()").await
         };
@@ -309,7 +316,10 @@ impl Recovery<'_, '_> {
         let mut connection = self.connect().await?;
         let first = self
             .course
-            .wait(ask_value(&mut connection, "SELECT pg_catalog.current_setting('server_version')"))
+            .wait(ask_value(
+                &mut connection,
+                "SELECT pg_catalog.current_setting('server_version')",
+            ))
             .await?;
         match first {
             Ok(version) => self.facts.server_version = version,
@@ -328,7 +338,14 @@ impl Recovery<'_, '_> {
         let facts = &mut *self.facts;
         facts.safety.network_isolated = self.server.network_isolated();
         let asking = async {
-            ask_back(&mut connection, major, preload, &mut facts.safety, "promoted").await?;
+            ask_back(
+                &mut connection,
+                major,
+                preload,
+                &mut facts.safety,
+                "promoted",
+            )
+            .await?;
             after_promotion(&mut connection, &data, expected, &mut facts.proof).await?;
             ask_value(
                 &mut connection,

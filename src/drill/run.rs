@@ -84,11 +84,14 @@ pub async fn plan(
     let course = Course::begin(&super::observer::Unobserved, cancellation, options.limit);
     let catalog = read_catalog(repository, &course).await?;
     let watch = Watch::default();
-    let admitting = admit(options, repository, &catalog, course.clock().started_at(), &watch);
-    course
-        .wait(admitting)
-        .await?
-        .map(|admitted| admitted.plan)
+    let admitting = admit(
+        options,
+        repository,
+        &catalog,
+        course.clock().started_at(),
+        &watch,
+    );
+    course.wait(admitting).await?.map(|admitted| admitted.plan)
 }
 
 async fn read_catalog(repository: &Repository, course: &Course<'_>) -> Result<Catalog, Stop> {
@@ -123,7 +126,10 @@ async fn drill(
         cancel: cancel.clone(),
     };
     let admitting = admit(options, repository, &catalog, begun, &watch);
-    let admitted = course.wait(admitting).await.inspect_err(|_| cancel.cancel())??;
+    let admitted = course
+        .wait(admitting)
+        .await
+        .inspect_err(|_| cancel.cancel())??;
     work.findings.extend(admitted.plan.findings.iter().cloned());
     let admitted = &*work.admitted.insert(admitted);
 
@@ -177,7 +183,15 @@ async fn drill(
     .map_err(|error| stopped_by(&error))?;
     work.wal_server = Some(wal_server);
 
-    let settings = server_settings(options, admitted, extracted, &work.review, &preload, scratch, command);
+    let settings = server_settings(
+        options,
+        admitted,
+        extracted,
+        &work.review,
+        &preload,
+        scratch,
+        command,
+    );
     work.fsync = !settings
         .extra
         .iter()
@@ -210,7 +224,15 @@ async fn drill(
     }
     let expected = admitted.plan.expected_end;
     let segments = Some(admitted.plan.wal.segments);
-    let recovered = recover(server, &expected, &preload.load, segments, course, &mut work.facts).await;
+    let recovered = recover(
+        server,
+        &expected,
+        &preload.load,
+        segments,
+        course,
+        &mut work.facts,
+    )
+    .await;
     if let Err(stop) = recovered {
         return Err(why_wal(work.wal_server.as_ref(), stop));
     }
@@ -221,7 +243,10 @@ async fn drill(
         .map(|timing| timing.milliseconds)
         .reduce(u64::saturating_add);
 
-    let mut definitions = vec![CheckDefinition::new("every database opens", CheckKind::Connect)];
+    let mut definitions = vec![CheckDefinition::new(
+        "every database opens",
+        CheckKind::Connect,
+    )];
     definitions.extend(options.checks.iter().cloned());
     let recovery_point = expected.recovery_point.map(|commit| commit.time);
     let checking = run_all(
@@ -237,10 +262,10 @@ async fn drill(
     Ok(())
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Stop> {
-    tokio::task::spawn_blocking(work).await.map_err(Stop::unproven)
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Stop> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(Stop::unproven)
 }
 
 /// Hands the restore room's progress on to the drill's watcher.
@@ -404,11 +429,16 @@ fn write_configuration(
         .map_or_else(|| own.to_string(), |user| user.name);
     let failed = |path: &Path| {
         let path = path.to_owned();
-        move |error: std::io::Error| Stop::Unproven(format!("cannot write {}: {error}", path.display()))
+        move |error: std::io::Error| {
+            Stop::Unproven(format!("cannot write {}: {error}", path.display()))
+        }
     };
     for (name, text) in [
         ("postgresql.conf", postgresql_conf(settings)),
-        ("pg_hba.conf", client_authentication(run_as.change).to_owned()),
+        (
+            "pg_hba.conf",
+            client_authentication(run_as.change).to_owned(),
+        ),
         ("pg_ident.conf", identity_map(&system_user, superuser)),
     ] {
         let path = configuration.join(name);
@@ -474,7 +504,11 @@ async fn tear_down(options: &DrillOptions, work: &mut Workshop) -> Torn {
             "the server does not end",
         ));
     }
-    let wal = work.wal_server.take().map(WalServer::stop).unwrap_or_default();
+    let wal = work
+        .wal_server
+        .take()
+        .map(WalServer::stop)
+        .unwrap_or_default();
     let Some(scratch) = work.scratch.take() else {
         return Torn {
             removed: true,
@@ -490,13 +524,19 @@ async fn tear_down(options: &DrillOptions, work: &mut Workshop) -> Torn {
     let done = blocking(move || {
         let log = scratch.log();
         let log_tail = tail(&log, LOG_TAIL).unwrap_or_default();
-        let kept = keep.map_or_else(Vec::new, |keep| keep_files(&keep, &id.to_string(), &log, plan.as_ref()));
+        let kept = keep.map_or_else(Vec::new, |keep| {
+            keep_files(&keep, &id.to_string(), &log, plan.as_ref())
+        });
         (log_tail, kept, scratch.remove())
     })
     .await;
     let (log_tail, kept, removed) = match done {
         Ok((log_tail, kept, removed)) => (log_tail, kept, removed.map_err(|e| e.to_string())),
-        Err(_) => (String::new(), Vec::new(), Err("the tear-down broke off".to_owned())),
+        Err(_) => (
+            String::new(),
+            Vec::new(),
+            Err("the tear-down broke off".to_owned()),
+        ),
     };
     if let Err(reason) = &removed {
         work.findings.push(Finding::new(
@@ -607,13 +647,23 @@ fn conclude(
     });
     let mut findings = holes.to_vec();
     findings.extend(work.findings);
-    if let Some(Stop::Failed(found) | Stop::Refused { findings: found, .. }) = &stop {
+    if let Some(
+        Stop::Failed(found)
+        | Stop::Refused {
+            findings: found, ..
+        },
+    ) = &stop
+    {
         findings.extend(found.iter().cloned());
     }
     findings.extend(work.facts.safety.findings());
     if work.facts.proof.state == super::proof::ProofState::Differs {
         let words = work.facts.proof.differences().join("; ");
-        findings.push(Finding::new(Code::RecoveryEndedEarly, "restored server", words));
+        findings.push(Finding::new(
+            Code::RecoveryEndedEarly,
+            "restored server",
+            words,
+        ));
     }
     findings.extend(work.checks.findings);
     for (name, objective, code) in [
@@ -633,7 +683,12 @@ fn conclude(
     };
     let expected = plan.as_ref().map(|plan| plan.expected_end);
     let extracted = work.extracted;
-    let total = course.clock().timings().iter().map(|t| t.milliseconds).sum();
+    let total = course
+        .clock()
+        .timings()
+        .iter()
+        .map(|t| t.milliseconds)
+        .sum();
     DrillReport {
         schema: SCHEMA.to_owned(),
         id: options.id,
@@ -657,7 +712,9 @@ fn conclude(
             time_to_verified: work.time_to_verified,
             total,
             base_bytes_fetched: extracted.as_ref().map_or(0, ExtractReport::stored_bytes),
-            base_bytes_written: extracted.as_ref().map_or(0, |report| report.extracted.bytes),
+            base_bytes_written: extracted
+                .as_ref()
+                .map_or(0, |report| report.extracted.bytes),
             wal_files_served: u64::try_from(torn.wal.served.len()).unwrap_or(u64::MAX),
             wal_bytes_served: torn.wal.bytes(),
             wal_bytes_replayed: work

@@ -17,3 +17,4 @@ mod client;
 mod damage;
 mod place;
 mod targets;
+mod traps;

@@ -227,10 +227,12 @@ async fn a_restore_is_whole_and_promotes_at_the_tip() {
         facts.far_rows
     );
     assert_eq!(server.psql("show archive_mode"), "off");
-    assert_eq!(server.number("select count(*) from pg_stat_wal_receiver"), 0);
-    let location = server.psql(
-        "select pg_tablespace_location(oid) from pg_tablespace where spcname = 'far'",
+    assert_eq!(
+        server.number("select count(*) from pg_stat_wal_receiver"),
+        0
     );
+    let location =
+        server.psql("select pg_tablespace_location(oid) from pg_tablespace where spcname = 'far'");
     assert!(
         location.starts_with(place.keep.path().to_str().unwrap()),
         "{location}"
@@ -283,14 +285,9 @@ async fn a_timeline_switch_is_followed_and_the_abandoned_branch_is_not() {
         }
     }
     let catalog = open(&url).catalog().await.unwrap();
-    let error = choose(
-        &open(&url),
-        &catalog,
-        &wish(Target::Tip),
-        &Watch::default(),
-    )
-    .await
-    .unwrap_err();
+    let error = choose(&open(&url), &catalog, &wish(Target::Tip), &Watch::default())
+        .await
+        .unwrap_err();
     assert!(
         matches!(error, ResolveError::HistoryMissing { timeline } if timeline == TimelineId(2)),
         "{error}"
@@ -317,7 +314,10 @@ async fn targets_out_of_reach_are_explained_before_anything_starts() {
 
     // Exactly the last commit's time: PostgreSQL would find no later one to stop at.
     let words = refuse(wish(Target::Time(facts.tip().time))).await;
-    assert!(words.contains("tip") && words.contains("last commit"), "{words}");
+    assert!(
+        words.contains("tip") && words.contains("last commit"),
+        "{words}"
+    );
     // The end of the last record.
     let tip = choose(&repository, &catalog, &wish(Target::Tip), &watch)
         .await
@@ -384,5 +384,8 @@ async fn targets_out_of_reach_are_explained_before_anything_starts() {
         std::fs::read_to_string(place.data().join("mine")).unwrap(),
         "precious"
     );
-    assert_eq!(tip.resolved.begin, second.begin_xlog.parse::<Lsn>().unwrap());
+    assert_eq!(
+        tip.resolved.begin,
+        second.begin_xlog.parse::<Lsn>().unwrap()
+    );
 }

@@ -50,7 +50,10 @@ async fn drain(mut stream: impl AsyncRead + Unpin) -> String {
 fn complaints(output: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for line in output.lines().filter(|line| !line.trim().is_empty()) {
-        match (line.starts_with(' ') || line.starts_with('\t'), found.last_mut()) {
+        match (
+            line.starts_with(' ') || line.starts_with('\t'),
+            found.last_mut(),
+        ) {
             (true, Some(last)) => {
                 last.push(' ');
                 last.push_str(line.trim());
@@ -68,8 +71,8 @@ fn judge(code: Option<i32>, stdout: &str, stderr: &str, collations_differ: bool)
         Some(0) => Answered::new(CheckOutcome::Passed).seeing("nothing found"),
         Some(2) => {
             let found = complaints(stdout);
-            let only_indexes = !found.is_empty()
-                && found.iter().all(|line| line.starts_with("btree index"));
+            let only_indexes =
+                !found.is_empty() && found.iter().all(|line| line.starts_with("btree index"));
             let first = found.first().map_or("corruption", String::as_str);
             if only_indexes && collations_differ {
                 return Answered::unproven(
@@ -78,8 +81,8 @@ fn judge(code: Option<i32>, stdout: &str, stderr: &str, collations_differ: bool)
                 )
                 .seeing(first);
             }
-            let mut answered = Answered::failed(format!("{} places are damaged", found.len()))
-                .seeing(first);
+            let mut answered =
+                Answered::failed(format!("{} places are damaged", found.len())).seeing(first);
             answered.findings = found
                 .iter()
                 .take(FINDING_LIMIT)
