@@ -14,6 +14,9 @@ use crate::telemetry::{self, LogFormat};
 pub fn main() -> std::process::ExitCode {
     announce_panics();
     let cli = Cli::parse();
+    if let Command::Wal(command::wal::WalCommand::Fetch(args)) = &cli.command {
+        return command::wal::fetch(args);
+    }
     let output = Output::new(cli.global.output, cli.global.color);
     let palette = Palette::new(cli.global.color.wanted(std::io::stderr().is_terminal()));
     let progress = Progress::new(!cli.global.no_progress);
@@ -125,7 +128,7 @@ async fn run(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Config(args) => command::config::run(args, context),
         Command::Repository(args) => command::repository::run(args, context).await,
         Command::Verify(args) => command::verify::run(args, context).await,
-        Command::Drill(args) => command::drill::run(args, context).await,
+        Command::Drill(args) => Box::pin(command::drill::run(args, context)).await,
         Command::Restore(args) => command::restore::run(args, context).await,
         Command::Backup(args) => command::backup::run(args, context).await,
         Command::Wal(args) => command::wal::run(args, context).await,

@@ -43,6 +43,13 @@ impl Cancellation {
     }
 }
 
+impl From<watch::Receiver<bool>> for Cancellation {
+    /// Listens to a wish that somebody else utters by sending `true`.
+    fn from(receiver: watch::Receiver<bool>) -> Self {
+        Self(receiver)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

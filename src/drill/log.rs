@@ -40,7 +40,7 @@ pub enum LogEvent {
     AcceptsReadOnly,
     /// Everything is accepted; the server has left recovery.
     Ready,
-    /// Recovery waits at the target or for settings.
+    /// Recovery has reached its target and waits there.
     Paused,
     /// A setting is lower than on the source; recovery cannot go on.
     SettingTooLow(String),
@@ -117,7 +117,8 @@ impl LogLine {
                 Some(LogEvent::AcceptsReadOnly)
             }
             "archive recovery complete" => Some(LogEvent::RecoveryComplete),
-            "recovery has paused" | "pausing at the end of recovery" => Some(LogEvent::Paused),
+            // Not `recovery has paused`: that is a pause for settings that are too low.
+            "pausing at the end of recovery" => Some(LogEvent::Paused),
             _ => None,
         }
     }

@@ -85,11 +85,6 @@ impl<R: Read> ArchiveWalk<R> {
         }
     }
 
-    /// How many decoded bytes have been read.
-    pub(crate) fn position(&self) -> u64 {
-        self.position
-    }
-
     /// The next member, or `None` after a correct end of the archive. What is left of the
     /// current member's body is skipped.
     pub(crate) fn next_member(&mut self) -> Result<Option<Member>, WalkError> {

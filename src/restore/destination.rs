@@ -86,6 +86,18 @@ impl Claim {
         Ok(())
     }
 
+    /// [`Self::give_back`] where another error is already on its way.
+    pub(crate) fn give_back_or_warn(&self) {
+        if let Err(left) = self.give_back() {
+            tracing::warn!(%left, "remove an unfinished restore");
+        }
+    }
+
+    /// Parents that were created on the way.
+    pub(crate) fn parents(&self) -> impl Iterator<Item = &Path> {
+        self.parents.iter().map(PathBuf::as_path)
+    }
+
     /// The claimed directories.
     pub(crate) fn roots(&self) -> impl Iterator<Item = &Path> {
         self.roots.iter().map(|(path, _)| path.as_path())

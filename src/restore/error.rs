@@ -34,6 +34,14 @@ pub enum RestoreError {
         /// What is wrong and what to do.
         reason: String,
     },
+    /// The files cannot be given to the user who is to run the server.
+    #[error(
+        "there is no user {name:?} on this machine to own the restored files; PostgreSQL does not run as root, so name one"
+    )]
+    Owner {
+        /// The name.
+        name: String,
+    },
     /// An archive names something that must not be created.
     #[error(
         "refuse to extract {object}: member {member:?}: {reason}; nothing outside the destination was touched"
@@ -129,7 +137,10 @@ impl RestoreError {
 
     /// Whether what was asked for was wrong (exit code 2).
     pub const fn is_usage(&self) -> bool {
-        matches!(self, Self::Tablespace { .. } | Self::Backup { .. })
+        matches!(
+            self,
+            Self::Tablespace { .. } | Self::Backup { .. } | Self::Owner { .. }
+        )
     }
 
     /// Whether somebody asked to stop (exit code 130).

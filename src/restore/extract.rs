@@ -16,7 +16,7 @@ use super::error::RestoreError;
 use super::inspect::{RestoredFacts, inspect};
 use super::placement::{SET_ASIDE, STANDARD_DIRECTORIES, UNFINISHED};
 use super::progress::{Cancel, Meter, Step, Watch};
-use super::tablespaces::{PlacedTablespace, TablespaceMap, default_parent};
+use super::tablespaces::{PlacedTablespace, TablespaceMap};
 use super::unpack::{Extracted, Room, unpack};
 use crate::codec::{DigestReader, decoder};
 use crate::repository::{
@@ -86,6 +86,21 @@ pub async fn extract(
     options: &ExtractOptions,
     watch: &Watch,
 ) -> Result<ExtractReport, RestoreError> {
+    extract_claimed(repository, backup, into, tablespaces, options, watch)
+        .await
+        .map(|(report, _)| report)
+}
+
+/// Like [`extract`], for a caller with further steps that may fail: the claim gives the
+/// directories back.
+pub(crate) async fn extract_claimed(
+    repository: &Repository,
+    backup: &BaseBackup,
+    into: &Path,
+    tablespaces: &TablespaceMap,
+    options: &ExtractOptions,
+    watch: &Watch,
+) -> Result<(ExtractReport, Claim), RestoreError> {
     check_restorable(backup)?;
     let into = std::path::absolute(into)
         .map_err(|error| RestoreError::local("find the path of", into, error))?;
@@ -100,27 +115,12 @@ pub async fn extract(
         watch,
     };
     match extraction.run(&claim).await {
-        Ok(report) => Ok(report),
+        Ok(report) => Ok((report, claim)),
         Err(error) => {
-            if let Err(left) = claim.give_back() {
-                tracing::warn!(%left, "remove an unfinished restore");
-            }
+            claim.give_back_or_warn();
             Err(error)
         }
     }
-}
-
-/// Removes what [`extract`] made, for a later step that fails: the directories of this
-/// report and nothing else.
-pub(crate) fn undo(report: &ExtractReport) -> Result<(), RestoreError> {
-    let roots = std::iter::once(&report.destination)
-        .chain(report.tablespaces.iter().map(|tablespace| &tablespace.path));
-    for root in roots {
-        fs::remove_dir_all(root).map_err(|error| RestoreError::local("remove", root, error))?;
-    }
-    // Only when nothing else is in it.
-    let _ = fs::remove_dir(default_parent(&report.destination));
-    Ok(())
 }
 
 /// Whether a backup can be restored from here at all; what is wrong is said.
@@ -223,9 +223,7 @@ fn claim(into: &Path, placed: &[PlacedTablespace]) -> Result<Claim, RestoreError
     match taken {
         Ok(()) => Ok(claim),
         Err(error) => {
-            if let Err(left) = claim.give_back() {
-                tracing::warn!(%left, "remove an unfinished restore");
-            }
+            claim.give_back_or_warn();
             Err(error)
         }
     }

@@ -7,6 +7,7 @@
 //! of promote, when something that was promised is not there.
 
 mod archive;
+mod choose;
 pub mod configuration;
 mod destination;
 mod durable;
@@ -15,7 +16,12 @@ mod extract;
 mod inspect;
 mod placement;
 mod progress;
+mod resolve;
+mod resolve_error;
+mod review;
+mod run;
 mod safe_path;
+mod stop;
 mod tablespaces;
 mod target;
 mod unpack;
@@ -23,12 +29,19 @@ mod unpack;
 mod unpack_tests;
 pub mod wal;
 
+pub use choose::{BackupChoice, Choice, PassedOver, Wish, choose};
 pub use destination::check_free;
 pub use error::RestoreError;
 pub use extract::{ExtractOptions, ExtractReport, FetchedArchive, check_restorable, extract};
 pub use inspect::RestoredFacts;
 pub use placement::{SET_ASIDE, STANDARD_DIRECTORIES, UNFINISHED};
 pub use progress::{Cancel, Progress, ProgressSink, Step, Unwatched, Watch};
+pub use resolve::{ResolvedTarget, resolve};
+pub use resolve_error::ResolveError;
+pub use review::{review_set_aside, set_aside_finding};
+pub use run::{
+    RestoreOptions, RestorePlan, RestoreReport, RunError, WAL_PLAN_FILE, plan, read_plan, run,
+};
 pub use tablespaces::{PlacedTablespace, TablespaceMap, TablespaceOverride, default_parent};
 pub use target::{ParseTargetError, Target};
 pub use unpack::Extracted;

@@ -23,7 +23,8 @@ pub enum Step {
 pub struct Progress {
     /// The step.
     pub step: Step,
-    /// Bytes (stored bytes for [`Step::FetchBase`], files for [`Step::Sync`]) done.
+    /// What is done: segments in [`Step::ReadWal`], stored bytes in [`Step::FetchBase`],
+    /// files in [`Step::Sync`].
     pub done: u64,
     /// How many there are, where that is known.
     pub total: Option<u64>,
@@ -31,6 +32,27 @@ pub struct Progress {
     pub rate: f64,
     /// The time left at this rate, where the total is known.
     pub left: Option<Duration>,
+}
+
+impl Progress {
+    /// Rate and time left from what was done in `elapsed`.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a rate for people; 2^53 bytes are exact enough"
+    )]
+    pub(crate) fn of(step: Step, done: u64, total: Option<u64>, elapsed: Duration) -> Self {
+        let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
+        let left = total.filter(|_| rate > 0.0).and_then(|total| {
+            Duration::try_from_secs_f64(total.saturating_sub(done) as f64 / rate).ok()
+        });
+        Self {
+            step,
+            done,
+            total,
+            rate,
+            left,
+        }
+    }
 }
 
 /// Receives progress. Called from several threads, at most about ten times a second.
@@ -147,6 +169,7 @@ impl Meter {
     }
 
     /// What was counted so far.
+    #[cfg(test)]
     pub(crate) fn done(&self) -> u64 {
         self.done.load(Ordering::Relaxed)
     }
@@ -157,28 +180,8 @@ impl Meter {
     }
 
     fn tell(&self, done: u64) {
-        let progress = measure(self.step, done, self.total, self.begun.elapsed());
+        let progress = Progress::of(self.step, done, self.total, self.begun.elapsed());
         self.watch.sink.progress(&progress);
-    }
-}
-
-/// Rate and time left from what is done so far.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a rate for people; 2^53 bytes are exact enough"
-)]
-fn measure(step: Step, done: u64, total: Option<u64>, elapsed: Duration) -> Progress {
-    let seconds = elapsed.as_secs_f64().max(0.001);
-    let rate = done as f64 / seconds;
-    let left = total.filter(|_| rate > 0.0).and_then(|total| {
-        Duration::try_from_secs_f64(total.saturating_sub(done) as f64 / rate).ok()
-    });
-    Progress {
-        step,
-        done,
-        total,
-        rate,
-        left,
     }
 }
 
@@ -190,12 +193,12 @@ mod tests {
 
     #[test]
     fn rate_and_time_left_follow_from_what_is_done() {
-        let progress = measure(Step::FetchBase, 50, Some(200), Duration::from_secs(5));
+        let progress = Progress::of(Step::FetchBase, 50, Some(200), Duration::from_secs(5));
         assert!((progress.rate - 10.0).abs() < 1e-9);
         assert_eq!(progress.left, Some(Duration::from_secs(15)));
-        let nothing = measure(Step::FetchBase, 0, Some(200), Duration::from_secs(5));
+        let nothing = Progress::of(Step::FetchBase, 0, Some(200), Duration::from_secs(5));
         assert_eq!(nothing.left, None);
-        let unknown = measure(Step::ReadWal, 50, None, Duration::from_secs(5));
+        let unknown = Progress::of(Step::ReadWal, 50, None, Duration::from_secs(5));
         assert_eq!(unknown.left, None);
     }
 

@@ -74,6 +74,7 @@ impl SafePath {
     }
 
     /// The path as bytes, parts joined by single slashes.
+    #[cfg(test)]
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.0.as_os_str().as_bytes()
     }

@@ -96,7 +96,10 @@ fn network_failure(error: &HttpError) -> (ErrorKind, String) {
         .unwrap_or_default();
     let io = chain(error).filter_map(|error| error.downcast_ref::<io::Error>());
     let io = io.last().map(io::Error::kind);
-    let words = match (error.kind(), io) {
+    // The innermost: ours wraps the client's.
+    let http = chain(error).filter_map(|error| error.downcast_ref::<HttpError>());
+    let kind = http.last().map_or(error.kind(), HttpError::kind);
+    let words = match (kind, io) {
         (_, Some(io::ErrorKind::ConnectionRefused)) => "connection refused".to_owned(),
         (HttpErrorKind::Timeout, _) | (_, Some(io::ErrorKind::TimedOut)) => {
             "no answer in time".to_owned()
@@ -340,6 +343,19 @@ mod tests {
         assert_eq!(judged("404 Not Found", google).0, ErrorKind::MissingBucket);
         let go = "Client sent an HTTP request to an HTTPS server.";
         assert_eq!(judged("400 Bad Request", go).0, ErrorKind::Settings);
+    }
+
+    #[test]
+    fn failures_of_the_system() {
+        for (found, kind) in [
+            (io::ErrorKind::NotFound, ErrorKind::NotFound),
+            (io::ErrorKind::StorageFull, ErrorKind::Local),
+            (io::ErrorKind::PermissionDenied, ErrorKind::Local),
+            (io::ErrorKind::ReadOnlyFilesystem, ErrorKind::Local),
+        ] {
+            let error = classify_local(Operation::Write, "file:///x".to_owned(), &found.into());
+            assert_eq!(error.kind, kind, "{error}");
+        }
     }
 
     #[test]

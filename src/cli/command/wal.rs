@@ -8,6 +8,7 @@ use crate::backup::{self, PushError};
 use crate::cli::source::{SourceArgs, open_for_writing, resolve};
 use crate::cli::{Context, ExitCode, Failure};
 use crate::codec::Codec;
+use crate::restore::wal::{self, WalAnswer};
 use crate::postgres::WalFileName;
 
 /// Archive and fetch WAL: for archive_command and restore_command
@@ -124,8 +125,25 @@ pub async fn run(command: WalCommand, context: &Context) -> Result<ExitCode, Fai
             let _source = resolve(&args.source, &config)?;
             Err(Failure::not_built("wal get"))
         }
-        WalCommand::Fetch(_) => Err(Failure::not_built("wal fetch")),
+        WalCommand::Fetch(args) => Err(Failure::unproven(format_args!(
+            "fetch {}: it is answered before the runtime starts",
+            args.name
+        ))),
     }
+}
+
+/// Runs `wal fetch`: small and blocking, because PostgreSQL starts it anew for every file.
+/// Its exit codes are those of `restore_command`, not walproof's: 1 for "recovery can do
+/// without", above 125 to make recovery stop, also when walproof itself has a defect.
+pub(in crate::cli) fn fetch(args: &FetchArgs) -> std::process::ExitCode {
+    use std::io::Write as _;
+    let answer = std::panic::catch_unwind(|| wal::fetch(&args.socket, &args.name, &args.path))
+        .unwrap_or_else(|_| WalAnswer::Unreachable("walproof has a defect".to_owned()));
+    if answer != WalAnswer::Delivered {
+        // Standard error is the server's log.
+        let _ = writeln!(std::io::stderr(), "walproof wal fetch: {}: {answer}", args.name);
+    }
+    std::process::ExitCode::from(answer.exit_code())
 }
 
 async fn push(args: PushArgs, context: &Context) -> Result<ExitCode, Failure> {

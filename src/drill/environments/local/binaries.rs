@@ -116,9 +116,13 @@ impl Binaries {
     }
 
     fn at(directory: &Path) -> Result<Self, String> {
-        let directory = directory
+        // Where the program itself lies, its companions lie too; a link in some directory
+        // of the path may stand alone.
+        let program = directory
+            .join("postgres")
             .canonicalize()
-            .map_err(|error| format!("{}: {error}", directory.display()))?;
+            .map_err(|_| "there is no program `postgres` in it".to_owned())?;
+        let directory = program.parent().unwrap_or(directory).to_owned();
         let (major, version) = ask_version(&directory)?;
         Ok(Self {
             library_directory: ask_library_directory(&directory),

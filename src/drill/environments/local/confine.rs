@@ -189,23 +189,10 @@ fn report(words: &str) {
     let _ = writeln!(std::io::stderr(), "walproof confine: {words}");
 }
 
-/// If these are the arguments of a process that was started to confine a server, does so:
-/// on success the process becomes the server and never returns. `None` for any other
-/// command line. To be called first of all in `main`, before any thread is started.
-pub fn dispatch(
-    arguments: impl IntoIterator<Item = OsString>,
-) -> Option<Result<Infallible, ConfineError>> {
-    let arguments: Vec<OsString> = arguments.into_iter().skip(1).take(4096).collect();
-    let [first, second, rest @ ..] = arguments.as_slice() else {
-        return None;
-    };
-    if [first.as_os_str(), second.as_os_str()] != COMMAND.map(OsStr::new) {
-        return None;
-    }
-    Some(run(rest))
-}
-
-fn run(arguments: &[OsString]) -> Result<Infallible, ConfineError> {
+/// Confines this process as the arguments behind [`COMMAND`] say, and becomes the program
+/// that they name. Returns only when that failed. To be called before any thread is
+/// started.
+pub fn run(arguments: &[OsString]) -> Result<Infallible, ConfineError> {
     let (confinement, command) = Confinement::parse(arguments)?;
     let Some((program, arguments)) = command.split_first() else {
         return Err(ConfineError::Usage("no program after `--`".into()));
@@ -241,60 +228,20 @@ mod tests {
     }
 
     #[test]
-    fn other_command_lines_are_not_ours() {
-        let line = |words: &[&str]| dispatch(words.iter().map(OsString::from));
-        assert!(line(&["walproof", "verify", "x"]).is_none());
-        assert!(line(&["walproof"]).is_none());
+    fn other_command_lines_are_refused() {
+        let line = |words: &[&str]| {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            Confinement::parse(&words).map(|_| ())
+        };
+        assert!(line(&["--network", "host", "--parent", "1", "--", "x"]).is_ok());
         for wrong in [
-            &["walproof", "internal", "confine"][..],
-            &[
-                "walproof",
-                "internal",
-                "confine",
-                "--uid",
-                "1",
-                "--network",
-                "host",
-                "--parent",
-                "1",
-                "--",
-                "x",
-            ],
-            &[
-                "walproof",
-                "internal",
-                "confine",
-                "--network",
-                "host",
-                "--",
-                "x",
-            ],
-            &[
-                "walproof",
-                "internal",
-                "confine",
-                "--network",
-                "maybe",
-                "--parent",
-                "1",
-                "--",
-                "x",
-            ],
-            &[
-                "walproof",
-                "internal",
-                "confine",
-                "--network",
-                "host",
-                "--parent",
-                "1",
-                "--",
-            ],
+            &[][..],
+            &["--uid", "1", "--network", "host", "--parent", "1", "--", "x"],
+            &["--network", "host", "--", "x"],
+            &["--network", "maybe", "--parent", "1", "--", "x"],
+            &["--network", "host", "--parent", "1", "--"],
         ] {
-            assert!(
-                matches!(line(wrong), Some(Err(ConfineError::Usage(_)))),
-                "{wrong:?}"
-            );
+            assert!(matches!(line(wrong), Err(ConfineError::Usage(_))), "{wrong:?}");
         }
     }
 }

@@ -18,4 +18,4 @@ pub use disk::{RoomError, require_room};
 pub use identity::{RunAs, RunAsError};
 pub use scratch::{Scratch, ScratchError};
 pub use server::{ConnectError, Server, ServerError, ServerPlan};
-pub use sweep::{SweepReport, sweep};
+pub use sweep::{SweepReport, sweep, would_sweep};

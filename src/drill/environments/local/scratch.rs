@@ -147,7 +147,7 @@ fn make(path: &Path, mode: u32) -> Result<(), ScratchError> {
 
 impl Scratch {
     /// Makes `<root>/drill-<id>` with its marker, and below it the directories that the
-    /// server's user owns: `data`, `wal` (for the WAL socket) and one for its sockets.
+    /// server's user owns: `data` and one for sockets.
     pub fn create(
         root: &Path,
         id: Uuid,
@@ -222,7 +222,7 @@ impl Scratch {
                 length,
             });
         }
-        for directory in [self.data(), self.tablespaces(), self.sockets.clone()] {
+        for directory in [self.data(), self.sockets.clone()] {
             make(&directory, 0o700)?;
             if run_as.change {
                 chown(&directory, Some(run_as.uid), Some(run_as.gid))
@@ -276,11 +276,6 @@ impl Scratch {
     /// The data directory. The server's user owns it.
     pub fn data(&self) -> PathBuf {
         self.path.join("data")
-    }
-
-    /// Where tablespaces are put.
-    pub fn tablespaces(&self) -> PathBuf {
-        self.path.join("tablespaces")
     }
 
     /// The directory for sockets: the server's, and the one that hands out WAL.

@@ -275,20 +275,27 @@ impl Server {
     /// Stops the server: in order, then at once, then by force. Returns whether it ended
     /// in order, that is, with a shutdown checkpoint.
     pub async fn stop(&mut self) -> bool {
+        self.signal(Signal::SIGINT);
+        if self.wait(Duration::from_secs(60)).await {
+            return self.exited().is_some_and(|status| status.success());
+        }
+        self.discard().await;
+        false
+    }
+
+    /// Ends the server at once, for a data directory that is thrown away. Returns whether
+    /// it has ended.
+    pub async fn discard(&mut self) -> bool {
         for (signal, patience) in [
-            (Signal::SIGINT, Duration::from_secs(30)),
-            (Signal::SIGQUIT, Duration::from_secs(5)),
-            (Signal::SIGKILL, Duration::from_secs(5)),
+            (Signal::SIGQUIT, Duration::from_secs(10)),
+            (Signal::SIGKILL, Duration::from_secs(10)),
         ] {
-            if self.exited().is_some() {
-                return signal == Signal::SIGINT && self.exited().is_some_and(|s| s.success());
-            }
             self.signal(signal);
             if self.wait(patience).await {
-                return signal == Signal::SIGINT && self.exited().is_some_and(|s| s.success());
+                return true;
             }
         }
-        false
+        self.exited().is_some()
     }
 
     fn signal(&self, signal: Signal) {

@@ -45,6 +45,15 @@ pub struct Kept {
 /// A server is ended only if it is a `postgres` that works in that very directory.
 /// Blocking.
 pub fn sweep(root: &Path, now: DateTime<Utc>) -> SweepReport {
+    walk(root, now, false)
+}
+
+/// What [`sweep`] would do; touches nothing.
+pub fn would_sweep(root: &Path, now: DateTime<Utc>) -> SweepReport {
+    walk(root, now, true)
+}
+
+fn walk(root: &Path, now: DateTime<Utc>, only_look: bool) -> SweepReport {
     let mut report = SweepReport::default();
     let Ok(root) = root.canonicalize() else {
         return report; // nothing was ever made here
@@ -64,6 +73,7 @@ pub fn sweep(root: &Path, now: DateTime<Utc>) -> SweepReport {
         };
         match ours(&path, id, now) {
             Err(reason) => report.kept.push(kept(reason)),
+            Ok(_) if only_look => report.removed.push(path),
             Ok((marker, _lock)) => {
                 end_servers(&path, &marker, &mut report.ended);
                 if let Some(sockets) = sockets_of(&marker)
@@ -193,8 +203,12 @@ mod tests {
         let path = left_behind(root.path(), |_| {});
         symlink(&precious, path.join("data/link")).unwrap();
         symlink(root.path(), path.join("data/pg_tblspc")).unwrap();
+        let canonical = path.canonicalize().unwrap();
+        let looked = would_sweep(root.path(), Utc::now());
+        assert_eq!(looked.removed, [canonical.clone()]);
+        assert!(path.exists());
         let report = sweep(root.path(), Utc::now());
-        assert_eq!(report.removed, [path.canonicalize().unwrap_or(path)]);
+        assert_eq!(report.removed, [canonical]);
         assert_eq!(std::fs::read_to_string(&precious).unwrap(), "production");
     }
 
