@@ -14,6 +14,7 @@ pub(crate) fn store(s3: &S3Server, server: &str) -> Store {
         region: Some("us-east-1".to_owned()),
         allow_http: true,
         environment: s3.environment(),
+        retry_time: std::time::Duration::from_secs(10),
         ..StorageOptions::default()
     };
     Store::open(&location.parse().unwrap(), &options).unwrap()

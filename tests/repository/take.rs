@@ -12,6 +12,7 @@ use walproof::storage::{StorageOptions, Store};
 use crate::barman::assert_same;
 use crate::common::barman::BarmanCloud;
 use crate::common::postgres::TestServer;
+use crate::common::process::wait_until;
 use crate::common::require;
 use crate::common::s3::S3Server;
 use crate::common::{scratch, workload};
@@ -225,12 +226,12 @@ async fn an_interrupted_backup_is_failed_and_leaves_nothing_running() {
         "{}",
         server.log()
     );
-    assert_eq!(
+    // The server notices the end of a session a moment later.
+    wait_until(Duration::from_secs(10), "the end of the session", || {
         server.number(
-            "select count(*) from pg_stat_activity where application_name = 'walproof backup'"
-        ),
-        0
-    );
+            "select count(*) from pg_stat_activity where application_name = 'walproof backup'",
+        ) == 0
+    });
 
     let catalog = open(store).catalog().await.unwrap();
     assert_eq!(catalog.backups.len(), 1);
@@ -243,6 +244,42 @@ async fn an_interrupted_backup_is_failed_and_leaves_nothing_running() {
     let listed = BarmanCloud::new(&s3, "", "stopped").list();
     assert_same(&catalog.backups[0], &listed[0]);
     assert!(listed[0]["error"].as_str().unwrap().contains("interrupted"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_goes_away_ends_the_backup_on_the_server() {
+    require!(Postgres, S3);
+    let s3 = S3Server::start();
+    let (server, _spool) = server_with_spool();
+    let store = store(&s3, "lost");
+    let s3 = Mutex::new(s3);
+    let options = TakeOptions {
+        codec: Codec::Bzip2,
+        ..TakeOptions::new(store.clone(), address(&server))
+    };
+    let error = take(
+        options,
+        &|progress| {
+            if let TakeProgress::Copying { .. } = progress {
+                s3.lock().unwrap().interrupt();
+            }
+        },
+        std::future::pending(),
+    )
+    .await
+    .unwrap_err();
+    assert!(matches!(error, TakeError::Storage(_)), "{error:?}");
+    assert!(
+        !server.log().contains("aborting backup"),
+        "{}",
+        server.log()
+    );
+
+    // It could not be marked as failed: it stays as it was begun, without an archive.
+    s3.lock().unwrap().resume();
+    let catalog = open(store).catalog().await.unwrap();
+    assert_eq!(catalog.backups[0].status, BackupStatus::Started);
+    assert_eq!(catalog.backups[0].archives, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
