@@ -766,3 +766,20 @@ async fn a_gibibyte_streams_in_little_memory() {
     let more = peak_memory().saturating_sub(before) / 1024;
     assert!(more < 400, "{more} MiB");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emulator_is_written_to_without_asking_google_for_a_token() {
+    let answer = "HTTP/1.1 200 OK\r\nETag: \"1\"\r\nx-goog-generation: 1\r\n\
+                  Content-Length: 0\r\nConnection: close\r\n\r\n";
+    let host = fixed_answer(Some(answer)).replace("http://", "");
+    let options = StorageOptions {
+        environment: vec![("STORAGE_EMULATOR_HOST".to_owned(), host)],
+        ..StorageOptions::default()
+    };
+    let store = Store::open(&"gs://backups/p".parse().unwrap(), &options).unwrap();
+    let put = store.put_replace("x", Bytes::from_static(b"x"));
+    tokio::time::timeout(Duration::from_secs(5), put)
+        .await
+        .unwrap()
+        .unwrap();
+}

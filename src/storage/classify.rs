@@ -48,6 +48,13 @@ pub(super) fn code(error: &object_store::Error) -> Option<String> {
         .filter(|code| !code.is_empty())
 }
 
+/// Whether a range was asked for that begins behind the end of the object: the store says
+/// so with 416, or answers with nothing (Azurite) and the client says it in these words.
+pub(super) fn behind_end(error: &object_store::Error) -> bool {
+    status(error) == Some(416)
+        || chain(error).any(|error| error.to_string().starts_with("Wanted range starting at"))
+}
+
 fn judge(error: &object_store::Error) -> (ErrorKind, String) {
     if let Some(none) = chain(error).find_map(|error| error.downcast_ref::<NoIdentity>()) {
         return (ErrorKind::Credentials, none.to_string());
@@ -204,6 +211,8 @@ impl Refusal {
     /// `XAdminUserNotFound` is versitygw's word for an unknown key, sent with a 404.
     fn kind(&self) -> ErrorKind {
         match self.code.as_str() {
+            // Azurite says "AuthorizationFailure" with the words of a wrong key.
+            _ if self.message.contains("failed to authenticate") => ErrorKind::Credentials,
             "InvalidAccessKeyId"
             | "SignatureDoesNotMatch"
             | "XAdminUserNotFound"

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use object_store::ObjectStore;
-use object_store::gcp::{GcpCredentialProvider, GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::gcp::{
+    GcpCredential, GcpCredentialProvider, GoogleCloudStorageBuilder, GoogleConfigKey,
+};
+use object_store::{ObjectStore, StaticCredentialProvider};
 
 use super::client::{
     BoundedIdentity, PatientConnector, client_options, identity_retries, open_error, retries,
@@ -59,8 +61,14 @@ pub(super) fn open(
         builder = builder.with_base_url(endpoint.trim_end_matches('/'));
     }
     if endpoint.is_some() && !credentials {
-        // Emulators want none; the instance's identity must not be sent elsewhere.
-        builder = builder.with_skip_signature(true);
+        // Emulators want none, and the instance's identity must not be sent elsewhere. To
+        // skip signatures is not enough: the client's writes ask for a credential all the
+        // same, and would ask Google's metadata server.
+        let nobody: GcpCredentialProvider =
+            Arc::new(StaticCredentialProvider::new(GcpCredential {
+                bearer: String::new(),
+            }));
+        builder = builder.with_skip_signature(true).with_credentials(nobody);
     } else {
         let asking = builder.clone().with_retry(identity_retries());
         let inner = Arc::clone(asking.build().map_err(wrong)?.credentials());

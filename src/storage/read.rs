@@ -109,7 +109,7 @@ impl Store {
                 let read = async { inner.get_opts(&path, options).await?.bytes().await };
                 match read.await {
                     Ok(bytes) => Ok(bytes),
-                    Err(error) if super::classify::status(&error) == Some(416) => Ok(Bytes::new()),
+                    Err(error) if super::classify::behind_end(&error) => Ok(Bytes::new()),
                     Err(error) => Err(self.error(Operation::Read, key, &error)),
                 }
             }

@@ -303,8 +303,13 @@ impl Store {
                 // Consoles mark folders with empty objects named after them; the one of the
                 // listed folder itself is not below it.
                 let own = self.relative(path.into());
+                // Some servers do not know where to begin, and begin at the beginning.
+                let after = after.map(|after| self.relative(after.into()));
                 entries
-                    .try_filter(move |entry| futures::future::ready(entry.key != own))
+                    .try_filter(move |entry| {
+                        let behind = after.as_ref().is_none_or(|after| entry.key > *after);
+                        futures::future::ready(behind && entry.key != own)
+                    })
                     .boxed()
             }
         }
@@ -387,7 +392,7 @@ impl Store {
                 Ok(Some(self.entry(meta)))
             }
             Err(error) => {
-                self.explain(inner.as_ref(), &error).await?;
+                self.explain(inner.as_ref(), key, &error).await?;
                 match error {
                     object_store::Error::NotFound { .. } => Ok(None),
                     error => Err(self.error(Operation::Head, key, &error)),
@@ -402,6 +407,7 @@ impl Store {
     async fn explain(
         &self,
         inner: &dyn ObjectStore,
+        key: &str,
         answer: &object_store::Error,
     ) -> Result<(), StorageError> {
         let wordless = status(answer).is_some() && code(answer).is_none();
@@ -410,7 +416,7 @@ impl Store {
         }
         let _permit = permit(&self.shared).await;
         if let Some(Err(error)) = inner.list(Some(&self.base)).next().await {
-            let error = self.error(Operation::Head, "", &error);
+            let error = self.error(Operation::Head, key, &error);
             // Who may read but not list is answered 403 for what is missing, not 404.
             if error.kind != ErrorKind::Denied {
                 return Err(error);
