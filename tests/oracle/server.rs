@@ -10,32 +10,64 @@ use walproof::postgres::SegmentSize;
 /// A cluster; stopped at once and removed when dropped.
 pub(crate) struct Server {
     directory: tempfile::TempDir,
+    installation: Installation,
     pub(crate) segment_size: SegmentSize,
 }
 
-/// Where the server's programs are: `WALPROOF_TEST_PG_BIN`, else Debian's PostgreSQL 15.
-pub(crate) fn binaries() -> PathBuf {
-    let path = std::env::var_os("WALPROOF_TEST_PG_BIN").map_or_else(
-        || PathBuf::from("/usr/lib/postgresql/15/bin"),
-        PathBuf::from,
-    );
-    assert!(
-        path.join("pg_waldump").exists(),
-        "no pg_waldump in {}: install postgresql-15, or set WALPROOF_TEST_PG_BIN",
-        path.display()
-    );
-    path
+/// Where the programs are. Clients (psql, pgbench, ...) are always Debian's.
+#[derive(Clone)]
+pub(crate) struct Installation {
+    /// Has initdb, pg_ctl and postgres.
+    pub(crate) binaries: PathBuf,
+    pub(crate) major: u32,
 }
 
-/// A program of the server's. PostgreSQL refuses root: as root it runs as `postgres`.
-fn program(name: &str) -> Command {
-    let mut command = Command::new(binaries().join(name));
+const CLIENTS: &str = "/usr/lib/postgresql/15/bin";
+
+impl Installation {
+    /// Debian's PostgreSQL 15.
+    pub(crate) fn debian() -> Self {
+        Self::at(Path::new(CLIENTS))
+    }
+
+    /// Another major's programs.
+    pub(crate) fn at(binaries: &Path) -> Self {
+        let postgres = binaries.join("postgres");
+        let output = Command::new(&postgres).arg("--version").output();
+        let output = output.unwrap_or_else(|error| {
+            panic!("{}: {error}; install PostgreSQL there", postgres.display())
+        });
+        let text = String::from_utf8(output.stdout).unwrap();
+        let version = text.split(' ').nth(2).unwrap();
+        Self {
+            binaries: binaries.to_owned(),
+            major: version.split('.').next().unwrap().parse().unwrap(),
+        }
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.binaries.join(name).exists()
+    }
+
+    /// A program of the server's.
+    fn program(&self, name: &str) -> Command {
+        as_server(&self.binaries.join(name))
+    }
+}
+
+/// A command with the user and surroundings that PostgreSQL wants: it refuses root.
+fn as_server(path: &Path) -> Command {
+    let mut command = Command::new(path);
     command.env("TZ", "UTC").env("LC_ALL", "C").current_dir("/");
     if nix::unistd::geteuid().is_root() {
         let user = nix::unistd::User::from_name("postgres").unwrap().unwrap();
         command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
     }
     command
+}
+
+fn client(name: &str) -> Command {
+    as_server(&Path::new(CLIENTS).join(name))
 }
 
 /// Makes a path the server's own.
@@ -61,15 +93,18 @@ fn succeed(command: &mut Command) -> Output {
 
 impl Server {
     /// Makes a cluster with all settings that the tests want, and starts it.
-    pub(crate) fn create(segment_size: SegmentSize) -> Self {
+    pub(crate) fn create(installation: Installation, segment_size: SegmentSize) -> Self {
         let directory = tempfile::Builder::new().prefix("wp-pg").tempdir().unwrap();
         give_to_server(directory.path());
         let server = Self {
             directory,
+            installation,
             segment_size,
         };
         succeed(
-            program("initdb")
+            server
+                .installation
+                .program("initdb")
                 .args(["--no-sync", "--auth=trust", "--username=postgres"])
                 .args(["--encoding=UTF8", "--locale=C"])
                 .arg(format!("--wal-segsize={}", segment_size.bytes() >> 20))
@@ -82,7 +117,7 @@ impl Server {
             "listen_addresses = ''\nunix_socket_directories = '{}'\nfsync = off\n\
              max_prepared_transactions = 8\nwal_keep_size = '8GB'\nmax_wal_size = '8GB'\n\
              min_wal_size = '{}MB'\nautovacuum_naptime = 1\nhot_standby = on\nshared_buffers = '32MB'\n\
-             allow_in_place_tablespaces = on\narchive_mode = on\narchive_command = 'cp %p {}/%f'\n",
+             allow_in_place_tablespaces = on\narchive_mode = on\ntrack_commit_timestamp = on\narchive_command = 'cp %p {}/%f'\n",
             server.directory.path().display(),
             (segment_size.bytes() >> 20) * 2,
             server.archive().display(),
@@ -94,6 +129,10 @@ impl Server {
         file.write_all(settings.as_bytes()).unwrap();
         server.start();
         server
+    }
+
+    pub(crate) fn installation(&self) -> &Installation {
+        &self.installation
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -111,7 +150,9 @@ impl Server {
 
     pub(crate) fn start(&self) {
         let log = self.directory.path().join("log");
-        let status = program("pg_ctl")
+        let status = self
+            .installation
+            .program("pg_ctl")
             .args(["start", "-w", "-t", "120", "-D"])
             .arg(self.data())
             .arg("-l")
@@ -127,7 +168,8 @@ impl Server {
     /// `fast` shuts down with a checkpoint, `immediate` is a crash.
     pub(crate) fn stop(&self, mode: &str) {
         succeed(
-            program("pg_ctl")
+            self.installation
+                .program("pg_ctl")
                 .args(["stop", "-w", "-m", mode, "-D"])
                 .arg(self.data()),
         );
@@ -135,7 +177,8 @@ impl Server {
 
     pub(crate) fn promote(&self) {
         succeed(
-            program("pg_ctl")
+            self.installation
+                .program("pg_ctl")
                 .args(["promote", "-w", "-D"])
                 .arg(self.data()),
         );
@@ -149,7 +192,7 @@ impl Server {
 
     /// Runs statements, each in a transaction of its own unless they say otherwise.
     pub(crate) fn sql(&self, statements: &str) -> String {
-        let mut child = program("psql")
+        let mut child = client("psql")
             .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-F", "\t", "-h"])
             .arg(self.directory.path())
             .args(["-U", "postgres", "-d", "postgres"])
@@ -172,7 +215,7 @@ impl Server {
 
     pub(crate) fn pgbench(&self, arguments: &[&str]) {
         succeed(
-            program("pgbench")
+            client("pgbench")
                 .args(["-U", "postgres", "-h"])
                 .arg(self.directory.path())
                 .args(arguments)
@@ -180,30 +223,44 @@ impl Server {
         );
     }
 
-    pub(crate) fn pg_basebackup(&self, name: &str) -> PathBuf {
-        let into = self.directory.path().join(name);
-        succeed(
-            program("pg_basebackup")
-                .args([
-                    "-U", "postgres", "-c", "fast", "-X", "none", "-l", name, "-h",
-                ])
-                .arg(self.directory.path())
-                .arg("-D")
-                .arg(&into),
-        );
-        into
+    /// Takes a base backup by hand, without copying anything: its `backup_label`.
+    pub(crate) fn backup_label(&self, name: &str) -> String {
+        let (start, stop) = if self.installation.major >= 15 {
+            (
+                format!("pg_backup_start('{name}', true)"),
+                "pg_backup_stop(false)",
+            )
+        } else {
+            (
+                format!("pg_start_backup('{name}', true, false)"),
+                "pg_stop_backup(false, false)",
+            )
+        };
+        self.sql(&format!(
+            "select {start} \\g /dev/null\nselect labelfile from {stop}"
+        ))
     }
 
     pub(crate) fn pg_controldata(&self) -> String {
-        let output = succeed(program("pg_controldata").arg("-D").arg(self.data()));
+        let output = succeed(
+            self.installation
+                .program("pg_controldata")
+                .arg("-D")
+                .arg(self.data()),
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 }
 
 /// `pg_waldump`'s output. At the end of unfinished WAL it fails, which is its way to say
 /// so; the words go to its error stream.
-pub(crate) fn pg_waldump(pg_wal: &Path, arguments: &[&str]) -> (String, String) {
-    let output = program("pg_waldump")
+pub(crate) fn pg_waldump(
+    installation: &Installation,
+    pg_wal: &Path,
+    arguments: &[&str],
+) -> (String, String) {
+    let output = installation
+        .program("pg_waldump")
         .arg("-p")
         .arg(pg_wal)
         .args(arguments)
@@ -217,7 +274,9 @@ pub(crate) fn pg_waldump(pg_wal: &Path, arguments: &[&str]) -> (String, String) 
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = program("pg_ctl")
+        let _ = self
+            .installation
+            .program("pg_ctl")
             .args(["stop", "-m", "immediate", "-D"])
             .arg(self.data())
             .stdout(Stdio::null())

@@ -78,12 +78,13 @@ fn event_words(resource_manager: &str, text: &str) -> Option<String> {
             let xid = parts.iter().find(|part| part.starts_with("xid ")).unwrap();
             Some(format!("{}; {}; {}; {xid}", parts[0], parts[1], parts[2]))
         }
+        // 17 adds the WAL level.
+        ("XLOG", "END_OF_RECOVERY") => Some(parts[..3].join("; ")),
         (
             "XLOG",
             "SWITCH"
             | "RESTORE_POINT"
             | "BACKUP_END"
-            | "END_OF_RECOVERY"
             | "PARAMETER_CHANGE"
             | "FPW_CHANGE"
             | "OVERWRITE_CONTRECORD",
@@ -95,6 +96,7 @@ fn event_words(resource_manager: &str, text: &str) -> Option<String> {
 
 /// Our record in the same words.
 pub(crate) fn describe(record: &WalRecord<'_>) -> Line {
+    let major = record.major();
     Line {
         resource_manager: resource_manager_name(record.resource_manager)
             .unwrap_or("custom")
@@ -115,7 +117,7 @@ pub(crate) fn describe(record: &WalRecord<'_>) -> Line {
                 format!("rel {}{fork} blk {}{image}", block.relation, block.block)
             })
             .collect(),
-        event: record.event().map(|event| words(&event, record.xid)),
+        event: record.event().map(|event| words(&event, record.xid, major)),
     }
 }
 
@@ -123,7 +125,7 @@ fn time(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%M:%S%.6f UTC").to_string()
 }
 
-fn path(relation: RelationLocator) -> String {
+fn path(relation: RelationLocator, major: u32) -> String {
     let RelationLocator {
         tablespace,
         database,
@@ -132,7 +134,14 @@ fn path(relation: RelationLocator) -> String {
     match tablespace {
         1663 => format!("base/{database}/{relation}"),
         1664 => format!("global/{relation}"),
-        _ => format!("pg_tblspc/{tablespace}/PG_15_202209061/{database}/{relation}"),
+        _ => {
+            let catalog = match major {
+                16 => 202_307_071,
+                18 => 202_506_291,
+                _ => 202_209_061,
+            };
+            format!("pg_tblspc/{tablespace}/PG_{major}_{catalog}/{database}/{relation}")
+        }
     }
 }
 
@@ -142,6 +151,7 @@ fn transaction_end(
     prepared: bool,
     xid: u32,
     dropped: &[RelationLocator],
+    major: u32,
 ) -> String {
     let mut text = if prepared {
         format!("{kind}_PREPARED {xid}: {}", time(at))
@@ -152,7 +162,7 @@ fn transaction_end(
         text += "; rels:";
         for relation in dropped {
             text += " ";
-            text += &path(*relation);
+            text += &path(*relation, major);
         }
     }
     text
@@ -162,7 +172,7 @@ fn on(on: bool) -> &'static str {
     if on { "on" } else { "off" }
 }
 
-fn words(event: &WalEvent, record_xid: u32) -> String {
+fn words(event: &WalEvent, record_xid: u32, major: u32) -> String {
     match event {
         WalEvent::Commit {
             xid,
@@ -171,14 +181,14 @@ fn words(event: &WalEvent, record_xid: u32) -> String {
             dropped_relations,
         } => {
             assert!(*prepared || *xid == record_xid);
-            transaction_end("COMMIT", *time, *prepared, *xid, dropped_relations)
+            transaction_end("COMMIT", *time, *prepared, *xid, dropped_relations, major)
         }
         WalEvent::Abort {
             xid,
             time,
             prepared,
             dropped_relations,
-        } => transaction_end("ABORT", *time, *prepared, *xid, dropped_relations),
+        } => transaction_end("ABORT", *time, *prepared, *xid, dropped_relations, major),
         WalEvent::Prepare { xid, gid, time: at } => {
             assert_eq!(*xid, record_xid);
             format!("PREPARE gid {gid}: {}", time(*at))

@@ -16,7 +16,8 @@ pub(super) struct Builder {
     overwrite: bool,
 }
 
-const BEGIN: u64 = MIB;
+/// The first segment's first byte.
+pub(super) const BEGIN: u64 = MIB;
 
 impl std::fmt::Debug for Builder {
     /// Short: property tests print it.
@@ -44,11 +45,6 @@ impl Builder {
             remaining: 0,
             overwrite: false,
         }
-    }
-
-    /// The first segment's first byte.
-    pub(super) fn begin(&self) -> Lsn {
-        Lsn::new(BEGIN)
     }
 
     /// Where the next byte goes.

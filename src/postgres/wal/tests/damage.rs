@@ -20,6 +20,9 @@ fn healthy() -> Builder {
 const FIRST: usize = 40;
 const COMMIT: usize = 40;
 
+/// One damage.
+type Change = fn(&mut Vec<u8>);
+
 /// Reads the healthy segment with one change.
 fn damaged(change: impl FnOnce(&mut Vec<u8>)) -> Read {
     let mut segments = healthy().segments();
@@ -47,7 +50,6 @@ fn put(segment: &mut [u8], at: usize, bytes: &[u8]) {
 #[test]
 fn page_faults() {
     let page = PAGE_SIZE;
-    type Change = fn(&mut Vec<u8>);
     let cases: [(Change, WalFault); 15] = [
         (
             |segment| segment.truncate(1 << 19),
@@ -180,7 +182,6 @@ fn page_faults() {
 #[test]
 fn record_faults() {
     let second = FIRST + COMMIT;
-    type Change = fn(&mut Vec<u8>);
     let cases: [(Change, WalFault); 8] = [
         (
             |segment| put(segment, FIRST + COMMIT, &23_u32.to_le_bytes()),
@@ -236,7 +237,7 @@ fn record_faults() {
                     segment,
                     FIRST + COMMIT,
                     &record(1, 0, 2, (1 << 20) + 40, &[255, 9, 1]),
-                )
+                );
             },
             WalFault::BadBody {
                 lsn: lsn(second),
@@ -321,7 +322,7 @@ fn segments_out_of_order_or_of_another_place() {
     builder.message(3_000_000);
     builder.commit(1, 1);
     let segments = builder.segments();
-    let mut stream = WalStream::new(options(builder.begin()));
+    let mut stream = WalStream::new(options(begin()));
     let mut ignore = |_: &WalRecord<'_>| ControlFlow::Continue(());
     assert!(matches!(
         stream.push_segment(SegmentNumber(2), &segments[1], &mut ignore),
@@ -333,7 +334,7 @@ fn segments_out_of_order_or_of_another_place() {
         segments[2].clone(),
         segments[1].clone(),
     ];
-    let read = read_with(options(builder.begin()), &swapped);
+    let read = read_with(options(begin()), &swapped);
     assert!(matches!(
         read.fault,
         Some(WalFault::WrongPageAddress { .. })
@@ -354,7 +355,7 @@ fn the_chain_holds_across_segments() {
     other.switch();
     let mixed = [builder.segments()[0].clone(), other.segments()[1].clone()];
     assert!(matches!(
-        read_with(options(builder.begin()), &mixed).fault,
+        read_with(options(begin()), &mixed).fault,
         Some(WalFault::BadPrev {
             expected: Some(_),
             ..
@@ -432,7 +433,7 @@ fn child_of_first(switch_lsn: Lsn) -> TimelineHistory {
 fn read_child(builder: &Builder, switch_lsn: Lsn) -> Option<WalFault> {
     let options = WalStreamOptions {
         history: child_of_first(switch_lsn),
-        ..options(builder.begin())
+        ..options(begin())
     };
     read_with(options, &builder.segments()).fault
 }

@@ -62,7 +62,7 @@ fn a_record_longer_than_two_segments() {
     assert_eq!(read.starts[1], long);
     let segments = builder.segments();
     assert_eq!(segments.len(), 3);
-    let cut = read_with(options(builder.begin()), &segments[..2]);
+    let cut = read_with(options(begin()), &segments[..2]);
     assert!(cut.position.incomplete);
     assert_eq!(cut.position.end, read.ends[0]);
     assert_eq!(first_record(&segments[1]), Ok(None));
@@ -84,10 +84,7 @@ fn a_switch_ends_with_its_segment_whatever_stands_behind_it() {
     for byte in segments[0].iter_mut().skip(PAGE_SIZE) {
         *byte = 0xAA;
     }
-    assert_eq!(
-        read_with(options(builder.begin()), &segments).starts.len(),
-        3
-    );
+    assert_eq!(read_with(options(begin()), &segments).starts.len(), 3);
 }
 
 #[test]
@@ -143,7 +140,7 @@ fn a_visitor_may_stop_and_go_on() {
     builder.commit(3, 3);
     let segments = builder.segments();
     let whole = read(&builder);
-    let mut stream = WalStream::new(options(builder.begin()));
+    let mut stream = WalStream::new(options(begin()));
     let mut starts = Vec::new();
     while starts.len() < whole.starts.len() {
         let number = stream.next_segment();
@@ -222,7 +219,7 @@ fn the_path_crosses_to_a_child_timeline() {
         let read = read_with(
             WalStreamOptions {
                 history: history.clone(),
-                ..options(builder.begin())
+                ..options(begin())
             },
             &builder.segments(),
         );

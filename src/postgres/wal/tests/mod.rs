@@ -16,6 +16,11 @@ use crate::postgres::{Lsn, SegmentSize, SystemId, TimelineHistory};
 /// The smallest segments keep the tests quick.
 const MIB: u64 = 1 << 20;
 
+/// Where every builder's WAL begins.
+fn begin() -> Lsn {
+    Lsn::new(builder::BEGIN)
+}
+
 fn mib() -> SegmentSize {
     SegmentSize::new(MIB).unwrap()
 }
@@ -73,5 +78,5 @@ fn read_with(options: WalStreamOptions, segments: &[Vec<u8>]) -> Read {
 
 /// Reads what a builder made, from its first record.
 fn read(builder: &Builder) -> Read {
-    read_with(options(builder.begin()), &builder.segments())
+    read_with(options(begin()), &builder.segments())
 }

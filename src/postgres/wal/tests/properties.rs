@@ -34,7 +34,7 @@ fn any_wal() -> impl Strategy<Value = Builder> {
 /// The byte ranges of records, by their position in the WAL.
 fn record_bytes(builder: &Builder) -> Vec<(Lsn, Vec<u64>)> {
     let mut records = Vec::new();
-    let mut stream = WalStream::new(options(builder.begin()));
+    let mut stream = WalStream::new(options(begin()));
     for segment in builder.segments() {
         let number = stream.next_segment();
         let _ = stream.push_segment(number, &segment, &mut |record| {
@@ -84,7 +84,7 @@ proptest! {
         let offset = usize::try_from(at % MIB).unwrap();
         let segment = usize::try_from(at / MIB - 1).unwrap();
         segments[segment][offset] ^= 1 << bit;
-        let read = read_with(options(builder.begin()), &segments);
+        let read = read_with(options(begin()), &segments);
         prop_assert!(read.fault.is_some());
         prop_assert!(!read.starts.contains(start));
         let before = records.iter().take_while(|(other, _)| other < start).count();
@@ -111,7 +111,7 @@ proptest! {
             let length = cut.index(segments[0].len());
             segments[0].truncate(length);
         }
-        let _ = read_with(options(builder.begin()), &segments);
+        let _ = read_with(options(begin()), &segments);
         let _ = read_with(options(Lsn::new((1 << 20) + start)), &segments);
         for segment in &segments {
             let _ = first_record(segment);
@@ -154,7 +154,7 @@ proptest! {
             builder.raw(manager, info, 9, &body);
         }
         let segments = builder.segments();
-        let mut stream = WalStream::new(options(builder.begin()));
+        let mut stream = WalStream::new(options(begin()));
         let number = stream.next_segment();
         let _ = stream.push_segment(number, &segments[0], &mut |record| {
             let _ = record.event();

@@ -20,7 +20,7 @@ fn every_known_major_is_told_by_its_magic() {
         builder.commit(1, 1);
         let segments = builder.segments();
         assert_eq!(read_first_page(&segments[0]).unwrap().major, major);
-        let mut stream = WalStream::new(options(builder.begin()));
+        let mut stream = WalStream::new(options(begin()));
         assert_eq!(stream.major(), None);
         let number = stream.next_segment();
         let _ = stream.push_segment(number, &segments[0], &mut |record| {
@@ -54,7 +54,7 @@ fn image(magic: u16, flags: u8, extra: &[u8]) -> Option<BlockImage> {
     let mut builder = Builder::with_magic(magic);
     builder.raw(10, 0, 1, &body);
     let mut found = None;
-    let mut stream = WalStream::new(options(builder.begin()));
+    let mut stream = WalStream::new(options(begin()));
     let number = stream.next_segment();
     let _ = stream.push_segment(number, &builder.segments()[0], &mut |record| {
         let blocks: Vec<_> = record.blocks().collect();
