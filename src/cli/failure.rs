@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{ExitCode, Palette};
 use crate::config::{ConfigErrors, Mistake, SecretError};
+use crate::state::StateError;
 use crate::storage::{ErrorKind, StorageError};
 
 /// A command that could not do what was asked. Rendered as `error: verb object: cause`
@@ -128,6 +129,18 @@ impl From<StorageError> for Failure {
             code,
             format_args!("{} {}: {}", error.operation, error.object, error.cause),
         )
+        .with_hint(error.kind.hint())
+    }
+}
+
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        Self::unproven(format_args!(
+            "{} the state database {}: {}",
+            error.verb,
+            error.path.display(),
+            error.cause
+        ))
         .with_hint(error.kind.hint())
     }
 }
