@@ -7,6 +7,8 @@ mod digest;
 mod file;
 mod record;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 pub use digest::{Digest, sha256_hex};
@@ -18,4 +20,6 @@ pub use record::{
     WalRangeRecord, standing_limits,
 };
 pub use schema::{drill_record_schema, schema_text};
+#[cfg(test)]
+pub(crate) use tests::sample;
 pub use verdict::{ParseVerdictError, Verdict};

@@ -42,13 +42,6 @@ fn open(directory: &Path, name: &str) -> io::Result<(File, PathBuf)> {
     Ok((file, path))
 }
 
-/// Takes a lock, waiting for it.
-pub(super) fn take(directory: &Path, name: &str) -> io::Result<Held> {
-    let (file, path) = open(directory, name)?;
-    file.lock()?;
-    Ok(Held { _file: file, path })
-}
-
 /// Takes a lock if nobody holds it.
 pub(super) fn try_take(directory: &Path, name: &str) -> io::Result<Option<Held>> {
     let (file, path) = open(directory, name)?;
@@ -66,7 +59,7 @@ mod tests {
     #[test]
     fn a_lock_is_held_until_it_is_dropped() {
         let directory = tempfile::tempdir().unwrap();
-        let held = take(directory.path(), "run").unwrap();
+        let held = try_take(directory.path(), "run").unwrap().unwrap();
         assert!(try_take(directory.path(), "run").unwrap().is_none());
         drop(held);
         let again = try_take(directory.path(), "run").unwrap().unwrap();

@@ -9,6 +9,8 @@ mod lock;
 mod run;
 mod sqlite;
 mod store;
+#[cfg(test)]
+mod tests;
 mod time;
 
 pub use error::{StateError, StateErrorKind};

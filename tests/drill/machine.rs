@@ -9,7 +9,10 @@ use crate::kit::Place;
 #[track_caller]
 fn unproven(place: &Place, more: &[&str], words: &str) {
     let fixture = Fixture::get(&RepositoryOptions::default());
-    let report = place.drill(&fixture.tree().url(), more).expect_code(3).json();
+    let report = place
+        .drill(&fixture.tree().url(), more)
+        .expect_code(3)
+        .json();
     assert_eq!(report["verdict"], "unproven");
     let text = report["reasons"].to_string();
     assert!(text.contains(words), "{text}");
@@ -25,7 +28,11 @@ fn another_major_is_named_with_what_to_install() {
     let program = programs.join("postgres");
     std::fs::write(&program, "#!/bin/sh\necho 'postgres (PostgreSQL) 11.2'\n").unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    unproven(&place, &["--pg-bin", programs.to_str().unwrap()], "it holds version 11.2");
+    unproven(
+        &place,
+        &["--pg-bin", programs.to_str().unwrap()],
+        "it holds version 11.2",
+    );
 }
 
 #[test]

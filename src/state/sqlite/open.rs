@@ -3,7 +3,7 @@
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use sqlx::migrate::Migrator;
@@ -86,11 +86,23 @@ impl Sqlite {
     }
 }
 
+/// Waits for other processes that are opening the database, as long as for its locks.
 async fn take_lock(path: &Path, directory: &Path) -> Result<lock::Held, StateError> {
-    let directory = directory.to_owned();
-    tokio::task::spawn_blocking(move || {
-        lock::take(&directory, "open").map_err(|error| StateError::io("open", &directory, &error))
-    })
-    .await
-    .map_err(|error| StateError::new("open", path, StateErrorKind::Other, error.to_string()))?
+    let begin = Instant::now();
+    loop {
+        let taken = lock::try_take(directory, "open")
+            .map_err(|error| StateError::io("open", directory, &error))?;
+        if let Some(held) = taken {
+            return Ok(held);
+        }
+        if begin.elapsed() > BUSY {
+            return Err(StateError::new(
+                "open",
+                path,
+                StateErrorKind::Locked,
+                "another walproof is opening it and does not come to an end",
+            ));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

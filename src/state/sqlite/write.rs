@@ -36,7 +36,7 @@ impl Sqlite {
                     format!("run {id} exists already"),
                 )
             })?;
-        sqlx::query(
+        let inserted = sqlx::query(
             "INSERT INTO runs (id, kind, cluster, copy, location, started_at, status, version) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'running', ?7)",
         )
@@ -49,12 +49,18 @@ impl Sqlite {
         .bind(env!("CARGO_PKG_VERSION"))
         .execute(&self.writer)
         .await
-        .map_err(self.writing())?;
-        Ok(RunningRun {
-            id,
-            started_at,
-            lock,
-        })
+        .map_err(self.writing());
+        match inserted {
+            Ok(_) => Ok(RunningRun {
+                id,
+                started_at,
+                lock,
+            }),
+            Err(error) => {
+                lock.remove();
+                Err(error)
+            }
+        }
     }
 
     pub(in super::super) async fn finish_run(
