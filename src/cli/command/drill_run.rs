@@ -11,7 +11,7 @@ use indicatif::ProgressBar;
 use super::drill::{RunArgs, SweepArgs, definition};
 use crate::cli::source::{Source, resolve};
 use crate::cli::{Context, ExitCode, Failure, Progress, render};
-use crate::config::{Config, DrillDefinition, Expectation, Period, TargetText};
+use crate::config::{Config, DrillDefinition, Expectation, Period};
 use crate::drill::checks::{self, CheckDefinition, CheckKind};
 use crate::drill::environments::local::scratch::default_root;
 use crate::drill::{
@@ -112,23 +112,6 @@ fn stopped(stop: Stop) -> Failure {
     }
 }
 
-fn target(text: &TargetText) -> Result<Target, Failure> {
-    Ok(match text {
-        TargetText::Tip => Target::Tip,
-        TargetText::Immediate => Target::Immediate,
-        TargetText::Time(time) => Target::Time(*time),
-        TargetText::Ago(period) => Target::Time(Utc::now() - period.as_chrono()),
-        TargetText::Lsn(lsn, inclusive) => Target::Lsn {
-            lsn: *lsn,
-            inclusive: *inclusive,
-        },
-        TargetText::Xid(xid, inclusive) => {
-            Target::parse_xid(&xid.to_string(), *inclusive).map_err(Failure::usage)?
-        }
-        TargetText::Name(name) => Target::parse_name(name).map_err(Failure::usage)?,
-    })
-}
-
 fn options(
     args: &RunArgs,
     definition: &DrillDefinition,
@@ -163,7 +146,7 @@ fn options(
             "auto" => BackupChoice::Auto,
             id => BackupChoice::Id(id.to_owned()),
         },
-        target: target(&definition.target)?,
+        target: Target::try_from(&definition.target)?,
         timeline: args.target.timeline()?.map(TimelineId),
         local,
         checks: checks_of(definition, source)?,
