@@ -1,2 +1,5 @@
 //! The walproof command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    walproof::cli::main()
+}

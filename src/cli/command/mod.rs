@@ -1,0 +1,14 @@
+//! The commands, one thin file each: arguments, help, and a call into the room that works.
+
+pub mod backup;
+pub mod config;
+pub mod drill;
+mod drill_run;
+pub mod help;
+pub mod history;
+pub mod init;
+pub mod internal;
+pub mod repository;
+pub mod restore;
+pub mod verify;
+pub mod wal;

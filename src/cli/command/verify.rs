@@ -1,0 +1,162 @@
+//! `walproof verify`: what can be recovered, and what is wrong.
+
+use clap::{Args, ValueEnum};
+
+use serde::Serialize;
+
+use crate::cli::render::verify as render;
+use crate::cli::source::{Source, SourceArgs, resolve_all};
+use crate::cli::{Context, ExitCode, Failure};
+use crate::config::{Period, Tier};
+use crate::finding::Severity;
+use crate::repository;
+use crate::storage::Store;
+use crate::verify::{VerifyOptions, VerifyReport, verify};
+
+/// Check what a repository holds: findings, windows, archive tip
+#[derive(Args, Clone, Debug)]
+#[command(
+    long_about = "Check what a repository holds, without restoring it: which base backups are usable, from when to when the database can be brought back, how fresh the archive is, and what is wrong.\n\nOf a cluster every copy is checked, of a URL that one place. The report always says at which depth it speaks: `listed` means names and sizes, and the WAL around the tip and around gaps. Only a restore proves (`walproof drill run`).",
+    after_long_help = "Examples:\n  walproof verify orders\n  walproof verify orders --copy second-region\n  walproof verify s3://backups/orders\n  walproof verify s3://backups/orders --endpoint-url http://127.0.0.1:9000 --max-backup-age 26h\n  walproof verify orders --output json | jq '.findings[].code'\n\nExit codes: 0 no finding at or above --fail-on; 1 there is one; 3 could not check."
+)]
+pub struct VerifyArgs {
+    /// What to verify.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Exit with 1 when there is a finding of at least this severity
+    #[arg(long, value_name = "SEVERITY", default_value = "warning")]
+    pub fail_on: FailOn,
+    /// Show at most this many findings as text; JSON always has all
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+    /// Objectives, where there is no tier or it shall not count.
+    #[command(flatten)]
+    pub objectives: ObjectiveArgs,
+}
+
+/// From which severity a finding is a problem.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// Any finding.
+    Info,
+    /// Warnings and critical findings.
+    #[default]
+    Warning,
+    /// Critical findings.
+    Critical,
+}
+
+impl From<FailOn> for Severity {
+    fn from(fail_on: FailOn) -> Self {
+        match fail_on {
+            FailOn::Info => Self::Info,
+            FailOn::Warning => Self::Warning,
+            FailOn::Critical => Self::Critical,
+        }
+    }
+}
+
+/// Objectives on the command line; they win over the tier's.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ObjectiveArgs {
+    /// At most this much may be lost, such as 5m
+    #[arg(help_heading = "Objectives", long, value_name = "PERIOD")]
+    pub rpo: Option<Period>,
+    /// Recovery until all checks passed takes at most this long, such as 1h
+    #[arg(help_heading = "Objectives", long, value_name = "PERIOD")]
+    pub rto: Option<Period>,
+    /// Any moment this far back must be recoverable, such as 30d
+    #[arg(help_heading = "Objectives", long, value_name = "PERIOD")]
+    pub retention: Option<Period>,
+    /// The newest good base backup must be younger than this, such as 26h
+    #[arg(help_heading = "Objectives", long, value_name = "PERIOD")]
+    pub max_backup_age: Option<Period>,
+    /// A base backup still unfinished after this counts as dead, such as 12h
+    #[arg(help_heading = "Objectives", long, value_name = "PERIOD")]
+    pub started_backup_age: Option<Period>,
+}
+
+impl ObjectiveArgs {
+    /// The tier's objectives with these put over them.
+    pub fn over(&self, tier: &Tier) -> Tier {
+        Tier {
+            rpo: self.rpo.or(tier.rpo),
+            rto: self.rto.or(tier.rto),
+            retention: self.retention.or(tier.retention),
+            max_backup_age: self.max_backup_age.or(tier.max_backup_age),
+            started_backup_age: self.started_backup_age.or(tier.started_backup_age),
+        }
+    }
+}
+
+/// Runs `verify`.
+pub async fn run(args: VerifyArgs, context: &Context) -> Result<ExitCode, Failure> {
+    let config = context.config()?;
+    let sources = resolve_all(&args.source, &config)?;
+    let mut reports = Vec::new();
+    for source in &sources {
+        reports.push(verify_one(source, &args, context).await?);
+    }
+    if context.output.is_json() {
+        match reports.as_slice() {
+            [only] if sources.len() == 1 => context.output.json(only)?,
+            all => context.output.json(&Reports {
+                schema: "walproof.verify-copies/v1",
+                reports: all,
+            })?,
+        }
+    } else {
+        for report in &reports {
+            context
+                .output
+                .text(&render::render(report, context.output.style(), args.limit))?;
+        }
+    }
+    let threshold = Severity::from(args.fail_on);
+    let problem = reports.iter().any(|report| {
+        report
+            .worst_severity()
+            .is_some_and(|worst| worst >= threshold)
+    });
+    Ok(if problem {
+        ExitCode::Problem
+    } else {
+        ExitCode::Done
+    })
+}
+
+#[derive(Serialize)]
+struct Reports<'a> {
+    schema: &'static str,
+    reports: &'a [VerifyReport],
+}
+
+async fn verify_one(
+    source: &Source,
+    args: &VerifyArgs,
+    context: &Context,
+) -> Result<VerifyReport, Failure> {
+    let repository = repository::open(Store::open(&source.location, &source.options)?);
+    let options = options(source, &args.objectives.over(&source.tier));
+    let bar = context
+        .progress
+        .spinner(&format!("listing {}", source.name));
+    let report = verify(&repository, &options).await;
+    bar.finish_and_clear();
+    Ok(report?)
+}
+
+/// A verification's limits from a tier's objectives.
+pub fn options(source: &Source, objectives: &Tier) -> VerifyOptions {
+    let defaults = VerifyOptions::default();
+    VerifyOptions {
+        cluster: Some(source.name.clone()),
+        max_backup_age: objectives.max_backup_age.map(Period::as_chrono),
+        retention: objectives.retention.map(Period::as_chrono),
+        rpo: objectives.rpo.map(Period::as_chrono),
+        started_too_long: objectives
+            .started_backup_age
+            .map_or(defaults.started_too_long, Period::as_chrono),
+        ..defaults
+    }
+}

@@ -1,0 +1,183 @@
+//! `walproof wal`: what PostgreSQL's archive_command and restore_command call.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::backup::{self, PushError};
+use crate::cli::source::{SourceArgs, open_for_writing, resolve};
+use crate::cli::{Context, ExitCode, Failure};
+use crate::codec::Codec;
+use crate::postgres::WalFileName;
+use crate::restore::wal::{self, WalAnswer};
+
+/// Archive and fetch WAL: for archive_command and restore_command
+#[derive(Subcommand, Clone, Debug)]
+pub enum WalCommand {
+    /// Archive one WAL file: archive_command = 'walproof wal push URL %p'
+    #[command(
+        long_about = "Archive one WAL file into a Barman Cloud repository.\n\nDone means durable. Pushing the same bytes again is fine; other bytes under the same name are refused (4), because two servers then archive to one place.",
+        after_long_help = "Examples, in postgresql.conf:\n  archive_command = 'walproof wal push s3://backups/orders %p'\n  archive_command = 'walproof wal push orders %p --compression zstd'"
+    )]
+    Push(PushArgs),
+    /// Fetch one WAL file: restore_command = 'walproof wal get URL %f %p'
+    #[command(
+        long_about = "Fetch one WAL file for a server in recovery, with read-ahead.\n\nA file that is not in the archive gives exit code 1, so that recovery goes on to the next source or ends. Storage that cannot be reached and bytes that are bad give a code above 125, so that PostgreSQL stops instead of promoting with rows missing.",
+        after_long_help = "Examples, in postgresql.conf:\n  restore_command = 'walproof wal get s3://backups/orders %f %p'\n  restore_command = 'walproof wal get orders %f %p'"
+    )]
+    Get(GetArgs),
+    /// Fetch one WAL file from the drill or restore that runs this server
+    #[command(hide = true)]
+    Fetch(FetchArgs),
+}
+
+/// Arguments of `wal push`.
+#[derive(Args, Clone, Debug)]
+pub struct PushArgs {
+    /// Where to.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// The file, as PostgreSQL gives it for %p
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// How it is compressed
+    #[arg(long, value_name = "CODEC", default_value = "gzip")]
+    pub compression: CompressionArg,
+}
+
+/// Arguments of `wal get`.
+#[derive(Args, Clone, Debug)]
+pub struct GetArgs {
+    /// Where from.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// The file's name, as PostgreSQL gives it for %f
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Where to put it, as PostgreSQL gives it for %p
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// Let an unfinished segment (.partial) pass for a full one
+    #[arg(long)]
+    pub allow_partial: bool,
+    /// How many segments are fetched ahead
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub read_ahead: u32,
+    /// Directory for segments fetched ahead [default: beside PATH]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub spool: Option<PathBuf>,
+}
+
+/// Arguments of `wal fetch`.
+#[derive(Args, Clone, Debug)]
+pub struct FetchArgs {
+    /// The socket of the drill or restore
+    #[arg(long, value_name = "SOCKET")]
+    pub socket: PathBuf,
+    /// The file's name (%f)
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Where to put it (%p)
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+}
+
+/// Codecs that can be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum CompressionArg {
+    /// Not compressed.
+    None,
+    /// gzip (.gz).
+    #[default]
+    Gzip,
+    /// bzip2 (.bz2).
+    Bzip2,
+    /// xz (.xz).
+    Xz,
+    /// Zstandard (.zst).
+    Zstd,
+    /// LZ4 frames (.lz4).
+    Lz4,
+    /// Snappy frames (.snappy).
+    Snappy,
+}
+
+impl From<CompressionArg> for Codec {
+    fn from(argument: CompressionArg) -> Self {
+        match argument {
+            CompressionArg::None => Self::None,
+            CompressionArg::Gzip => Self::Gzip,
+            CompressionArg::Bzip2 => Self::Bzip2,
+            CompressionArg::Xz => Self::Xz,
+            CompressionArg::Zstd => Self::Zstd,
+            CompressionArg::Lz4 => Self::Lz4,
+            CompressionArg::Snappy => Self::Snappy,
+        }
+    }
+}
+
+/// Runs a `wal` command.
+pub async fn run(command: WalCommand, context: &Context) -> Result<ExitCode, Failure> {
+    match command {
+        WalCommand::Push(args) => push(args, context).await,
+        WalCommand::Get(args) => {
+            let config = context.config()?;
+            let _source = resolve(&args.source, &config)?;
+            Err(Failure::not_built("wal get"))
+        }
+        WalCommand::Fetch(args) => Err(Failure::unproven(format_args!(
+            "fetch {}: it is answered before the runtime starts",
+            args.name
+        ))),
+    }
+}
+
+/// Runs `wal fetch`: small and blocking, because PostgreSQL starts it anew for every file.
+/// Its exit codes are those of `restore_command`, not walproof's: 1 for "recovery can do
+/// without", above 125 to make recovery stop, also when walproof itself has a defect.
+pub(in crate::cli) fn fetch(args: &FetchArgs) -> std::process::ExitCode {
+    use std::io::Write as _;
+    let answer = std::panic::catch_unwind(|| wal::fetch(&args.socket, &args.name, &args.path))
+        .unwrap_or_else(|_| WalAnswer::Unreachable("walproof has a defect".to_owned()));
+    if answer != WalAnswer::Delivered {
+        // Standard error is the server's log.
+        let _ = writeln!(
+            std::io::stderr(),
+            "walproof wal fetch: {}: {answer}",
+            args.name
+        );
+    }
+    std::process::ExitCode::from(answer.exit_code())
+}
+
+async fn push(args: PushArgs, context: &Context) -> Result<ExitCode, Failure> {
+    let config = context.config()?;
+    let source = resolve(&args.source, &config)?;
+    let name = args
+        .path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    let name: WalFileName = name.parse().map_err(|error| {
+        Failure::usage(format_args!("archive {}: {error}", args.path.display()))
+            .with_hint("archive_command gives the path of a WAL file: `walproof wal push URL %p`")
+    })?;
+    let store = open_for_writing(&source)?;
+    let outcome = backup::push(&store, &args.path, name, args.compression.into())
+        .await
+        .map_err(push_failure)?;
+    if context.output.is_json() {
+        context.output.json(&outcome)?;
+    } else {
+        tracing::info!(?outcome, "archived {name}");
+    }
+    Ok(ExitCode::Done)
+}
+
+fn push_failure(error: PushError) -> Failure {
+    match error {
+        PushError::Storage(error) => error.into(),
+        PushError::Differs { .. } | PushError::StoredUnreadable { .. } => Failure::refused(error),
+        error => Failure::unproven(error),
+    }
+}

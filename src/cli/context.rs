@@ -1,0 +1,80 @@
+//! What every command is given.
+
+use std::path::{Path, PathBuf};
+
+use super::{Failure, GlobalArgs, Interrupt, Output, Palette, Progress};
+use crate::config::{self, Config, StateUrl};
+use crate::state::State;
+
+/// What every command is given.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Standard output.
+    pub output: Output,
+    /// Progress on standard error.
+    pub progress: Progress,
+    /// The colours of standard error.
+    pub error_palette: Palette,
+    /// Becomes true when walproof is asked to stop.
+    pub interrupt: Interrupt,
+    pub(super) config_file: Option<PathBuf>,
+    pub(super) state: Option<StateUrl>,
+}
+
+impl Context {
+    pub(super) fn new(
+        global: &GlobalArgs,
+        output: Output,
+        error_palette: Palette,
+        progress: Progress,
+        interrupt: Interrupt,
+    ) -> Result<Self, Failure> {
+        // Parsed here and not by clap, which repeats a value that it refuses: there may be
+        // a password in it.
+        let state = global
+            .state
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .map_err(|error: crate::config::ParseStateUrlError| {
+                Failure::usage(format_args!("--state: {error}"))
+            })?;
+        Ok(Self {
+            output,
+            progress,
+            error_palette,
+            interrupt,
+            config_file: global.config.clone(),
+            state,
+        })
+    }
+
+    /// The configuration file that holds here: `--config`, else `./walproof.yaml`, else
+    /// `/etc/walproof/walproof.yaml`, else none.
+    pub fn config_file(&self) -> Option<PathBuf> {
+        self.config_file.clone().or_else(|| {
+            ["walproof.yaml", "/etc/walproof/walproof.yaml"]
+                .into_iter()
+                .map(Path::new)
+                .find(|path| path.exists())
+                .map(Path::to_owned)
+        })
+    }
+
+    /// The configuration, or what holds without one. `--state` wins over what it says.
+    pub fn config(&self) -> Result<Config, Failure> {
+        let mut config = match self.config_file() {
+            Some(file) => config::load(&file)?,
+            None => Config::default(),
+        };
+        if let Some(state) = &self.state {
+            config.state = state.clone();
+        }
+        Ok(config)
+    }
+
+    /// The state that the configuration names.
+    pub async fn state(&self, config: &Config) -> Result<State, Failure> {
+        Ok(State::open(&config.state).await?)
+    }
+}

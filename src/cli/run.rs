@@ -1,0 +1,152 @@
+//! From `main` to a command and back to an exit code.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use clap::Parser as _;
+
+use super::interrupt::{interrupted, listen};
+use super::{Cli, Command, Context, ExitCode, Failure, LogFormatArg, Output, Palette, Progress};
+use super::{GlobalArgs, command};
+use crate::telemetry::{self, LogFormat};
+
+/// Runs the command line of this process.
+pub fn main() -> std::process::ExitCode {
+    announce_panics();
+    let cli = Cli::parse();
+    if let Command::Wal(command::wal::WalCommand::Fetch(args)) = &cli.command {
+        return command::wal::fetch(args);
+    }
+    let output = Output::new(cli.global.output, cli.global.color);
+    let palette = Palette::new(cli.global.color.wanted(std::io::stderr().is_terminal()));
+    let progress = Progress::new(!cli.global.no_progress);
+    let result = guarded(|| start(cli, output, palette, progress.clone()));
+    progress.clear();
+    match result {
+        Ok(code) => code.into(),
+        Err(failure) => {
+            report(&failure, output, palette);
+            failure.code.into()
+        }
+    }
+}
+
+/// A panic is a defect of ours, so nothing was proven. The hook has told what happened.
+fn guarded(work: impl FnOnce() -> Result<ExitCode, Failure>) -> Result<ExitCode, Failure> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(Failure::unproven("walproof has a defect and stopped")
+            .with_hint("nothing was proven; `walproof drill sweep` removes what a drill left"))
+    })
+}
+
+/// Tells of a failure: to people on standard error, to programs as the one document on
+/// standard output.
+fn report(failure: &Failure, output: Output, palette: Palette) {
+    // Nobody can be told when standard error itself is gone.
+    let _ = writeln!(std::io::stderr().lock(), "{}", failure.render(palette));
+    if output.is_json()
+        && let Err(second) = output.json(&failure.document())
+    {
+        let _ = writeln!(std::io::stderr().lock(), "{}", second.render(palette));
+    }
+}
+
+fn announce_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let message = panic.payload_as_str().unwrap_or("no message");
+        let place = panic
+            .location()
+            .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        let _ = writeln!(
+            std::io::stderr().lock(),
+            "defect in walproof {}: {message} (at {place}); please report this line",
+            env!("CARGO_PKG_VERSION"),
+        );
+    }));
+}
+
+fn start(
+    cli: Cli,
+    output: Output,
+    palette: Palette,
+    progress: Progress,
+) -> Result<ExitCode, Failure> {
+    start_logging(&cli.global, palette, progress.clone())?;
+    // Commands that must not become a server with threads before they change what this
+    // process may do.
+    if let Command::Internal(internal) = &cli.command {
+        return command::internal::run(internal);
+    }
+    // Fails only when a provider was installed before, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::unproven(format_args!("start the runtime: {error}")))?;
+    let result = runtime.block_on(async {
+        let interrupt = listen(progress.clone())?;
+        let context = Context::new(&cli.global, output, palette, progress, interrupt)?;
+        dispatch(cli.command, context).await
+    });
+    // A blocking read that nobody waits for any more must not keep the process alive.
+    runtime.shutdown_background();
+    result
+}
+
+fn start_logging(global: &GlobalArgs, palette: Palette, progress: Progress) -> Result<(), Failure> {
+    let directives = global
+        .log_level
+        .as_deref()
+        .unwrap_or_else(|| telemetry::directives(global.verbose));
+    let format = match global.log_format {
+        LogFormatArg::Human => LogFormat::Human,
+        LogFormatArg::Json => LogFormat::Json,
+    };
+    telemetry::start(directives, format, palette.is_enabled(), progress).map_err(Failure::usage)
+}
+
+/// Runs a command. Those that own something (a scratch directory, a server, an upload) are
+/// given the wish to stop and clean up themselves; the others are simply left.
+async fn dispatch(command: Command, context: Context) -> Result<ExitCode, Failure> {
+    let owns = matches!(
+        command,
+        Command::Drill(_) | Command::Restore(_) | Command::Backup(_) | Command::Wal(_)
+    );
+    let mut interrupt = context.interrupt.clone();
+    let work = run(command, &context);
+    if owns {
+        return work.await;
+    }
+    tokio::select! {
+        result = work => result,
+        () = interrupted(&mut interrupt) => Err(Failure::interrupted()),
+    }
+}
+
+async fn run(command: Command, context: &Context) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Init(args) => command::init::run(&args, context),
+        Command::Config(args) => command::config::run(args, context),
+        Command::Repository(args) => command::repository::run(args, context).await,
+        Command::Verify(args) => command::verify::run(args, context).await,
+        Command::Drill(args) => Box::pin(command::drill::run(args, context)).await,
+        Command::Restore(args) => command::restore::run(args, context).await,
+        Command::Backup(args) => command::backup::run(args, context).await,
+        Command::Wal(args) => command::wal::run(args, context).await,
+        Command::History(args) => command::history::run(args, context).await,
+        Command::Help(args) => command::help::run(&args, context),
+        Command::Internal(internal) => command::internal::run(&internal),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_defect_is_unproven_and_never_green() {
+        let failure = guarded(|| panic!("a defect")).unwrap_err();
+        assert_eq!(failure.code, ExitCode::Unproven);
+        assert_eq!(guarded(|| Ok(ExitCode::Done)).unwrap(), ExitCode::Done);
+    }
+}

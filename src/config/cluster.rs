@@ -1,0 +1,177 @@
+//! Clusters, their copies and their objectives.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::document::Endpoint;
+use super::name::Name;
+use super::{Credentials, Period, SecretError};
+use crate::storage::{Location, StorageOptions};
+
+/// One guarded PostgreSQL cluster and where its backups lie.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// The name by which commands know it: letters, digits, `-`, `_` and `.`.
+    #[schemars(with = "Name")]
+    pub name: String,
+    /// What it is for, in a few words.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// The team or person that owns it.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// The tier whose objectives hold for it; one of the keys under `tiers`.
+    #[serde(default)]
+    pub tier: Option<String>,
+    /// Who does what when it must be recovered.
+    #[serde(default)]
+    pub raci: Option<Raci>,
+    /// The repository that the backup tool writes.
+    pub primary: RepositoryConfig,
+    /// Further copies of that repository.
+    #[serde(default)]
+    pub replicas: Vec<RepositoryConfig>,
+    /// A table that something writes to at a steady rate, so that an idle database still
+    /// has a recent commit.
+    #[serde(default)]
+    pub heartbeat: Option<Heartbeat>,
+}
+
+impl Cluster {
+    /// Every copy with its label, the primary first. A replica without a name is
+    /// `replica-1`, `replica-2`, … in the order of the file.
+    pub fn copies(&self) -> impl Iterator<Item = (String, &RepositoryConfig)> {
+        let replicas = self.replicas.iter().enumerate().map(|(index, replica)| {
+            let label = replica
+                .name
+                .clone()
+                .unwrap_or_else(|| format!("replica-{}", index + 1));
+            (label, replica)
+        });
+        let primary = self
+            .primary
+            .name
+            .clone()
+            .unwrap_or_else(|| "primary".to_owned());
+        std::iter::once((primary, &self.primary)).chain(replicas)
+    }
+}
+
+/// Who is responsible, accountable, consulted and informed when a cluster must be recovered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Raci {
+    /// Who does the work.
+    #[serde(default)]
+    pub responsible: Vec<String>,
+    /// The one who answers for it.
+    #[serde(default)]
+    pub accountable: Option<String>,
+    /// Who is asked before.
+    #[serde(default)]
+    pub consulted: Vec<String>,
+    /// Who is told after.
+    #[serde(default)]
+    pub informed: Vec<String>,
+}
+
+/// A table with a column of moments, written at a steady rate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Heartbeat {
+    /// The database that holds it.
+    #[schemars(length(min = 1))]
+    pub database: String,
+    /// The table, with its schema if that is not `public`.
+    #[schemars(length(min = 1))]
+    pub table: String,
+    /// The column of type `timestamptz`.
+    #[schemars(length(min = 1))]
+    pub column: String,
+}
+
+/// What a group of clusters promises.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tier {
+    /// Recovery point objective: at most this much may be lost.
+    #[serde(default)]
+    pub rpo: Option<Period>,
+    /// Recovery time objective: from the start of recovery until all checks passed.
+    #[serde(default)]
+    pub rto: Option<Period>,
+    /// How far back any moment must be recoverable.
+    #[serde(default)]
+    pub retention: Option<Period>,
+    /// The newest good base backup must be younger than this.
+    #[serde(default)]
+    pub max_backup_age: Option<Period>,
+    /// A base backup that began longer ago than this and has not ended counts as dead.
+    #[serde(default)]
+    pub started_backup_age: Option<Period>,
+}
+
+/// One place in object storage (or a directory) where one cluster's backups lie.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RepositoryConfig {
+    /// What to call this copy in output.
+    #[serde(default)]
+    #[schemars(with = "Option<Name>")]
+    pub name: Option<String>,
+    /// Where it lies, down to the server's folder: `s3://bucket/prefix/server`.
+    pub url: Location,
+    /// The endpoint of an S3-compatible server: `https://minio.example:9000`.
+    #[serde(default)]
+    pub endpoint: Option<Endpoint>,
+    /// The region, if the store wants one.
+    #[serde(default)]
+    pub region: Option<String>,
+    /// Whether the bucket is part of the path instead of the host name; usual for servers
+    /// with an `endpoint`.
+    #[serde(default)]
+    pub path_style: Option<bool>,
+    /// A PEM file with further certificate authorities to trust, relative to this file.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// Where credentials are found. Without it: the environment and the platform's own
+    /// chain (instance, pod or web identity).
+    #[serde(default)]
+    pub credentials: Option<Credentials>,
+}
+
+impl RepositoryConfig {
+    /// A repository that is only a URL; credentials come from the environment.
+    pub const fn at(url: Location) -> Self {
+        Self {
+            name: None,
+            url,
+            endpoint: None,
+            region: None,
+            path_style: None,
+            ca_file: None,
+            credentials: None,
+        }
+    }
+
+    /// How to reach it. Reads the secrets now, from where `credentials` says; an error
+    /// names the variable or file, never a value.
+    pub fn storage_options(&self) -> Result<StorageOptions, SecretError> {
+        let environment = match &self.credentials {
+            Some(credentials) => credentials.resolve()?,
+            None => Vec::new(),
+        };
+        Ok(StorageOptions {
+            endpoint: self.endpoint.as_ref().map(|url| url.as_str().to_owned()),
+            region: self.region.clone(),
+            virtual_hosted: self.path_style.map(|path_style| !path_style),
+            allow_http: self.endpoint.as_ref().is_some_and(Endpoint::is_plain_http),
+            ca_file: self.ca_file.clone(),
+            environment,
+            ..StorageOptions::default()
+        })
+    }
+}

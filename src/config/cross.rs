@@ -1,0 +1,267 @@
+//! Checks that no schema can express: what one part of the configuration says of another.
+
+use std::collections::BTreeMap;
+
+use super::error::Mistake;
+use super::load::Document;
+use super::suggest;
+use super::tree::Step;
+use super::{Cluster, ConfigFile, DrillDefinition, RepositoryConfig, SecretSource};
+use crate::storage::Scheme;
+
+/// A mistake at a place of a document.
+pub(super) fn mistake_at<T>(
+    document: &Document<T>,
+    path: &[Step<'_>],
+    message: impl Into<String>,
+) -> Mistake {
+    Mistake::new(&document.file, Some(document.tree.place_of(path)), message)
+}
+
+/// Checks a configuration with its drills.
+pub(super) fn check(
+    main: &Document<ConfigFile>,
+    drills: &[Document<DrillDefinition>],
+    mistakes: &mut Vec<Mistake>,
+) {
+    let content = &main.content;
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut places: BTreeMap<(String, String), String> = BTreeMap::new();
+    for (index, cluster) in content.clusters.iter().enumerate() {
+        let at = |key| [Step::Key("clusters"), Step::Index(index), Step::Key(key)];
+        if let Some(first) = seen.get(cluster.name.as_str()) {
+            mistakes.push(mistake_at(
+                main,
+                &at("name"),
+                format!(
+                    "two clusters are called `{}` (the other is `clusters[{first}]`)",
+                    cluster.name
+                ),
+            ));
+        }
+        seen.insert(&cluster.name, index);
+        if let Some(tier) = &cluster.tier
+            && !content.tiers.contains_key(tier)
+        {
+            let known: Vec<&str> = content.tiers.keys().map(String::as_str).collect();
+            mistakes.push(
+                mistake_at(
+                    main,
+                    &at("tier"),
+                    format!("cluster `{}`: there is no tier `{tier}`", cluster.name),
+                )
+                .with_help(suggest::help(tier, "tiers", &known)),
+            );
+        }
+        check_copies(main, index, cluster, &mut places, mistakes);
+    }
+    check_drills(main, drills, mistakes);
+}
+
+fn repository_path<'a>(cluster: usize, copy: usize) -> Vec<Step<'a>> {
+    let mut path = vec![Step::Key("clusters"), Step::Index(cluster)];
+    match copy.checked_sub(1) {
+        None => path.push(Step::Key("primary")),
+        Some(replica) => path.extend([Step::Key("replicas"), Step::Index(replica)]),
+    }
+    path
+}
+
+fn check_copies(
+    main: &Document<ConfigFile>,
+    index: usize,
+    cluster: &Cluster,
+    places: &mut BTreeMap<(String, String), String>,
+    mistakes: &mut Vec<Mistake>,
+) {
+    let mut labels: Vec<String> = Vec::new();
+    for (copy, (label, repository)) in cluster.copies().enumerate() {
+        let path = repository_path(index, copy);
+        let below = |key| {
+            let mut path = path.clone();
+            path.push(Step::Key(key));
+            path
+        };
+        let this = format!("{}/{label}", cluster.name);
+        let place = (
+            repository
+                .endpoint
+                .as_ref()
+                .map(|endpoint| endpoint.as_str().trim_end_matches('/').to_owned())
+                .unwrap_or_default(),
+            repository.url.to_string(),
+        );
+        if let Some(other) = places.get(&place) {
+            mistakes.push(
+                mistake_at(
+                    main,
+                    &below("url"),
+                    format!("{this} is the same place as {other}"),
+                )
+                .with_help("every cluster and every copy needs a place of its own"),
+            );
+        } else {
+            places.insert(place, this.clone());
+        }
+        if labels.contains(&label) {
+            mistakes.push(mistake_at(
+                main,
+                &below("name"),
+                format!("cluster `{}` has two copies called `{label}`", cluster.name),
+            ));
+        }
+        labels.push(label);
+        check_settings(main, &this, repository, &path, mistakes);
+    }
+}
+
+/// Settings that have no meaning for the kind of store.
+fn check_settings(
+    main: &Document<ConfigFile>,
+    this: &str,
+    repository: &RepositoryConfig,
+    path: &[Step<'_>],
+    mistakes: &mut Vec<Mistake>,
+) {
+    let scheme = repository.url.scheme();
+    let s3 = scheme == Scheme::S3;
+    let file = scheme == Scheme::File;
+    for (key, given, fits) in [
+        ("endpoint", repository.endpoint.is_some(), !file),
+        ("region", repository.region.is_some(), s3),
+        ("path_style", repository.path_style.is_some(), s3),
+        ("ca_file", repository.ca_file.is_some(), !file),
+        ("credentials", repository.credentials.is_some(), !file),
+    ] {
+        if given && !fits {
+            let mut path = path.to_vec();
+            path.push(Step::Key(key));
+            mistakes.push(
+                mistake_at(
+                    main,
+                    &path,
+                    format!("{this}: `{key}` has no meaning for {}://", scheme.as_str()),
+                )
+                .with_help("remove it"),
+            );
+        }
+    }
+    if let Some(credentials) = &repository.credentials {
+        for (key, source) in credentials.sources() {
+            if let Some(message) = check_source(source) {
+                let mut path = path.to_vec();
+                path.extend([Step::Key("credentials"), Step::Key(key)]);
+                mistakes.push(mistake_at(
+                    main,
+                    &path,
+                    format!("{this}: `{key}` {message}"),
+                ));
+            }
+        }
+    }
+}
+
+fn check_source(source: &SecretSource) -> Option<&'static str> {
+    match (&source.env, &source.file) {
+        (Some(_), Some(_)) => Some("names both `env` and `file`; one of them is enough"),
+        (None, None) => Some("needs `env` or `file`"),
+        _ => None,
+    }
+}
+
+fn check_drills(
+    main: &Document<ConfigFile>,
+    drills: &[Document<DrillDefinition>],
+    mistakes: &mut Vec<Mistake>,
+) {
+    let known: Vec<&str> = main
+        .content
+        .clusters
+        .iter()
+        .map(|cluster| cluster.name.as_str())
+        .collect();
+    let mut names: BTreeMap<&str, &std::path::Path> = BTreeMap::new();
+    for drill in drills {
+        check_drill(drill, mistakes);
+        let definition = &drill.content;
+        if let Some(other) = names.get(definition.name.as_str()) {
+            mistakes.push(mistake_at(
+                drill,
+                &[Step::Key("name")],
+                format!(
+                    "two drills are called `{}` (the other is in {})",
+                    definition.name,
+                    other.display()
+                ),
+            ));
+        }
+        names.insert(&definition.name, &drill.file);
+        for (index, name) in definition.clusters.iter().enumerate() {
+            let path = [Step::Key("clusters"), Step::Index(index)];
+            let Some(cluster) = main.content.clusters.iter().find(|c| c.name == *name) else {
+                mistakes.push(
+                    mistake_at(
+                        drill,
+                        &path,
+                        format!("drill `{}`: there is no cluster `{name}`", definition.name),
+                    )
+                    .with_help(suggest::help(name, "clusters", &known)),
+                );
+                continue;
+            };
+            if let Some(copy) = &definition.copy
+                && !cluster.copies().any(|(label, _)| label == *copy)
+            {
+                let labels: Vec<String> = cluster.copies().map(|(label, _)| label).collect();
+                let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+                mistakes.push(
+                    mistake_at(
+                        drill,
+                        &[Step::Key("copy")],
+                        format!("cluster `{name}` has no copy `{copy}`"),
+                    )
+                    .with_help(suggest::help(copy, "copies", &labels)),
+                );
+            }
+        }
+    }
+}
+
+/// Checks what a drill definition says of itself.
+pub(super) fn check_drill(drill: &Document<DrillDefinition>, mistakes: &mut Vec<Mistake>) {
+    let mut names: Vec<&str> = Vec::new();
+    for (index, check) in drill.content.checks.iter().enumerate() {
+        let path = [Step::Key("checks"), Step::Index(index)];
+        let below = |key| [Step::Key("checks"), Step::Index(index), Step::Key(key)];
+        match (&check.expect, &check.rows) {
+            (None, None) => mistakes.push(
+                mistake_at(
+                    drill,
+                    &path,
+                    format!(
+                        "check `{}` expects nothing, so it could not fail",
+                        check.name
+                    ),
+                )
+                .with_help("add `expect` (such as `> 0`) or `rows`"),
+            ),
+            (Some(_), Some(_)) => mistakes.push(mistake_at(
+                drill,
+                &below("rows"),
+                format!(
+                    "check `{}` has both `expect` and `rows`; make two checks of it",
+                    check.name
+                ),
+            )),
+            _ => {}
+        }
+        if names.contains(&check.name.as_str()) {
+            mistakes.push(mistake_at(
+                drill,
+                &below("name"),
+                format!("two checks are called `{}`", check.name),
+            ));
+        }
+        names.push(&check.name);
+    }
+}

@@ -1,0 +1,243 @@
+//! The shape of `walproof.yaml`, and the URLs in it that are no repositories.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Cluster, Tier};
+
+/// walproof.yaml: which clusters are guarded, where their backups lie, what is promised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigFile {
+    /// The version of this file's format.
+    #[schemars(range(min = 1, max = 1))]
+    pub version: u32,
+    /// Where walproof keeps its runs, findings and evidence. Default: below
+    /// `/var/lib/walproof` for root, else below `$XDG_STATE_HOME/walproof`.
+    #[serde(default)]
+    pub state: Option<StateUrl>,
+    /// What groups of clusters promise, by name.
+    #[serde(default)]
+    pub tiers: BTreeMap<String, Tier>,
+    /// The guarded clusters.
+    #[serde(default)]
+    pub clusters: Vec<Cluster>,
+    /// Files with drill definitions, relative to this file. `*` stands for any part of a
+    /// file's name: `drills/*.yaml`, which is the default when the folder exists.
+    #[serde(default)]
+    pub drills: Option<Vec<String>>,
+}
+
+/// The URL of the state database: `sqlite:///absolute/path` or `sqlite://relative/path`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct StateUrl {
+    path: PathBuf,
+}
+
+impl StateUrl {
+    /// The database in this file.
+    pub fn sqlite(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The file of the database.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory that holds the database, and beside it records and logs.
+    pub fn directory(&self) -> &Path {
+        match self.path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        }
+    }
+
+    /// The same with a relative path taken below `base`.
+    #[must_use]
+    pub fn below(&self, base: &Path) -> Self {
+        Self {
+            path: base.join(&self.path),
+        }
+    }
+}
+
+impl fmt::Display for StateUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sqlite://{}", self.path.display())
+    }
+}
+
+/// A text that is no URL of a state database. Never repeats the text, which may hold a
+/// password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0} (expected sqlite:///absolute/path/state.sqlite)")]
+pub struct ParseStateUrlError(&'static str);
+
+impl FromStr for StateUrl {
+    type Err = ParseStateUrlError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Err(ParseStateUrlError(
+                "a state database in PostgreSQL is not supported by this version",
+            ));
+        }
+        let Some(path) = text.strip_prefix("sqlite://") else {
+            return Err(ParseStateUrlError("not the URL of a state database"));
+        };
+        if path.is_empty() || path.ends_with('/') || path.contains(['?', '#']) {
+            return Err(ParseStateUrlError("the URL must end with a file's name"));
+        }
+        Ok(Self { path: path.into() })
+    }
+}
+
+impl TryFrom<String> for StateUrl {
+    type Error = ParseStateUrlError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<StateUrl> for String {
+    fn from(url: StateUrl) -> Self {
+        url.to_string()
+    }
+}
+
+impl JsonSchema for StateUrl {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "StateUrl".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "pattern": "^sqlite://.*[^/]$",
+            "description": "sqlite:///absolute/path/state.sqlite; a relative path is taken from this file's directory.",
+        })
+    }
+}
+
+/// The URL of a server that speaks a store's protocol: `http` or `https`, without user and
+/// password.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Endpoint(String);
+
+impl Endpoint {
+    /// The URL as written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is without TLS.
+    pub fn is_plain_http(&self) -> bool {
+        self.0.starts_with("http://")
+    }
+}
+
+/// A text that is no endpoint. Never repeats the text, which may hold a password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0} (expected https://host or https://host:port)")]
+pub struct ParseEndpointError(&'static str);
+
+impl FromStr for Endpoint {
+    type Err = ParseEndpointError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let url = url::Url::parse(text).map_err(|_| ParseEndpointError("not a URL"))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(ParseEndpointError("an endpoint is http or https"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(ParseEndpointError(
+                "credentials do not go into the endpoint; name them under `credentials`",
+            ));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Endpoint {
+    type Error = ParseEndpointError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Endpoint> for String {
+    fn from(endpoint: Endpoint) -> Self {
+        endpoint.0
+    }
+}
+
+impl JsonSchema for Endpoint {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Endpoint".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "pattern": "^https?://[^@]+$",
+            "description": "https://host or https://host:port, without credentials.",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_urls_are_read_and_written_alike() {
+        let url: StateUrl = "sqlite:///var/lib/walproof/state.sqlite".parse().unwrap();
+        assert_eq!(url.path(), Path::new("/var/lib/walproof/state.sqlite"));
+        assert_eq!(url.directory(), Path::new("/var/lib/walproof"));
+        assert_eq!(url.to_string(), "sqlite:///var/lib/walproof/state.sqlite");
+        let relative: StateUrl = "sqlite://state.sqlite".parse().unwrap();
+        assert_eq!(relative.directory(), Path::new("."));
+        assert_eq!(
+            relative.below(Path::new("/etc/walproof")).path(),
+            Path::new("/etc/walproof/state.sqlite")
+        );
+    }
+
+    #[test]
+    fn refusals_never_repeat_what_may_be_secret() {
+        for text in [
+            "postgres://me:hush@db/state",
+            "mysql://me:hush@db",
+            "sqlite://",
+        ] {
+            let error = text.parse::<StateUrl>().unwrap_err().to_string();
+            assert!(!error.contains("hush"), "{error}");
+        }
+        for text in ["http://me:hush@host", "ftp://hush", "hush"] {
+            let error = text.parse::<Endpoint>().unwrap_err().to_string();
+            assert!(!error.contains("hush"), "{error}");
+        }
+        assert!(
+            "http://127.0.0.1:9000"
+                .parse::<Endpoint>()
+                .unwrap()
+                .is_plain_http()
+        );
+        assert!(
+            !"https://s3.example"
+                .parse::<Endpoint>()
+                .unwrap()
+                .is_plain_http()
+        );
+    }
+}

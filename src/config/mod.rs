@@ -1,0 +1,38 @@
+//! The configuration: `walproof.yaml` and the drill definitions beside it.
+//!
+//! Strict by design. [`load`] reports every mistake at once, each with file, line, column
+//! and what is allowed; the JSON Schemas that editors use ([`schema`]) are generated from
+//! the same types that drive the check. Secrets never stand in these files: credentials
+//! name environment variables or files, which are read when a repository is opened.
+
+mod check;
+mod cluster;
+mod credentials;
+mod cross;
+mod document;
+mod drill;
+mod error;
+mod expectation;
+mod load;
+mod name;
+mod paths;
+mod period;
+pub mod schema;
+mod starter;
+mod suggest;
+mod target;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+pub use cluster::{Cluster, Heartbeat, Raci, RepositoryConfig, Tier};
+pub use credentials::{Credentials, SecretError, SecretSource};
+pub use document::{ConfigFile, Endpoint, ParseEndpointError, ParseStateUrlError, StateUrl};
+pub use drill::{Amcheck, Cell, Check, DrillDefinition, Environment, SettingValue};
+pub use error::{ConfigErrors, Mistake};
+pub use expectation::{Comparison, Expectation};
+pub use load::{Config, LoadedDrill, load, load_drill};
+pub use paths::default_state_directory;
+pub use period::{ParsePeriodError, Period};
+pub use starter::{STARTER_CONFIG, STARTER_DRILL};
+pub use target::TargetText;

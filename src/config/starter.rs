@@ -1,0 +1,7 @@
+//! What `walproof init` writes.
+
+/// The commented starter of `walproof.yaml`.
+pub const STARTER_CONFIG: &str = include_str!("starter/walproof.yaml");
+
+/// The commented starter of a drill definition.
+pub const STARTER_DRILL: &str = include_str!("starter/nightly.yaml");

@@ -1,0 +1,114 @@
+//! What the drill tests share.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::common::scratch;
+use crate::common::walproof::{self, Run};
+
+/// A place of a test's own: scratch root, state, definitions.
+pub struct Place {
+    keep: TempDir,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        Self {
+            keep: scratch::directory(),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.keep.path()
+    }
+
+    pub fn scratch(&self) -> PathBuf {
+        self.path().join("scratch")
+    }
+
+    /// Writes a drill definition with these lines below its name.
+    pub fn definition(&self, lines: &str) -> String {
+        let file = self.path().join("drill.yaml");
+        std::fs::write(&file, format!("version: 1\nname: test\n{lines}")).unwrap();
+        file.to_str().unwrap().to_owned()
+    }
+
+    pub fn arguments(&self, url: &str, more: &[&str]) -> Vec<String> {
+        let mut all: Vec<String> = ["drill", "run", url, "--output", "json"]
+            .map(str::to_owned)
+            .to_vec();
+        all.push("--scratch".into());
+        all.push(self.scratch().to_str().unwrap().to_owned());
+        all.push("--state".into());
+        all.push(format!("sqlite://{}/state.sqlite", self.path().display()));
+        all.extend(more.iter().map(|word| (*word).to_owned()));
+        all
+    }
+
+    pub fn drill(&self, url: &str, more: &[&str]) -> Run {
+        let arguments = self.arguments(url, more);
+        let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        walproof::run(&words, &[])
+    }
+
+    /// Everything left in the scratch root.
+    pub fn left(&self) -> Vec<PathBuf> {
+        std::fs::read_dir(self.scratch())
+            .map(|entries| entries.map(|entry| entry.unwrap().path()).collect())
+            .unwrap_or_default()
+    }
+
+    #[track_caller]
+    pub fn assert_clean(&self) {
+        assert_eq!(self.left(), Vec::<PathBuf>::new());
+        assert_eq!(self.servers(), Vec::<String>::new());
+    }
+
+    /// Command lines of processes that name this place.
+    pub fn servers(&self) -> Vec<String> {
+        let needle = self.path().to_str().unwrap().to_owned();
+        std::fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok())
+            .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
+            .map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "))
+            .filter(|line| line.contains(&needle))
+            .collect()
+    }
+}
+
+/// The codes of the reasons of a report.
+pub fn reason_codes(report: &Value) -> Vec<String> {
+    report["reasons"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|reason| reason["code"].as_str().map(str::to_owned))
+        .collect()
+}
+
+/// The one check of that name.
+#[track_caller]
+pub fn check<'a>(report: &'a Value, name: &str) -> &'a Value {
+    report["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|check| check["name"] == name)
+        .unwrap_or_else(|| panic!("no check {name}: {:#}", report["checks"]))
+}
+
+/// Phases that add up to the total, in an order that a drill can take.
+#[track_caller]
+pub fn assert_phases_add_up(report: &Value) {
+    let phases = report["phases"].as_array().unwrap();
+    let sum: u64 = phases
+        .iter()
+        .map(|phase| phase["milliseconds"].as_u64().unwrap())
+        .sum();
+    assert_eq!(report["measurements"]["total"].as_u64(), Some(sum));
+    assert_eq!(phases.last().unwrap()["phase"], "tear-down");
+}

@@ -1,0 +1,65 @@
+//! What this machine lacks makes a drill unproven, with words; the backup is not blamed.
+
+use std::os::unix::fs::PermissionsExt;
+
+use crate::common::repository::{Fixture, RepositoryOptions};
+use crate::common::require;
+use crate::kit::Place;
+
+#[track_caller]
+fn unproven(place: &Place, more: &[&str], words: &str) {
+    let fixture = Fixture::get(&RepositoryOptions::default());
+    let report = place
+        .drill(&fixture.tree().url(), more)
+        .expect_code(3)
+        .json();
+    assert_eq!(report["verdict"], "unproven");
+    let text = report["reasons"].to_string();
+    assert!(text.contains(words), "{text}");
+    place.assert_clean();
+}
+
+#[test]
+fn another_major_is_named_with_what_to_install() {
+    require!(Postgres, S3, Barman);
+    let place = Place::new();
+    let programs = place.path().join("programs");
+    std::fs::create_dir(&programs).unwrap();
+    let program = programs.join("postgres");
+    std::fs::write(&program, "#!/bin/sh\necho 'postgres (PostgreSQL) 11.2'\n").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    unproven(
+        &place,
+        &["--pg-bin", programs.to_str().unwrap()],
+        "it holds version 11.2",
+    );
+}
+
+#[test]
+fn a_role_that_is_not_there_is_named() {
+    require!(Postgres, S3, Barman);
+    let place = Place::new();
+    let definition = place.definition("superuser: nobody_here\n");
+    unproven(&place, &["--definition", &definition], "nobody_here");
+}
+
+#[test]
+fn a_time_limit_ends_the_drill_and_leaves_nothing() {
+    require!(Postgres, S3, Barman);
+    let place = Place::new();
+    unproven(&place, &["--timeout", "1s"], "time limit of 1 s");
+}
+
+#[test]
+fn a_long_scratch_path_still_works() {
+    require!(Postgres, S3, Barman);
+    let fixture = Fixture::get(&RepositoryOptions::default());
+    let place = Place::new();
+    let long = place.path().join("long".repeat(20));
+    let place_long = long.to_str().unwrap();
+    let report = place
+        .drill(&fixture.tree().url(), &["--scratch", place_long])
+        .json();
+    assert_eq!(report["verdict"], "proven", "{:#}", report["reasons"]);
+    assert_eq!(std::fs::read_dir(&long).unwrap().count(), 0);
+}
