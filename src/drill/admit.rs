@@ -23,7 +23,7 @@ use crate::verify::wal_range::StopReason;
 
 /// A drill that may begin.
 #[derive(Clone, Debug)]
-pub struct Admitted {
+pub(super) struct Admitted {
     /// What it will do.
     pub plan: DrillPlan,
     /// The base backup.
@@ -52,7 +52,12 @@ pub(super) fn stopped_by(error: &RestoreError) -> Stop {
 }
 
 /// What a target that is not resolved means for a drill.
-fn unresolved(error: &ResolveError, catalog: &Catalog, survey: &Survey, options: &DrillOptions) -> Stop {
+fn unresolved(
+    error: &ResolveError,
+    catalog: &Catalog,
+    survey: &Survey,
+    options: &DrillOptions,
+) -> Stop {
     if error.is_cancelled() {
         return Stop::Interrupted;
     }
@@ -124,7 +129,7 @@ async fn find_binaries(backup: &BaseBackup, options: &DrillOptions) -> Result<Bi
 
 /// Looks at everything that decides whether and how the drill can run. Reads the WAL that
 /// will be replayed; writes nothing.
-pub async fn admit(
+pub(super) async fn admit(
     options: &DrillOptions,
     repository: &Repository,
     catalog: &Catalog,
@@ -165,14 +170,19 @@ pub async fn admit(
         // Those before the backup do not touch this drill; they narrow the window.
         let before = hole_findings(way, hole);
         findings.extend(before.into_iter().filter(|finding| {
-            finding.wal.is_some_and(|stretch| stretch.end <= resolved.begin)
+            finding
+                .wal
+                .is_some_and(|stretch| stretch.end <= resolved.begin)
         }));
     }
     let wal_bytes = resolved.end.saturating_since(resolved.begin);
     let room = RoomNeeded {
         cluster_size: backup.cluster_size,
         stored: backup.stored_bytes(),
-        compressed: backup.archives.iter().any(|archive| archive.codec != Codec::None),
+        compressed: backup
+            .archives
+            .iter()
+            .any(|archive| archive.codec != Codec::None),
         wal: wal_bytes,
     };
     let place = root
@@ -220,7 +230,11 @@ pub async fn admit(
             room_needed: room.bytes(),
             room_available: available,
         },
-        checks: options.checks.iter().map(|check| check.name.clone()).collect(),
+        checks: options
+            .checks
+            .iter()
+            .map(|check| check.name.clone())
+            .collect(),
         passed_over: chosen.passed_over.clone(),
         holes,
         findings,

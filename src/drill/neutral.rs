@@ -116,8 +116,14 @@ pub async fn ask_back(
          ({KNOWN_PROCESSES}) ORDER BY 1"
     );
     for (name, sql) in [
-        ("wal-receivers", "SELECT status FROM pg_catalog.pg_stat_wal_receiver"),
-        ("replication-slots", "SELECT slot_name FROM pg_catalog.pg_replication_slots"),
+        (
+            "wal-receivers",
+            "SELECT status FROM pg_catalog.pg_stat_wal_receiver",
+        ),
+        (
+            "replication-slots",
+            "SELECT slot_name FROM pg_catalog.pg_replication_slots",
+        ),
         ("foreign-processes", processes.as_str()),
     ] {
         let answer = ask(connection, sql).await?;
@@ -137,10 +143,18 @@ pub async fn ask_back(
     }
     let count = |text: Option<String>| text.and_then(|text| text.parse().ok());
     report.prepared_transactions = count(
-        ask_value(connection, "SELECT count(*) FROM pg_catalog.pg_prepared_xacts").await?,
+        ask_value(
+            connection,
+            "SELECT count(*) FROM pg_catalog.pg_prepared_xacts",
+        )
+        .await?,
     );
     report.subscriptions = count(
-        ask_value(connection, "SELECT count(*) FROM pg_catalog.pg_subscription").await?,
+        ask_value(
+            connection,
+            "SELECT count(*) FROM pg_catalog.pg_subscription",
+        )
+        .await?,
     );
     Ok(())
 }

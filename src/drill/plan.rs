@@ -11,8 +11,8 @@ use super::environments::local::{Network, RunAs};
 use super::proof::ExpectedEnd;
 use crate::finding::Finding;
 use crate::postgres::Lsn;
-use crate::restore::{PassedOver, WalPlan};
 use crate::restore::configuration::RequiredSettings;
+use crate::restore::{PassedOver, WalPlan};
 
 /// The base backup that is restored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]

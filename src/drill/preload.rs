@@ -158,9 +158,11 @@ mod tests {
     #[test]
     fn timescaledb_comes_without_its_workers() {
         let preload = decide(&names(&["timescaledb"]), &[], |_| Some(true));
-        assert!(preload.settings.iter().any(|(name, value)| {
-            name == "timescaledb.max_background_workers" && value == "0"
-        }));
+        assert!(
+            preload.settings.iter().any(|(name, value)| {
+                name == "timescaledb.max_background_workers" && value == "0"
+            })
+        );
     }
 
     #[test]

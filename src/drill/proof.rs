@@ -176,9 +176,11 @@ pub async fn at_target(
         .push(ProofItem::compare("in-recovery-at-target", "t", recovering));
     let end = ask_value(connection, "SELECT pg_catalog.pg_last_wal_replay_lsn()").await?;
     proof.observed_end = end.as_deref().and_then(|text| text.parse().ok());
-    proof
-        .items
-        .push(ProofItem::compare("replay-end", expected.end.to_string(), end));
+    proof.items.push(ProofItem::compare(
+        "replay-end",
+        expected.end.to_string(),
+        end,
+    ));
     if let Some(system_id) = expected.system_id {
         let found = ask_value(
             connection,
@@ -313,11 +315,26 @@ mod tests {
 
     #[test]
     fn one_difference_outweighs_all_and_silence_proves_nothing() {
-        assert_eq!(proof(&[("replay-end", Some(true)), ("promoted", Some(true))]), ProofState::Held);
-        assert_eq!(proof(&[("replay-end", None), ("switch-point", Some(true))]), ProofState::Held);
-        assert_eq!(proof(&[("replay-end", Some(true)), ("switch-point", Some(false))]), ProofState::Differs);
-        assert_eq!(proof(&[("replay-end", Some(true)), ("last-commit", Some(false))]), ProofState::Differs);
-        assert_eq!(proof(&[("promoted", Some(true)), ("replay-end", None)]), ProofState::Unknown);
+        assert_eq!(
+            proof(&[("replay-end", Some(true)), ("promoted", Some(true))]),
+            ProofState::Held
+        );
+        assert_eq!(
+            proof(&[("replay-end", None), ("switch-point", Some(true))]),
+            ProofState::Held
+        );
+        assert_eq!(
+            proof(&[("replay-end", Some(true)), ("switch-point", Some(false))]),
+            ProofState::Differs
+        );
+        assert_eq!(
+            proof(&[("replay-end", Some(true)), ("last-commit", Some(false))]),
+            ProofState::Differs
+        );
+        assert_eq!(
+            proof(&[("promoted", Some(true)), ("replay-end", None)]),
+            ProofState::Unknown
+        );
         assert_eq!(proof(&[]), ProofState::Unknown);
     }
 

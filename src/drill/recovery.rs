@@ -22,7 +22,7 @@ use crate::postgres::{Lsn, TimelineId};
 /// How often the log and the process are looked at.
 const LOOK: Duration = Duration::from_millis(25);
 /// How long a server may take to accept a connection once its log says that it does.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(60);
+const CONNECT_PATIENCE: Duration = Duration::from_mins(1);
 /// How long promotion may take once it was asked for.
 const PROMOTE_PATIENCE: Duration = Duration::from_mins(30);
 
@@ -244,7 +244,7 @@ impl Recovery<'_, '_> {
     async fn connect(&mut self) -> Result<PgConnection, Stop> {
         let until = Instant::now() + CONNECT_PATIENCE;
         loop {
-            let settings = super::checks::sql::session_settings(Duration::from_secs(60));
+            let settings = super::checks::sql::session_settings(Duration::from_mins(1));
             let connecting = self.server.connect("postgres", &settings);
             match self.course.wait(connecting).await? {
                 Ok(connection) => return Ok(connection),
@@ -270,7 +270,14 @@ impl Recovery<'_, '_> {
         let (expected, preload) = (self.expected, self.preload);
         let facts = &mut *self.facts;
         let asking = async {
-            ask_back(&mut connection, major, preload, &mut facts.safety, "at target").await?;
+            ask_back(
+                &mut connection,
+                major,
+                preload,
+                &mut facts.safety,
+                "at target",
+            )
+            .await?;
             at_target(&mut connection, expected, &mut facts.proof).await?;
             ask_value(&mut connection, "SELECT pg_catalog.pg_wal_replay_resume()").await
         };
@@ -309,7 +316,10 @@ impl Recovery<'_, '_> {
         let mut connection = self.connect().await?;
         let first = self
             .course
-            .wait(ask_value(&mut connection, "SELECT pg_catalog.current_setting('server_version')"))
+            .wait(ask_value(
+                &mut connection,
+                "SELECT pg_catalog.current_setting('server_version')",
+            ))
             .await?;
         match first {
             Ok(version) => self.facts.server_version = version,
@@ -328,7 +338,14 @@ impl Recovery<'_, '_> {
         let facts = &mut *self.facts;
         facts.safety.network_isolated = self.server.network_isolated();
         let asking = async {
-            ask_back(&mut connection, major, preload, &mut facts.safety, "promoted").await?;
+            ask_back(
+                &mut connection,
+                major,
+                preload,
+                &mut facts.safety,
+                "promoted",
+            )
+            .await?;
             after_promotion(&mut connection, &data, expected, &mut facts.proof).await?;
             ask_value(
                 &mut connection,

@@ -1,5 +1,7 @@
 //! The drill as a whole.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,7 +74,8 @@ pub async fn run(
     course.tear_down(result.is_ok());
     let torn = tear_down(options, &mut work).await;
     course.finish(torn.removed);
-    conclude(options, repository, &course, work, result.err(), torn)
+    let stop = result.err();
+    conclude(options, repository, &course, work, stop.as_ref(), torn)
 }
 
 /// Shows what a drill would do. Reads the repository; writes nothing.
@@ -84,11 +87,14 @@ pub async fn plan(
     let course = Course::begin(&super::observer::Unobserved, cancellation, options.limit);
     let catalog = read_catalog(repository, &course).await?;
     let watch = Watch::default();
-    let admitting = admit(options, repository, &catalog, course.clock().started_at(), &watch);
-    course
-        .wait(admitting)
-        .await?
-        .map(|admitted| admitted.plan)
+    let admitting = admit(
+        options,
+        repository,
+        &catalog,
+        course.clock().started_at(),
+        &watch,
+    );
+    course.wait(admitting).await?.map(|admitted| admitted.plan)
 }
 
 async fn read_catalog(repository: &Repository, course: &Course<'_>) -> Result<Catalog, Stop> {
@@ -123,7 +129,10 @@ async fn drill(
         cancel: cancel.clone(),
     };
     let admitting = admit(options, repository, &catalog, begun, &watch);
-    let admitted = course.wait(admitting).await.inspect_err(|_| cancel.cancel())??;
+    let admitted = course
+        .wait(admitting)
+        .await
+        .inspect_err(|_| cancel.cancel())??;
     work.findings.extend(admitted.plan.findings.iter().cloned());
     let admitted = &*work.admitted.insert(admitted);
 
@@ -177,7 +186,15 @@ async fn drill(
     .map_err(|error| stopped_by(&error))?;
     work.wal_server = Some(wal_server);
 
-    let settings = server_settings(options, admitted, extracted, &work.review, &preload, scratch, command);
+    let settings = server_settings(
+        options,
+        admitted,
+        extracted,
+        &work.review,
+        &preload,
+        scratch,
+        command,
+    );
     work.fsync = !settings
         .extra
         .iter()
@@ -210,9 +227,22 @@ async fn drill(
     }
     let expected = admitted.plan.expected_end;
     let segments = Some(admitted.plan.wal.segments);
-    let recovered = recover(server, &expected, &preload.load, segments, course, &mut work.facts).await;
+    let recovered = recover(
+        server,
+        &expected,
+        &preload.load,
+        segments,
+        course,
+        &mut work.facts,
+    )
+    .await;
     if let Err(stop) = recovered {
-        return Err(why_wal(work.wal_server.as_ref(), stop));
+        // Where the server gave up by itself, its reason may be a file it was not given.
+        return Err(if server.exited().is_some() {
+            why_wal(work.wal_server.as_ref(), stop)
+        } else {
+            stop
+        });
     }
     work.time_to_service = course
         .clock()
@@ -221,7 +251,10 @@ async fn drill(
         .map(|timing| timing.milliseconds)
         .reduce(u64::saturating_add);
 
-    let mut definitions = vec![CheckDefinition::new("every database opens", CheckKind::Connect)];
+    let mut definitions = vec![CheckDefinition::new(
+        "every database opens",
+        CheckKind::Connect,
+    )];
     definitions.extend(options.checks.iter().cloned());
     let recovery_point = expected.recovery_point.map(|commit| commit.time);
     let checking = run_all(
@@ -237,10 +270,10 @@ async fn drill(
     Ok(())
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Stop> {
-    tokio::task::spawn_blocking(work).await.map_err(Stop::unproven)
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Stop> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(Stop::unproven)
 }
 
 /// Hands the restore room's progress on to the drill's watcher.
@@ -345,10 +378,7 @@ async fn own_program(
     let copy = scratch.path().join("walproof");
     blocking(move || {
         std::fs::copy(&program, &copy)
-            .and_then(|_| {
-                use std::os::unix::fs::PermissionsExt;
-                std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755))
-            })
+            .and_then(|_| std::fs::set_permissions(&copy, Permissions::from_mode(0o755)))
             .map_err(|error| {
                 Stop::Unproven(format!(
                     "cannot copy {} to where the server's user may run it: {error}",
@@ -404,18 +434,21 @@ fn write_configuration(
         .map_or_else(|| own.to_string(), |user| user.name);
     let failed = |path: &Path| {
         let path = path.to_owned();
-        move |error: std::io::Error| Stop::Unproven(format!("cannot write {}: {error}", path.display()))
+        move |error: std::io::Error| {
+            Stop::Unproven(format!("cannot write {}: {error}", path.display()))
+        }
     };
     for (name, text) in [
         ("postgresql.conf", postgresql_conf(settings)),
-        ("pg_hba.conf", client_authentication(run_as.change).to_owned()),
+        (
+            "pg_hba.conf",
+            client_authentication(run_as.change).to_owned(),
+        ),
         ("pg_ident.conf", identity_map(&system_user, superuser)),
     ] {
         let path = configuration.join(name);
         std::fs::write(&path, text).map_err(failed(&path))?;
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644))
-            .map_err(failed(&path))?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).map_err(failed(&path))?;
     }
     let signal = data.join("recovery.signal");
     std::fs::write(&signal, "").map_err(failed(&signal))?;
@@ -474,7 +507,11 @@ async fn tear_down(options: &DrillOptions, work: &mut Workshop) -> Torn {
             "the server does not end",
         ));
     }
-    let wal = work.wal_server.take().map(WalServer::stop).unwrap_or_default();
+    let wal = work
+        .wal_server
+        .take()
+        .map(WalServer::stop)
+        .unwrap_or_default();
     let Some(scratch) = work.scratch.take() else {
         return Torn {
             removed: true,
@@ -490,13 +527,19 @@ async fn tear_down(options: &DrillOptions, work: &mut Workshop) -> Torn {
     let done = blocking(move || {
         let log = scratch.log();
         let log_tail = tail(&log, LOG_TAIL).unwrap_or_default();
-        let kept = keep.map_or_else(Vec::new, |keep| keep_files(&keep, &id.to_string(), &log, plan.as_ref()));
+        let kept = keep.map_or_else(Vec::new, |keep| {
+            keep_files(&keep, &id.to_string(), &log, plan.as_ref())
+        });
         (log_tail, kept, scratch.remove())
     })
     .await;
     let (log_tail, kept, removed) = match done {
         Ok((log_tail, kept, removed)) => (log_tail, kept, removed.map_err(|e| e.to_string())),
-        Err(_) => (String::new(), Vec::new(), Err("the tear-down broke off".to_owned())),
+        Err(_) => (
+            String::new(),
+            Vec::new(),
+            Err("the tear-down broke off".to_owned()),
+        ),
     };
     if let Err(reason) = &removed {
         work.findings.push(Finding::new(
@@ -579,7 +622,7 @@ fn conclude(
     repository: &Repository,
     course: &Course<'_>,
     work: Workshop,
-    stop: Option<Stop>,
+    stop: Option<&Stop>,
     torn: Torn,
 ) -> DrillReport {
     let begun = course.clock().started_at();
@@ -597,7 +640,7 @@ fn conclude(
     let plan = work.admitted.map(|admitted| admitted.plan);
     let holes = plan.as_ref().map_or(&[][..], |plan| &plan.holes);
     let judgement = judge(&Facts {
-        stop: stop.as_ref(),
+        stop,
         holes,
         proof: &work.facts.proof,
         safety: &work.facts.safety,
@@ -607,13 +650,23 @@ fn conclude(
     });
     let mut findings = holes.to_vec();
     findings.extend(work.findings);
-    if let Some(Stop::Failed(found) | Stop::Refused { findings: found, .. }) = &stop {
+    if let Some(
+        Stop::Failed(found)
+        | Stop::Refused {
+            findings: found, ..
+        },
+    ) = stop
+    {
         findings.extend(found.iter().cloned());
     }
     findings.extend(work.facts.safety.findings());
     if work.facts.proof.state == super::proof::ProofState::Differs {
         let words = work.facts.proof.differences().join("; ");
-        findings.push(Finding::new(Code::RecoveryEndedEarly, "restored server", words));
+        findings.push(Finding::new(
+            Code::RecoveryEndedEarly,
+            "restored server",
+            words,
+        ));
     }
     findings.extend(work.checks.findings);
     for (name, objective, code) in [
@@ -624,7 +677,7 @@ fn conclude(
             findings.push(Finding::new(code, name, objective.method.clone()));
         }
     }
-    let ending = match &stop {
+    let ending = match stop {
         None => Ending::Complete,
         Some(Stop::Failed(_)) => Ending::Failed,
         Some(Stop::Unproven(_)) => Ending::Unproven,
@@ -633,7 +686,12 @@ fn conclude(
     };
     let expected = plan.as_ref().map(|plan| plan.expected_end);
     let extracted = work.extracted;
-    let total = course.clock().timings().iter().map(|t| t.milliseconds).sum();
+    let total = course
+        .clock()
+        .timings()
+        .iter()
+        .map(|t| t.milliseconds)
+        .sum();
     DrillReport {
         schema: SCHEMA.to_owned(),
         id: options.id,
@@ -657,7 +715,9 @@ fn conclude(
             time_to_verified: work.time_to_verified,
             total,
             base_bytes_fetched: extracted.as_ref().map_or(0, ExtractReport::stored_bytes),
-            base_bytes_written: extracted.as_ref().map_or(0, |report| report.extracted.bytes),
+            base_bytes_written: extracted
+                .as_ref()
+                .map_or(0, |report| report.extracted.bytes),
             wal_files_served: u64::try_from(torn.wal.served.len()).unwrap_or(u64::MAX),
             wal_bytes_served: torn.wal.bytes(),
             wal_bytes_replayed: work

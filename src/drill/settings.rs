@@ -163,7 +163,10 @@ mod tests {
             "log_line_prefix",
         ] {
             let refused = check(name, "x");
-            assert!(matches!(refused, Err(SettingError::NotTunable { .. })), "{name}");
+            assert!(
+                matches!(refused, Err(SettingError::NotTunable { .. })),
+                "{name}"
+            );
         }
         let sneaky = check("work_mem", "1MB\narchive_mode = on");
         assert!(matches!(sneaky, Err(SettingError::OddValue { .. })));
@@ -185,11 +188,17 @@ mod tests {
         assert_eq!(value(15, "fsync").as_deref(), Some("off"));
         assert_eq!(value(15, "log_line_prefix").as_deref(), Some("%m [%p] "));
         assert_eq!(value(17, "max_active_replication_origins"), None);
-        assert_eq!(value(18, "max_active_replication_origins").as_deref(), Some("256"));
+        assert_eq!(
+            value(18, "max_active_replication_origins").as_deref(),
+            Some("256")
+        );
     }
 
     #[test]
     fn names_cannot_leave_their_quotes() {
-        assert_eq!(identity_map("root", "a\"b"), "walproof \"root\" \"a\"\"b\"\n");
+        assert_eq!(
+            identity_map("root", "a\"b"),
+            "walproof \"root\" \"a\"\"b\"\n"
+        );
     }
 }

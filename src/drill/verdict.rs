@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::checks::{CheckOutcome, CheckResult};
 use super::course::Stop;
-use super::proof::{EndProof, ProofState};
 use super::neutral::SafetyReport;
+use super::proof::{EndProof, ProofState};
 use crate::evidence::Verdict;
 use crate::finding::{Code, Finding};
 
@@ -182,9 +182,9 @@ pub fn judge(facts: &Facts<'_>) -> Judgement {
         }
     }
     let mut reasons = reasons.0;
-    let verdict = reasons
-        .iter()
-        .fold(Verdict::Proven, |verdict, reason| verdict.and(reason.verdict));
+    let verdict = reasons.iter().fold(Verdict::Proven, |verdict, reason| {
+        verdict.and(reason.verdict)
+    });
     reasons.sort_by_key(|reason| u8::from(reason.verdict != Verdict::Failed));
     Judgement { verdict, reasons }
 }
@@ -198,7 +198,10 @@ fn judge_end(facts: &Facts<'_>, reasons: &mut Reasons) {
         Some(false) => reasons.add(
             Verdict::Failed,
             Some(Code::SafetyViolated),
-            format!("the restored server was not confined: {}", violations.join("; ")),
+            format!(
+                "the restored server was not confined: {}",
+                violations.join("; ")
+            ),
         ),
         None if facts.stop.is_some() => {}
         None => reasons.add(
@@ -300,7 +303,11 @@ mod tests {
     }
 
     fn gap() -> Finding {
-        Finding::new(Code::WalGap, "000000010000000000000007", "one segment is missing")
+        Finding::new(
+            Code::WalGap,
+            "000000010000000000000007",
+            "one segment is missing",
+        )
     }
 
     #[test]
@@ -320,10 +327,19 @@ mod tests {
     fn each_wrong_thing_fails() {
         use Verdict::Failed;
         assert_eq!(verdict(|case| case.holes.push(gap())), (Failed, 1));
-        assert_eq!(verdict(|case| case.stop = Some(Stop::failed(gap()))), (Failed, 1));
-        assert_eq!(verdict(|case| case.proof.state = ProofState::Differs), (Failed, 1));
+        assert_eq!(
+            verdict(|case| case.stop = Some(Stop::failed(gap()))),
+            (Failed, 1)
+        );
+        assert_eq!(
+            verdict(|case| case.proof.state = ProofState::Differs),
+            (Failed, 1)
+        );
         assert_eq!(verdict(|case| case.safety.holds = Some(false)), (Failed, 1));
-        assert_eq!(verdict(|case| case.checks[0].outcome = CheckOutcome::Failed), (Failed, 1));
+        assert_eq!(
+            verdict(|case| case.checks[0].outcome = CheckOutcome::Failed),
+            (Failed, 1)
+        );
         assert_eq!(
             verdict(|case| case.rpo = Objective::judge(Some(1000), Some(1001), true, "x")),
             (Failed, 1)
@@ -341,12 +357,21 @@ mod tests {
             verdict(|case| case.stop = Some(Stop::Unproven("no room".into()))),
             (Unproven, 1)
         );
-        assert_eq!(verdict(|case| case.stop = Some(Stop::Interrupted)), (Unproven, 1));
         assert_eq!(
-            verdict(|case| case.stop = Some(Stop::Refused { reason: "tablespace".into(), findings: vec![gap()] })),
+            verdict(|case| case.stop = Some(Stop::Interrupted)),
             (Unproven, 1)
         );
-        assert_eq!(verdict(|case| case.proof.state = ProofState::Unknown), (Unproven, 1));
+        assert_eq!(
+            verdict(|case| case.stop = Some(Stop::Refused {
+                reason: "tablespace".into(),
+                findings: vec![gap()]
+            })),
+            (Unproven, 1)
+        );
+        assert_eq!(
+            verdict(|case| case.proof.state = ProofState::Unknown),
+            (Unproven, 1)
+        );
         assert_eq!(verdict(|case| case.safety.holds = None), (Unproven, 1));
         assert_eq!(
             verdict(|case| case.checks[0].outcome = CheckOutcome::Unproven),

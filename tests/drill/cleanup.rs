@@ -62,14 +62,27 @@ fn sigkill_in_any_phase_leaves_what_the_next_run_removes() {
         child.wait().unwrap();
         assert_eq!(place.left().len(), 1, "{moment}");
         // The kernel ends the server with the drill.
-        wait_until(Duration::from_secs(30), "the server's end", || place.servers().is_empty());
+        wait_until(Duration::from_secs(30), "the server's end", || {
+            place.servers().is_empty()
+        });
         let swept = run(
-            &["drill", "sweep", "--output", "json", "--scratch", place.scratch().to_str().unwrap()],
+            &[
+                "drill",
+                "sweep",
+                "--output",
+                "json",
+                "--scratch",
+                place.scratch().to_str().unwrap(),
+            ],
             &[],
         )
         .expect_code(0)
         .json();
-        assert_eq!(swept["removed"].as_array().unwrap().len(), 1, "{moment}: {swept:#}");
+        assert_eq!(
+            swept["removed"].as_array().unwrap().len(),
+            1,
+            "{moment}: {swept:#}"
+        );
         place.assert_clean();
     }
 }
@@ -100,10 +113,15 @@ fn a_running_drill_is_not_swept_by_another() {
     let tree = fixture.tree();
     let place = Place::new();
     let first = start(&place, &tree.url(), &["--definition", &waiting(&place)]);
-    wait_until(Duration::from_mins(2), "server", || reached(&place, "checks"));
+    wait_until(Duration::from_mins(2), "server", || {
+        reached(&place, "checks")
+    });
     // Same scratch root, at the same time.
     let second = place.drill(&tree.url(), &[]).expect_code(0).json();
-    assert_eq!(second["environment"]["swept"]["kept"][0]["reason"], "its drill is running");
+    assert_eq!(
+        second["environment"]["swept"]["kept"][0]["reason"],
+        "its drill is running"
+    );
     assert_eq!(place.left().len(), 1);
     signal(&first, Signal::SIGINT);
     assert_eq!(first.wait_with_output().unwrap().status.code(), Some(130));

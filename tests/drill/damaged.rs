@@ -6,7 +6,10 @@ use crate::kit::{Place, reason_codes};
 
 /// A segment in the middle between a backup's end and the last one.
 fn middle(segments: &[String], after: &str) -> String {
-    let later: Vec<&String> = segments.iter().filter(|name| name.as_str() > after).collect();
+    let later: Vec<&String> = segments
+        .iter()
+        .filter(|name| name.as_str() > after)
+        .collect();
     later[later.len() / 2].clone()
 }
 
@@ -20,8 +23,16 @@ fn a_hole_behind_the_newest_backup_fails_the_drill_though_the_rest_restores() {
     let place = Place::new();
     let report = place.drill(&tree.url(), &[]).expect_code(1).json();
     assert_eq!(report["verdict"], "failed");
-    assert!(reason_codes(&report).contains(&"wal-gap".to_owned()), "{:#}", report["reasons"]);
-    assert!(report["reasons"].to_string().contains(&gone), "{:#}", report["reasons"]);
+    assert!(
+        reason_codes(&report).contains(&"wal-gap".to_owned()),
+        "{:#}",
+        report["reasons"]
+    );
+    assert!(
+        report["reasons"].to_string().contains(&gone),
+        "{:#}",
+        report["reasons"]
+    );
     // What lies before the hole was restored and proven to end there.
     assert_eq!(report["proof"]["state"], "held");
     place.assert_clean();
@@ -46,7 +57,11 @@ fn a_hole_before_the_newest_backup_is_a_finding_and_fails_only_from_the_older_on
         .drill(&tree.url(), &["--backup", &facts.backups[0].id])
         .expect_code(1)
         .json();
-    assert!(reason_codes(&older).contains(&"wal-gap".to_owned()), "{:#}", older["reasons"]);
+    assert!(
+        reason_codes(&older).contains(&"wal-gap".to_owned()),
+        "{:#}",
+        older["reasons"]
+    );
     place.assert_clean();
 }
 
@@ -64,7 +79,11 @@ fn a_changed_record_fails_the_drill() {
     });
     let place = Place::new();
     let run = place.drill(&tree.url(), &[]).expect_code(1);
-    assert!(run.finding_codes().contains(&"wal-corrupt".to_owned()), "{:?}", run.finding_codes());
+    assert!(
+        run.finding_codes().contains(&"wal-corrupt".to_owned()),
+        "{:?}",
+        run.finding_codes()
+    );
     assert_eq!(run.json()["verdict"], "failed");
     place.assert_clean();
 }
@@ -82,7 +101,11 @@ fn a_cut_base_archive_fails_before_any_server_starts() {
     tree.halve(&archive);
     let place = Place::new();
     let run = place.drill(&tree.url(), &[]).expect_code(1);
-    assert!(run.finding_codes().contains(&"backup-damaged".to_owned()), "{:?}", run.finding_codes());
+    assert!(
+        run.finding_codes().contains(&"backup-damaged".to_owned()),
+        "{:?}",
+        run.finding_codes()
+    );
     assert_eq!(run.json()["log_tail"], "");
     place.assert_clean();
 }
@@ -93,7 +116,11 @@ fn an_empty_place_fails_with_the_reason() {
     let tree = crate::common::damage::Tree::empty("orders");
     let place = Place::new();
     let run = place.drill(&tree.url(), &[]).expect_code(1);
-    assert!(run.finding_codes().contains(&"repository-empty".to_owned()), "{:?}", run.finding_codes());
+    assert!(
+        run.finding_codes().contains(&"repository-empty".to_owned()),
+        "{:?}",
+        run.finding_codes()
+    );
     place.assert_clean();
 }
 
@@ -110,14 +137,21 @@ fn failed_checks_and_missed_objectives_fail_a_good_restore() {
          - {name: slow, database: postgres, sql: 'select pg_sleep(60)', expect: '> 0', timeout: 1s}\n",
     );
     let more = ["--definition", &definition, "--rto", "1s", "--rpo", "1s"];
-    let report = place.drill(&fixture.tree().url(), &more).expect_code(1).json();
+    let report = place
+        .drill(&fixture.tree().url(), &more)
+        .expect_code(1)
+        .json();
     let outcome = |name: &str| crate::kit::check(&report, name)["outcome"].clone();
     assert_eq!(outcome("rows"), "failed");
     assert_eq!(outcome("gone"), "failed");
     assert_eq!(outcome("writes"), "unproven");
     assert_eq!(outcome("slow"), "unproven");
     let codes = reason_codes(&report);
-    for code in ["check-failed", "objective-missed-rpo", "objective-missed-rto"] {
+    for code in [
+        "check-failed",
+        "objective-missed-rpo",
+        "objective-missed-rto",
+    ] {
         assert!(codes.contains(&code.to_owned()), "{code}: {codes:?}");
     }
     assert_eq!(report["proof"]["state"], "held");

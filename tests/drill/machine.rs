@@ -9,7 +9,10 @@ use crate::kit::Place;
 #[track_caller]
 fn unproven(place: &Place, more: &[&str], words: &str) {
     let fixture = Fixture::get(&RepositoryOptions::default());
-    let report = place.drill(&fixture.tree().url(), more).expect_code(3).json();
+    let report = place
+        .drill(&fixture.tree().url(), more)
+        .expect_code(3)
+        .json();
     assert_eq!(report["verdict"], "unproven");
     let text = report["reasons"].to_string();
     assert!(text.contains(words), "{text}");
@@ -25,7 +28,11 @@ fn another_major_is_named_with_what_to_install() {
     let program = programs.join("postgres");
     std::fs::write(&program, "#!/bin/sh\necho 'postgres (PostgreSQL) 11.2'\n").unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    unproven(&place, &["--pg-bin", programs.to_str().unwrap()], "it holds version 11.2");
+    unproven(
+        &place,
+        &["--pg-bin", programs.to_str().unwrap()],
+        "it holds version 11.2",
+    );
 }
 
 #[test]
@@ -49,10 +56,15 @@ fn a_long_scratch_path_still_works() {
     let fixture = Fixture::get(&RepositoryOptions::default());
     let place = Place::new();
     let long = place.path().join("long".repeat(20));
-    let place_long = long.to_str().unwrap();
-    let report = place
-        .drill(&fixture.tree().url(), &["--scratch", place_long])
-        .json();
+    let definition = place.definition(&format!("scratch: {}\n", long.display()));
+    let mut arguments = place.arguments(&fixture.tree().url(), &["--definition", &definition]);
+    let own = arguments
+        .iter()
+        .position(|word| word == "--scratch")
+        .unwrap();
+    arguments.drain(own..own + 2);
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let report = crate::common::walproof::run(&words, &[]).json();
     assert_eq!(report["verdict"], "proven", "{:#}", report["reasons"]);
     assert_eq!(std::fs::read_dir(&long).unwrap().count(), 0);
 }

@@ -18,7 +18,7 @@ fn a_repository_by_barman_is_proven_to_its_last_commit() {
          - {{name: far, database: postgres, sql: 'select count(*) from ledger_far', expect: '= {}'}}\n\
          - {{name: balance, database: postgres, sql: 'select sum(abalance) from pgbench_accounts', expect: '= {}'}}\n\
          - {{name: fresh, database: postgres, sql: 'select max(written_at) from ledger', expect: 'max age 5m'}}\n\
-         - {{name: exact, database: postgres, sql: 'select 1, null, true', rows: [[1, null, true]]}}\n\
+         - {{name: exact, database: postgres, sql: 'select 1, null, true', rows: [[1, null, t]]}}\n\
          amcheck: {{}}\n",
         tip.rows, tip.sum, facts.far_rows, facts.balance
     ));
@@ -35,12 +35,31 @@ fn a_repository_by_barman_is_proven_to_its_last_commit() {
     let time: chrono::DateTime<chrono::Utc> = point["time"].as_str().unwrap().parse().unwrap();
     assert_eq!(time, tip.time);
     assert_eq!(report["plan"]["backup"]["id"], facts.backups[1].id.as_str());
-    for name in ["every database opens", "rows", "sum", "far", "balance", "fresh", "exact", "amcheck"] {
-        assert_eq!(check(&report, name)["outcome"], "passed", "{name}: {}", check(&report, name));
+    for name in [
+        "every database opens",
+        "rows",
+        "sum",
+        "far",
+        "balance",
+        "fresh",
+        "exact",
+        "amcheck",
+    ] {
+        assert_eq!(
+            check(&report, name)["outcome"],
+            "passed",
+            "{name}: {}",
+            check(&report, name)
+        );
     }
     assert_eq!(report["rpo"]["state"], "met");
     assert_eq!(report["rto"]["state"], "met");
-    assert!(report["measurements"]["wal_bytes_replayed"].as_u64().unwrap() > 0);
+    assert!(
+        report["measurements"]["wal_bytes_replayed"]
+            .as_u64()
+            .unwrap()
+            > 0
+    );
     let service = report["measurements"]["time_to_service"].as_u64().unwrap();
     assert!(service <= report["measurements"]["time_to_verified"].as_u64().unwrap());
     assert_phases_add_up(&report);
@@ -49,7 +68,10 @@ fn a_repository_by_barman_is_proven_to_its_last_commit() {
         assert_eq!(report["environment"]["network_isolated"], true);
     }
     for kept in report["environment"]["kept"].as_array().unwrap() {
-        assert!(std::path::Path::new(kept.as_str().unwrap()).is_file(), "{kept}");
+        assert!(
+            std::path::Path::new(kept.as_str().unwrap()).is_file(),
+            "{kept}"
+        );
     }
     place.assert_clean();
 }
@@ -76,7 +98,10 @@ fn a_promotion_is_followed_and_the_abandoned_branch_is_not() {
     assert_eq!(report["verdict"], "proven");
     assert_eq!(report["plan"]["expected_end"]["timeline"], 2);
     assert_eq!(report["proof"]["new_timeline"], 3);
-    assert_eq!(report["measurements"]["recovery_point"]["xid"], facts.tip().xid);
+    assert_eq!(
+        report["measurements"]["recovery_point"]["xid"],
+        facts.tip().xid
+    );
     place.assert_clean();
 }
 
@@ -90,6 +115,9 @@ fn a_dry_run_shows_the_plan_and_writes_nothing() {
         .expect_code(0)
         .json();
     assert_eq!(plan["target"], "tip");
-    assert_eq!(plan["expected_end"]["recovery_point"]["xid"], fixture.facts.tip().xid);
+    assert_eq!(
+        plan["expected_end"]["recovery_point"]["xid"],
+        fixture.facts.tip().xid
+    );
     assert!(!place.scratch().exists());
 }

@@ -30,7 +30,10 @@ fn each_kind_of_target_ends_where_it_says() {
         // refused before anything starts.
         let run = place.drill(&tree.url(), &arguments);
         if more.contains(&"--target-lsn") && run.code == Some(1) {
-            assert!(run.finding_codes().contains(&"target-unreachable".to_owned()));
+            assert!(
+                run.finding_codes()
+                    .contains(&"target-unreachable".to_owned())
+            );
             continue;
         }
         let report = run.expect_code(0).json();
@@ -48,8 +51,14 @@ fn one_record_before_the_last_commit_is_without_it() {
     let tip = fixture.facts.tip();
     let xid = tip.xid.to_string();
     let more = ["--target-xid", &xid, "--exclusive"];
-    let report = place.drill(&fixture.tree().url(), &more).expect_code(0).json();
-    assert_eq!(report["plan"]["expected_end"]["next_commit"]["xid"], tip.xid);
+    let report = place
+        .drill(&fixture.tree().url(), &more)
+        .expect_code(0)
+        .json();
+    assert_eq!(
+        report["plan"]["expected_end"]["next_commit"]["xid"],
+        tip.xid
+    );
     let item = report["proof"]["items"]
         .as_array()
         .unwrap()
@@ -65,9 +74,20 @@ fn a_time_past_the_last_commit_is_explained_before_anything_starts() {
     require!(Postgres, S3, Barman);
     let fixture = Fixture::get(&RepositoryOptions::default());
     let place = Place::new();
-    let late = (fixture.facts.tip().time + TimeDelta::hours(1)).to_rfc3339_opts(SecondsFormat::Secs, true);
-    let run = place.drill(&fixture.tree().url(), &["--target-time", &late]).expect_code(1);
-    assert!(run.finding_codes().contains(&"target-unreachable".to_owned()));
-    assert!(run.json()["reasons"][0]["text"].as_str().unwrap().contains("tip"));
+    let late =
+        (fixture.facts.tip().time + TimeDelta::hours(1)).to_rfc3339_opts(SecondsFormat::Secs, true);
+    let run = place
+        .drill(&fixture.tree().url(), &["--target-time", &late])
+        .expect_code(1);
+    assert!(
+        run.finding_codes()
+            .contains(&"target-unreachable".to_owned())
+    );
+    assert!(
+        run.json()["reasons"][0]["text"]
+            .as_str()
+            .unwrap()
+            .contains("tip")
+    );
     place.assert_clean();
 }

@@ -39,7 +39,11 @@ fn a_tablespace_made_after_the_base_is_refused_and_production_stays_whole() {
     assert_eq!(report["ending"], "refused");
     let text = report["reasons"].to_string();
     assert!(text.contains(location.unwrap().to_str().unwrap()), "{text}");
-    assert!(report["findings"].to_string().contains("wal-tablespace-created"));
+    assert!(
+        report["findings"]
+            .to_string()
+            .contains("wal-tablespace-created")
+    );
     place.assert_clean();
 }
 
@@ -65,10 +69,18 @@ fn settings_raised_after_the_base_do_not_stop_recovery() {
 fn wal_level_minimal_for_a_moment_fails_the_drill() {
     require!(Postgres, S3, Barman);
     let tree = repository(|server| {
-        server.append_settings(&[("wal_level", "minimal"), ("max_wal_senders", "0"), ("archive_mode", "off")]);
+        server.append_settings(&[
+            ("wal_level", "minimal"),
+            ("max_wal_senders", "0"),
+            ("archive_mode", "off"),
+        ]);
         server.restart();
         workload::write(server, "minimal", 10, 1);
-        server.append_settings(&[("wal_level", "replica"), ("max_wal_senders", "10"), ("archive_mode", "on")]);
+        server.append_settings(&[
+            ("wal_level", "replica"),
+            ("max_wal_senders", "10"),
+            ("archive_mode", "on"),
+        ]);
         server.restart();
     });
     let place = Place::new();
@@ -91,6 +103,9 @@ fn prepared_transactions_are_counted_and_shown() {
     let place = Place::new();
     let run = place.drill(&fixture.tree().url(), &[]).expect_code(0);
     assert_eq!(run.json()["safety"]["prepared_transactions"], 1);
-    assert!(run.finding_codes().contains(&"prepared-transactions".to_owned()));
+    assert!(
+        run.finding_codes()
+            .contains(&"prepared-transactions".to_owned())
+    );
     place.assert_clean();
 }

@@ -8,8 +8,8 @@ use crate::backup::{self, PushError};
 use crate::cli::source::{SourceArgs, open_for_writing, resolve};
 use crate::cli::{Context, ExitCode, Failure};
 use crate::codec::Codec;
-use crate::restore::wal::{self, WalAnswer};
 use crate::postgres::WalFileName;
+use crate::restore::wal::{self, WalAnswer};
 
 /// Archive and fetch WAL: for archive_command and restore_command
 #[derive(Subcommand, Clone, Debug)]
@@ -141,7 +141,11 @@ pub(in crate::cli) fn fetch(args: &FetchArgs) -> std::process::ExitCode {
         .unwrap_or_else(|_| WalAnswer::Unreachable("walproof has a defect".to_owned()));
     if answer != WalAnswer::Delivered {
         // Standard error is the server's log.
-        let _ = writeln!(std::io::stderr(), "walproof wal fetch: {}: {answer}", args.name);
+        let _ = writeln!(
+            std::io::stderr(),
+            "walproof wal fetch: {}: {answer}",
+            args.name
+        );
     }
     std::process::ExitCode::from(answer.exit_code())
 }

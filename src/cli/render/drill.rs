@@ -23,7 +23,12 @@ pub fn duration(milliseconds: u64) -> String {
 
 /// Bytes as people say them.
 pub fn bytes(number: u64) -> String {
-    let units = [(1_u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let units = [
+        (1_u64 << 40, "TiB"),
+        (1 << 30, "GiB"),
+        (1 << 20, "MiB"),
+        (1 << 10, "KiB"),
+    ];
     for (size, unit) in units {
         if number >= size {
             let tenths = u128::from(number) * 10 / u128::from(size);
@@ -70,22 +75,42 @@ fn finding_lines(text: &mut String, findings: &[Finding], palette: Palette) {
 /// A plan.
 pub fn plan(plan: &DrillPlan, palette: Palette) -> String {
     let mut text = String::new();
-    let _ = writeln!(text, "{}", palette.bold(format!("Drill of {}", plan.repository)));
+    let _ = writeln!(
+        text,
+        "{}",
+        palette.bold(format!("Drill of {}", plan.repository))
+    );
     plan_rows(&mut text, plan);
     let environment = &plan.environment;
-    row(&mut text, "PostgreSQL", format!("{} in {}", environment.version, environment.binaries.display()));
+    row(
+        &mut text,
+        "PostgreSQL",
+        format!(
+            "{} in {}",
+            environment.version,
+            environment.binaries.display()
+        ),
+    );
     row(&mut text, "scratch", environment.scratch.display());
     row(
         &mut text,
         "room",
-        format!("{} needed, {} free", bytes(environment.room_needed), bytes(environment.room_available)),
+        format!(
+            "{} needed, {} free",
+            bytes(environment.room_needed),
+            bytes(environment.room_available)
+        ),
     );
     row(&mut text, "runs as", &environment.run_as);
     if !plan.checks.is_empty() {
         row(&mut text, "checks", plan.checks.join(", "));
     }
     if !plan.holes.is_empty() {
-        let _ = writeln!(text, "\n{}", palette.red("The archive does not reach its end: this drill cannot be proven."));
+        let _ = writeln!(
+            text,
+            "\n{}",
+            palette.red("The archive does not reach its end: this drill cannot be proven.")
+        );
         finding_lines(&mut text, &plan.holes, palette);
     }
     if !plan.findings.is_empty() {
@@ -96,24 +121,50 @@ pub fn plan(plan: &DrillPlan, palette: Palette) -> String {
 }
 
 fn plan_rows(text: &mut String, plan: &DrillPlan) {
-    let taken = plan.backup.end_time.map_or_else(String::new, |time| format!(", finished {}", utc(time)));
-    row(text, "base backup", format!("{}{taken}, {}", plan.backup.id, bytes(plan.backup.stored_bytes)));
+    let taken = plan
+        .backup
+        .end_time
+        .map_or_else(String::new, |time| format!(", finished {}", utc(time)));
+    row(
+        text,
+        "base backup",
+        format!(
+            "{}{taken}, {}",
+            plan.backup.id,
+            bytes(plan.backup.stored_bytes)
+        ),
+    );
     let end = &plan.expected_end;
     row(text, "target", &plan.target);
-    row(text, "must end at", format!("{} on timeline {}", end.end, end.timeline));
+    row(
+        text,
+        "must end at",
+        format!("{} on timeline {}", end.end, end.timeline),
+    );
     if let Some(commit) = end.recovery_point {
-        row(text, "last commit", format!("{} (transaction {})", utc(commit.time), commit.xid));
+        row(
+            text,
+            "last commit",
+            format!("{} (transaction {})", utc(commit.time), commit.xid),
+        );
     }
     row(
         text,
         "WAL to replay",
-        format!("{} in {} segments, {} commits", bytes(plan.wal.bytes), plan.wal.segments, plan.wal.commits),
+        format!(
+            "{} in {} segments, {} commits",
+            bytes(plan.wal.bytes),
+            plan.wal.segments,
+            plan.wal.commits
+        ),
     );
 }
 
 fn objective(name: &str, objective: &Objective, palette: Palette) -> Option<String> {
     let limit = objective.limit_milliseconds.map(duration)?;
-    let actual = objective.actual_milliseconds.map_or_else(|| "not measured".to_owned(), duration);
+    let actual = objective
+        .actual_milliseconds
+        .map_or_else(|| "not measured".to_owned(), duration);
     let state = match objective.state {
         ObjectiveState::Met => palette.green("met"),
         ObjectiveState::Missed => palette.red("missed"),
@@ -133,9 +184,16 @@ pub fn report(report: &DrillReport, palette: Palette) -> String {
         Verdict::Unproven => palette.yellow("UNPROVEN"),
     };
     let cluster = report.cluster.as_deref().unwrap_or("repository");
-    let _ = writeln!(text, "\n{verdict}  {}  {}", palette.bold(cluster), palette.dim(&report.repository));
+    let _ = writeln!(
+        text,
+        "\n{verdict}  {}  {}",
+        palette.bold(cluster),
+        palette.dim(&report.repository)
+    );
     for reason in &report.reasons {
-        let code = reason.code.map_or_else(String::new, |code| format!("{code}: "));
+        let code = reason
+            .code
+            .map_or_else(String::new, |code| format!("{code}: "));
         let _ = writeln!(text, "  {code}{}", reason.text);
     }
     let _ = writeln!(text);
@@ -153,7 +211,12 @@ pub fn report(report: &DrillReport, palette: Palette) -> String {
             CheckOutcome::Unproven => palette.yellow("unproven"),
         };
         let seen = check.observed.as_deref().unwrap_or("");
-        let _ = writeln!(text, "  {outcome} {}  {}", check.name, palette.dim(first_line(seen)));
+        let _ = writeln!(
+            text,
+            "  {outcome} {}  {}",
+            check.name,
+            palette.dim(first_line(seen))
+        );
         if let Some(message) = &check.message {
             let _ = writeln!(text, "           {message}");
         }
@@ -189,7 +252,14 @@ fn measurement_rows(text: &mut String, report: &DrillReport, palette: Palette) {
     let measured = &report.measurements;
     if let Some(end) = report.proof.observed_end {
         let holds = match report.verdict {
-            _ if report.proof.items.iter().any(|item| item.holds == Some(false)) => palette.red("not where it must"),
+            _ if report
+                .proof
+                .items
+                .iter()
+                .any(|item| item.holds == Some(false)) =>
+            {
+                palette.red("not where it must")
+            }
             _ => palette.green("as the bytes say"),
         };
         row(text, "recovery ended at", format!("{end}, {holds}"));
@@ -206,7 +276,11 @@ fn measurement_rows(text: &mut String, report: &DrillReport, palette: Palette) {
     row(
         text,
         "fetched, replayed",
-        format!("{}, {}", bytes(measured.base_bytes_fetched), bytes(measured.wal_bytes_replayed)),
+        format!(
+            "{}, {}",
+            bytes(measured.base_bytes_fetched),
+            bytes(measured.wal_bytes_replayed)
+        ),
     );
     for line in [
         objective("RPO", &report.rpo, palette),
@@ -218,7 +292,11 @@ fn measurement_rows(text: &mut String, report: &DrillReport, palette: Palette) {
         row(text, "objective", line);
     }
     if let Some(isolated) = report.environment.network_isolated {
-        let words = if isolated { "none" } else { "the machine's own" };
+        let words = if isolated {
+            "none"
+        } else {
+            "the machine's own"
+        };
         row(text, "server's network", words);
     }
 }
@@ -234,10 +312,22 @@ pub fn sweep(report: &SweepReport, only_look: bool, palette: Palette) -> String 
         let _ = writeln!(text, "ended a server without owner, process {pid}");
     }
     for kept in &report.kept {
-        let _ = writeln!(text, "{} {}: {}", palette.dim("left alone"), kept.path.display(), kept.reason);
+        let _ = writeln!(
+            text,
+            "{} {}: {}",
+            palette.dim("left alone"),
+            kept.path.display(),
+            kept.reason
+        );
     }
     for failed in &report.failed {
-        let _ = writeln!(text, "{} {}: {}", palette.red("not removed"), failed.path.display(), failed.reason);
+        let _ = writeln!(
+            text,
+            "{} {}: {}",
+            palette.red("not removed"),
+            failed.path.display(),
+            failed.reason
+        );
     }
     if text.is_empty() {
         text.push_str("nothing was left behind\n");
@@ -268,6 +358,11 @@ mod tests {
         ] {
             assert_eq!(bytes(number), words);
         }
-        assert_eq!(first_line(&format!("{}\nmore", "x".repeat(100))).chars().count(), 80);
+        assert_eq!(
+            first_line(&format!("{}\nmore", "x".repeat(100)))
+                .chars()
+                .count(),
+            80
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! `pg_amcheck` over the restored databases.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -50,7 +51,10 @@ async fn drain(mut stream: impl AsyncRead + Unpin) -> String {
 fn complaints(output: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for line in output.lines().filter(|line| !line.trim().is_empty()) {
-        match (line.starts_with(' ') || line.starts_with('\t'), found.last_mut()) {
+        match (
+            line.starts_with(' ') || line.starts_with('\t'),
+            found.last_mut(),
+        ) {
             (true, Some(last)) => {
                 last.push(' ');
                 last.push_str(line.trim());
@@ -68,8 +72,8 @@ fn judge(code: Option<i32>, stdout: &str, stderr: &str, collations_differ: bool)
         Some(0) => Answered::new(CheckOutcome::Passed).seeing("nothing found"),
         Some(2) => {
             let found = complaints(stdout);
-            let only_indexes = !found.is_empty()
-                && found.iter().all(|line| line.starts_with("btree index"));
+            let only_indexes =
+                !found.is_empty() && found.iter().all(|line| line.starts_with("btree index"));
             let first = found.first().map_or("corruption", String::as_str);
             if only_indexes && collations_differ {
                 return Answered::unproven(
@@ -78,8 +82,8 @@ fn judge(code: Option<i32>, stdout: &str, stderr: &str, collations_differ: bool)
                 )
                 .seeing(first);
             }
-            let mut answered = Answered::failed(format!("{} places are damaged", found.len()))
-                .seeing(first);
+            let mut answered =
+                Answered::failed(format!("{} places are damaged", found.len())).seeing(first);
             answered.findings = found
                 .iter()
                 .take(FINDING_LIMIT)
@@ -204,7 +208,7 @@ pub async fn check(server: &Server, scope: &Scope<'_>, timeout: Duration) -> Ans
     };
     let mut options = String::from("-c session_preload_libraries= -c local_preload_libraries=");
     for (name, value) in session_settings(timeout) {
-        options.push_str(&format!(" -c {name}={value}"));
+        let _ = write!(options, " -c {name}={value}");
     }
     let spawned = Command::new(program)
         .args(arguments(server, scope, &server.plan().sockets))

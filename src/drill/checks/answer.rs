@@ -1,6 +1,7 @@
 //! Judging a query's answer by an expectation.
 
 use std::cmp::Ordering;
+use std::fmt::Write as _;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, Utc};
 
@@ -94,10 +95,10 @@ pub fn words(delta: TimeDelta) -> String {
     let mut text = String::new();
     for (count, unit) in [(days, "d"), (hours, "h"), (minutes, "m")] {
         if count > 0 || !text.is_empty() {
-            text.push_str(&format!("{count}{unit}"));
+            let _ = write!(text, "{count}{unit}");
         }
     }
-    text.push_str(&format!("{}s", seconds % 60));
+    let _ = write!(text, "{}s", seconds % 60);
     text
 }
 
@@ -113,8 +114,9 @@ fn show(rows: &[Row], more: bool) -> String {
 pub fn judge(answer: &Answer, expectation: &Expectation, moments: &Moments) -> Answered {
     let expected = expectation.to_string();
     let judged = match expectation {
-        Expectation::NoRows => by(answer.rows.is_empty(), "there are rows")
-            .seeing(&show(&answer.rows, answer.more)),
+        Expectation::NoRows => {
+            by(answer.rows.is_empty(), "there are rows").seeing(&show(&answer.rows, answer.more))
+        }
         Expectation::Rows(rows) => by(!answer.more && answer.rows == *rows, "the rows differ")
             .seeing(&show(&answer.rows, answer.more)),
         _ => match answer.rows.as_slice() {
@@ -146,7 +148,9 @@ fn by(holds: bool, otherwise: &str) -> Answered {
 fn judge_value(value: Option<&str>, expectation: &Expectation, moments: &Moments) -> Answered {
     let Some(value) = value else {
         return match expectation {
-            Expectation::Compare(Comparison::Equal, text) => by(text == "null", "the value is NULL"),
+            Expectation::Compare(Comparison::Equal, text) => {
+                by(text == "null", "the value is NULL")
+            }
             Expectation::Compare(Comparison::Different, text) => {
                 by(text != "null", "the value is NULL")
             }
@@ -171,7 +175,9 @@ fn judge_value(value: Option<&str>, expectation: &Expectation, moments: &Moments
         }
         Expectation::Between(low, high) => {
             match (compare_numbers(value, low), compare_numbers(value, high)) {
-                (Some(low), Some(high)) => by(low.is_ge() && high.is_le(), "the value lies outside"),
+                (Some(low), Some(high)) => {
+                    by(low.is_ge() && high.is_le(), "the value lies outside")
+                }
                 _ => Answered::unproven("the value is not a number"),
             }
         }
@@ -271,7 +277,11 @@ mod tests {
             (Some("2026-11-21"), "max age 13h", Passed),
             (Some("soon"), "max age 13h", Unproven),
         ] {
-            assert_eq!(outcome(value, expectation), wanted, "{value:?} {expectation}");
+            assert_eq!(
+                outcome(value, expectation),
+                wanted,
+                "{value:?} {expectation}"
+            );
         }
     }
 
@@ -298,18 +308,29 @@ mod tests {
                 .collect(),
             more,
         };
-        let judged = |answer: &Answer, text: &str| {
-            judge(answer, &text.parse().unwrap(), &moments()).outcome
-        };
+        let judged =
+            |answer: &Answer, text: &str| judge(answer, &text.parse().unwrap(), &moments()).outcome;
         let two = rows(&[&["1", "a"], &["2", "b"]], false);
-        assert_eq!(judged(&two, "rows = [[1, \"a\"], [2, \"b\"]]"), CheckOutcome::Passed);
-        assert_eq!(judged(&two, "rows = [[2, \"b\"], [1, \"a\"]]"), CheckOutcome::Failed);
+        assert_eq!(
+            judged(&two, "rows = [[1, \"a\"], [2, \"b\"]]"),
+            CheckOutcome::Passed
+        );
+        assert_eq!(
+            judged(&two, "rows = [[2, \"b\"], [1, \"a\"]]"),
+            CheckOutcome::Failed
+        );
         assert_eq!(judged(&two, "rows = [[1, \"a\"]]"), CheckOutcome::Failed);
-        assert_eq!(judged(&rows(&[&["1"]], true), "rows = [[1]]"), CheckOutcome::Failed);
+        assert_eq!(
+            judged(&rows(&[&["1"]], true), "rows = [[1]]"),
+            CheckOutcome::Failed
+        );
         assert_eq!(judged(&rows(&[], false), "no rows"), CheckOutcome::Passed);
         assert_eq!(judged(&two, "no rows"), CheckOutcome::Failed);
         assert_eq!(judged(&two, "> 0"), CheckOutcome::Unproven);
-        assert_eq!(judged(&rows(&[&["1", "2"]], false), "> 0"), CheckOutcome::Unproven);
+        assert_eq!(
+            judged(&rows(&[&["1", "2"]], false), "> 0"),
+            CheckOutcome::Unproven
+        );
         assert_eq!(judged(&rows(&[], false), "> 0"), CheckOutcome::Failed);
     }
 

@@ -49,8 +49,9 @@ pub async fn check(server: &Server, timeout: Duration) -> Answered {
             _ => unproven = Some(answered.seeing(name)),
         }
     }
-    unproven.unwrap_or_else(|| {
-        Answered::new(CheckOutcome::Passed).seeing(&format!("{} databases", names.len()))
-    })
-    .expecting("every database opens")
+    unproven
+        .unwrap_or_else(|| {
+            Answered::new(CheckOutcome::Passed).seeing(&format!("{} databases", names.len()))
+        })
+        .expecting("every database opens")
 }

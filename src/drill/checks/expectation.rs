@@ -214,7 +214,9 @@ impl fmt::Display for Expectation {
             Self::MaxAge(age, Reference::RecoveryPoint) => {
                 write!(f, "max age {}", show_duration(*age))
             }
-            Self::MaxAge(age, Reference::Now) => write!(f, "max age {} of now", show_duration(*age)),
+            Self::MaxAge(age, Reference::Now) => {
+                write!(f, "max age {} of now", show_duration(*age))
+            }
             Self::Rows(rows) => {
                 let text = serde_json::to_string(rows).map_err(|_| fmt::Error)?;
                 write!(f, "rows = {text}")

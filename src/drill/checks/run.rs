@@ -68,9 +68,7 @@ async fn run_one(server: &Server, check: &CheckDefinition, moments: &Moments) ->
             table,
             column,
             max_age,
-        } => {
-            heartbeat::check(server, database, table, column, *max_age, moments, timeout).await
-        }
+        } => heartbeat::check(server, database, table, column, *max_age, moments, timeout).await,
         CheckKind::Amcheck {
             databases,
             tables,
@@ -124,14 +122,11 @@ pub async fn run_all(
         // The session's own time-out comes first and tells more; this one is for what
         // never answers at all.
         let patience = check.timeout.saturating_add(Duration::from_secs(10));
-        let answered =
-            match tokio::time::timeout(patience, run_one(server, check, &moments)).await {
-                Ok(answered) => answered,
-                Err(_) => Answered::unproven(format!(
-                    "no answer within {} s",
-                    check.timeout.as_secs()
-                )),
-            };
+        let answered = match tokio::time::timeout(patience, run_one(server, check, &moments)).await
+        {
+            Ok(answered) => answered,
+            Err(_) => Answered::unproven(format!("no answer within {} s", check.timeout.as_secs())),
+        };
         report.add(check, answered, begun);
     }
     for check in last {

@@ -8,8 +8,8 @@ use sqlx::{AssertSqlSafe, Row as _, ValueRef};
 
 use super::answer::{Answer, Row};
 use super::{Answered, CheckOutcome, bounded};
-use crate::drill::environments::local::server::{Server, is_environment};
 use crate::drill::environments::local::ConnectError;
+use crate::drill::environments::local::server::{Server, is_environment};
 use crate::finding::{Code, Finding};
 
 /// At most this many rows of an answer are read.
@@ -75,15 +75,15 @@ pub async fn ask_value(
 /// What a refused connection means for a check.
 pub fn refused(database: &str, error: &ConnectError) -> Answered {
     match error {
-        ConnectError::Role { .. }
-        | ConnectError::Environment { .. }
-        | ConnectError::NotYet(_) => Answered::unproven(error.to_string()),
+        ConnectError::Role { .. } | ConnectError::Environment { .. } | ConnectError::NotYet(_) => {
+            Answered::unproven(error.to_string())
+        }
         ConnectError::Refused { code, message, .. } => match code.as_deref() {
             // too_many_connections and other shortages
             Some(code) if code.starts_with("53") => Answered::unproven(error.to_string()),
-            Some("3D000") => Answered::failed(format!(
-                "the restored server has no database {database:?}"
-            )),
+            Some("3D000") => {
+                Answered::failed(format!("the restored server has no database {database:?}"))
+            }
             Some(code) => with_corruption(code, message, Answered::failed(error.to_string())),
             None => Answered::unproven(error.to_string()),
         },
@@ -94,9 +94,11 @@ fn with_corruption(code: &str, message: &str, mut answered: Answered) -> Answere
     // Internal errors, corrupted data and indexes, files that are not there or unreadable
     // (`src/backend/utils/errcodes.txt`).
     if code.starts_with("XX") || matches!(code, "58P01" | "58030") {
-        answered
-            .findings
-            .push(Finding::new(Code::CorruptionFound, "database", bounded(message)));
+        answered.findings.push(Finding::new(
+            Code::CorruptionFound,
+            "database",
+            bounded(message),
+        ));
     }
     answered
 }
@@ -118,9 +120,7 @@ fn judge_error(code: &str, message: &str) -> Answered {
         return Answered::unproven(format!("this machine lacks something: {told}"));
     }
     match code {
-        "57014" | "55P03" => {
-            Answered::unproven(format!("the query took too long: {told}"))
-        }
+        "57014" | "55P03" => Answered::unproven(format!("the query took too long: {told}")),
         "25006" => Answered::unproven(format!("checks must not write: {told}")),
         // What the check asks for is not in the restored database.
         "42P01" | "42703" | "3F000" => Answered::failed(told),
@@ -170,15 +170,55 @@ mod tests {
     fn errors_are_blamed_on_whom_they_belong_to() {
         use CheckOutcome::{Failed, Unproven};
         for (code, message, outcome, corruption) in [
-            ("57014", "canceling statement due to statement timeout", Unproven, false),
-            ("25006", "cannot execute INSERT in a read-only transaction", Unproven, false),
+            (
+                "57014",
+                "canceling statement due to statement timeout",
+                Unproven,
+                false,
+            ),
+            (
+                "25006",
+                "cannot execute INSERT in a read-only transaction",
+                Unproven,
+                false,
+            ),
             ("42P01", "relation \"orders\" does not exist", Failed, false),
-            ("42601", "syntax error at or near \"selekt\"", Unproven, false),
-            ("53100", "could not extend file: No space left on device", Unproven, false),
-            ("XX001", "invalid page in block 3 of relation base/5/16384", Failed, true),
-            ("XX002", "index \"i\" contains unexpected zero page", Failed, true),
-            ("58P01", "could not open file \"base/5/16384\": No such file or directory", Failed, true),
-            ("58P01", "could not access file \"$libdir/postgis-3\": No such file", Unproven, false),
+            (
+                "42601",
+                "syntax error at or near \"selekt\"",
+                Unproven,
+                false,
+            ),
+            (
+                "53100",
+                "could not extend file: No space left on device",
+                Unproven,
+                false,
+            ),
+            (
+                "XX001",
+                "invalid page in block 3 of relation base/5/16384",
+                Failed,
+                true,
+            ),
+            (
+                "XX002",
+                "index \"i\" contains unexpected zero page",
+                Failed,
+                true,
+            ),
+            (
+                "58P01",
+                "could not open file \"base/5/16384\": No such file or directory",
+                Failed,
+                true,
+            ),
+            (
+                "58P01",
+                "could not access file \"$libdir/postgis-3\": No such file",
+                Unproven,
+                false,
+            ),
             ("22012", "division by zero", Failed, false),
         ] {
             let judged = judge_error(code, message);

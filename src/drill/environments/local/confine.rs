@@ -236,12 +236,24 @@ mod tests {
         assert!(line(&["--network", "host", "--parent", "1", "--", "x"]).is_ok());
         for wrong in [
             &[][..],
-            &["--uid", "1", "--network", "host", "--parent", "1", "--", "x"],
+            &[
+                "--uid",
+                "1",
+                "--network",
+                "host",
+                "--parent",
+                "1",
+                "--",
+                "x",
+            ],
             &["--network", "host", "--", "x"],
             &["--network", "maybe", "--parent", "1", "--", "x"],
             &["--network", "host", "--parent", "1", "--"],
         ] {
-            assert!(matches!(line(wrong), Err(ConfineError::Usage(_))), "{wrong:?}");
+            assert!(
+                matches!(line(wrong), Err(ConfineError::Usage(_))),
+                "{wrong:?}"
+            );
         }
     }
 }
