@@ -14,6 +14,7 @@ pub mod finding;
 pub mod postgres;
 pub mod repository;
 pub mod restore;
+pub mod state;
 pub mod storage;
 pub mod telemetry;
 pub mod verify;

@@ -165,6 +165,26 @@ fn damage_changes_what_it_says() {
 }
 
 #[test]
+fn a_server_archives_straight_into_a_tree() {
+    require!(Postgres);
+    for gzip in [true, false] {
+        let tree = Tree::empty("orders");
+        let server = TestServer::options().segment_size_mb(1).create();
+        tree.archive(&server, gzip);
+        workload::create(&server, None);
+        workload::write(&server, "some", 2000, 2);
+        let last = server.archive_all();
+        let key = tree.wal_key(&last);
+        assert_eq!(key.ends_with(".gz"), gzip);
+        assert_eq!(tree.segments().last(), Some(&last));
+        assert_eq!(
+            codec::decode(codec::extension(key.as_ref()), &tree.read(&key)).len(),
+            1 << 20
+        );
+    }
+}
+
+#[test]
 fn the_reader_can_read_and_cannot_write() {
     require!(S3, Barman);
     let s3 = S3Server::start();

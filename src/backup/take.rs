@@ -97,6 +97,7 @@ pub async fn take(
             if let Err(second) = marked {
                 tracing::warn!(%id, error = %second, "the failed backup could not be marked FAILED");
             }
+            hang_up(server).await;
             return Err(error);
         }
     };
@@ -151,9 +152,7 @@ pub async fn take(
             }
         };
     }
-    if let Err(error) = server.close().await {
-        tracing::debug!(%error, "the session did not end cleanly");
-    }
+    hang_up(server).await;
     Ok(TakeReport {
         id,
         location: options.store.location().to_string(),
@@ -179,6 +178,12 @@ pub async fn take(
         archived,
         notes,
     })
+}
+
+async fn hang_up(server: Server) {
+    if let Err(error) = server.close().await {
+        tracing::debug!(%error, "the session did not end cleanly");
+    }
 }
 
 /// Copies everything and ends the backup on the server, whatever happens.

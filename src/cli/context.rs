@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Failure, GlobalArgs, Interrupt, Output, Palette, Progress};
 use crate::config::{self, Config, StateUrl};
+use crate::state::State;
 
 /// What every command is given.
 #[derive(Clone, Debug)]
@@ -27,15 +28,25 @@ impl Context {
         error_palette: Palette,
         progress: Progress,
         interrupt: Interrupt,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, Failure> {
+        // Parsed here and not by clap, which repeats a value that it refuses: there may be
+        // a password in it.
+        let state = global
+            .state
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .map_err(|error: crate::config::ParseStateUrlError| {
+                Failure::usage(format_args!("--state: {error}"))
+            })?;
+        Ok(Self {
             output,
             progress,
             error_palette,
             interrupt,
             config_file: global.config.clone(),
-            state: global.state.clone(),
-        }
+            state,
+        })
     }
 
     /// The configuration file that holds here: `--config`, else `./walproof.yaml`, else
@@ -60,5 +71,10 @@ impl Context {
             config.state = state.clone();
         }
         Ok(config)
+    }
+
+    /// The state that the configuration names.
+    pub async fn state(&self, config: &Config) -> Result<State, Failure> {
+        Ok(State::open(&config.state).await?)
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{ExitCode, Palette};
 use crate::config::{ConfigErrors, Mistake, SecretError};
 use crate::repository::RepositoryError;
+use crate::state::StateError;
 use crate::storage::{ErrorKind, StorageError};
 use crate::verify::VerifyError;
 
@@ -150,6 +151,18 @@ impl From<VerifyError> for Failure {
             VerifyError::Storage(error) => error.into(),
             error @ VerifyError::Task(_) => Self::unproven(error),
         }
+    }
+}
+
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        Self::unproven(format_args!(
+            "{} the state database {}: {}",
+            error.verb,
+            error.path.display(),
+            error.cause
+        ))
+        .with_hint(error.kind.hint())
     }
 }
 

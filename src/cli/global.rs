@@ -7,7 +7,6 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::command;
 use super::{ColorChoice, OutputFormat};
-use crate::config::StateUrl;
 
 const ABOUT: &str = "\
 walproof answers one question about every PostgreSQL database it guards, with evidence:
@@ -86,7 +85,7 @@ pub struct GlobalArgs {
         env = "WALPROOF_STATE",
         hide_env = true
     )]
-    pub state: Option<StateUrl>,
+    pub state: Option<String>,
     /// What standard output is for: people, or programs (docs/json-contract.md)
     #[arg(
         help_heading = "Global options",

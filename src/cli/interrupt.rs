@@ -44,3 +44,22 @@ pub async fn interrupted(interrupt: &mut Interrupt) {
         std::future::pending::<()>().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_signal_asks_to_stop() {
+        let mut interrupt = listen(Progress::new(false)).unwrap();
+        let early = tokio::time::timeout(Duration::from_millis(50), interrupted(&mut interrupt));
+        assert!(early.await.is_err(), "nobody has asked yet");
+        nix::sys::signal::kill(nix::unistd::getpid(), nix::sys::signal::Signal::SIGTERM).unwrap();
+        tokio::time::timeout(Duration::from_secs(10), interrupted(&mut interrupt))
+            .await
+            .expect("the signal was not heard");
+        assert!(*interrupt.borrow());
+    }
+}

@@ -20,15 +20,8 @@ pub fn main() -> std::process::ExitCode {
     let output = Output::new(cli.global.output, cli.global.color);
     let palette = Palette::new(cli.global.color.wanted(std::io::stderr().is_terminal()));
     let progress = Progress::new(!cli.global.no_progress);
-    let result = catch_unwind(AssertUnwindSafe(|| {
-        start(cli, output, palette, progress.clone())
-    }));
+    let result = guarded(|| start(cli, output, palette, progress.clone()));
     progress.clear();
-    let result = result.unwrap_or_else(|_| {
-        // The hook has told already what happened.
-        Err(Failure::unproven("walproof has a defect and stopped")
-            .with_hint("nothing was proven; `walproof drill sweep` removes what a drill left"))
-    });
     match result {
         Ok(code) => code.into(),
         Err(failure) => {
@@ -36,6 +29,14 @@ pub fn main() -> std::process::ExitCode {
             failure.code.into()
         }
     }
+}
+
+/// A panic is a defect of ours, so nothing was proven. The hook has told what happened.
+fn guarded(work: impl FnOnce() -> Result<ExitCode, Failure>) -> Result<ExitCode, Failure> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(Failure::unproven("walproof has a defect and stopped")
+            .with_hint("nothing was proven; `walproof drill sweep` removes what a drill left"))
+    })
 }
 
 /// Tells of a failure: to people on standard error, to programs as the one document on
@@ -84,7 +85,7 @@ fn start(
         .map_err(|error| Failure::unproven(format_args!("start the runtime: {error}")))?;
     let result = runtime.block_on(async {
         let interrupt = listen(progress.clone())?;
-        let context = Context::new(&cli.global, output, palette, progress, interrupt);
+        let context = Context::new(&cli.global, output, palette, progress, interrupt)?;
         dispatch(cli.command, context).await
     });
     // A blocking read that nobody waits for any more must not keep the process alive.
@@ -128,12 +129,24 @@ async fn run(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Config(args) => command::config::run(args, context),
         Command::Repository(args) => command::repository::run(args, context).await,
         Command::Verify(args) => command::verify::run(args, context).await,
-        Command::Drill(args) => command::drill::run(args, context).await,
+        Command::Drill(args) => Box::pin(command::drill::run(args, context)).await,
         Command::Restore(args) => command::restore::run(args, context).await,
         Command::Backup(args) => command::backup::run(args, context).await,
         Command::Wal(args) => command::wal::run(args, context).await,
         Command::History(args) => command::history::run(args, context).await,
         Command::Help(args) => command::help::run(&args, context),
         Command::Internal(internal) => command::internal::run(&internal),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_defect_is_unproven_and_never_green() {
+        let failure = guarded(|| panic!("a defect")).unwrap_err();
+        assert_eq!(failure.code, ExitCode::Unproven);
+        assert_eq!(guarded(|| Ok(ExitCode::Done)).unwrap(), ExitCode::Done);
     }
 }

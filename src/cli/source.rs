@@ -29,7 +29,7 @@ pub struct SourceArgs {
 pub struct StoreArgs {
     /// Endpoint of an S3-compatible server
     #[arg(help_heading = "Store", long, value_name = "URL")]
-    pub endpoint_url: Option<Endpoint>,
+    pub endpoint_url: Option<String>,
     /// Region, if the store wants one
     #[arg(help_heading = "Store", long, value_name = "NAME")]
     pub region: Option<String>,
@@ -44,8 +44,8 @@ pub struct StoreArgs {
 impl StoreArgs {
     /// Puts these over the options of a repository at `location`; what is still open is
     /// filled from the environment by the names that Amazon's own tools use.
-    pub fn apply(&self, location: &Location, options: &mut StorageOptions) {
-        self.apply_with(location, options, |name| std::env::var(name).ok());
+    pub fn apply(&self, location: &Location, options: &mut StorageOptions) -> Result<(), Failure> {
+        self.apply_with(location, options, |name| std::env::var(name).ok())
     }
 
     fn apply_with(
@@ -53,9 +53,18 @@ impl StoreArgs {
         location: &Location,
         options: &mut StorageOptions,
         environment: impl Fn(&str) -> Option<String>,
-    ) {
+    ) -> Result<(), Failure> {
+        // Parsed here and not by clap, which repeats a value that it refuses: there may be
+        // a password in it.
+        let checked = |what: &str, text: Option<String>| -> Result<Option<String>, Failure> {
+            match text.as_deref().map(str::parse::<Endpoint>) {
+                Some(Err(error)) => Err(Failure::usage(format_args!("{what}: {error}"))),
+                _ => Ok(text),
+            }
+        };
+        let flag = checked("--endpoint-url", self.endpoint_url.clone())?;
         if location.scheme() == Scheme::File {
-            return;
+            return Ok(());
         }
         let s3 = location.scheme() == Scheme::S3;
         let from_environment = |names: &[&str]| {
@@ -64,13 +73,10 @@ impl StoreArgs {
                 .filter(|_| s3)
                 .find_map(|name| environment(name).filter(|value| !value.is_empty()))
         };
-        let endpoint = self
-            .endpoint_url
-            .as_ref()
-            .map(|endpoint| endpoint.as_str().to_owned())
-            .or_else(|| options.endpoint.take())
-            .or_else(|| from_environment(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]));
-        if let Some(endpoint) = endpoint {
+        let in_environment = from_environment(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"])
+            .filter(|_| flag.is_none() && options.endpoint.is_none());
+        let in_environment = checked("AWS_ENDPOINT_URL", in_environment)?;
+        if let Some(endpoint) = flag.or_else(|| options.endpoint.take()).or(in_environment) {
             options.allow_http = endpoint.starts_with("http://");
             options.endpoint = Some(endpoint);
         }
@@ -85,6 +91,7 @@ impl StoreArgs {
         if let Some(path_style) = self.path_style {
             options.virtual_hosted = Some(!path_style);
         }
+        Ok(())
     }
 }
 
@@ -141,7 +148,7 @@ pub fn resolve_all(args: &SourceArgs, config: &Config) -> Result<Vec<Source>, Fa
 pub fn resolve_url(text: &str, store: &StoreArgs) -> Result<(Location, StorageOptions), Failure> {
     let location = parse_url(text)?;
     let mut options = StorageOptions::default();
-    store.apply(&location, &mut options);
+    store.apply(&location, &mut options)?;
     Ok((location, options))
 }
 
@@ -189,7 +196,7 @@ fn in_cluster(
     repository: &RepositoryConfig,
 ) -> Result<Source, Failure> {
     let mut options = repository.storage_options()?;
-    args.store.apply(&repository.url, &mut options);
+    args.store.apply(&repository.url, &mut options)?;
     Ok(Source {
         name: cluster.name.clone(),
         copy: label,
@@ -313,21 +320,23 @@ mod tests {
             ..StorageOptions::default()
         };
         let flags = StoreArgs {
-            endpoint_url: Some("http://flag.example".parse().unwrap()),
+            endpoint_url: Some("http://flag.example".to_owned()),
             path_style: Some(true),
             ..StoreArgs::default()
         };
         let s3: Location = "s3://b/orders".parse().unwrap();
 
         let mut options = configured();
-        flags.apply_with(&s3, &mut options, environment);
+        flags.apply_with(&s3, &mut options, environment).unwrap();
         assert_eq!(options.endpoint.as_deref(), Some("http://flag.example"));
         assert!(options.allow_http);
         assert_eq!(options.region.as_deref(), Some("configured"));
         assert_eq!(options.virtual_hosted, Some(false));
 
         let mut options = configured();
-        StoreArgs::default().apply_with(&s3, &mut options, environment);
+        StoreArgs::default()
+            .apply_with(&s3, &mut options, environment)
+            .unwrap();
         assert_eq!(
             options.endpoint.as_deref(),
             Some("https://configured.example")
@@ -335,7 +344,9 @@ mod tests {
         assert!(!options.allow_http);
 
         let mut options = StorageOptions::default();
-        StoreArgs::default().apply_with(&s3, &mut options, environment);
+        StoreArgs::default()
+            .apply_with(&s3, &mut options, environment)
+            .unwrap();
         assert_eq!(
             options.endpoint.as_deref(),
             Some("http://environment.example")
@@ -344,7 +355,9 @@ mod tests {
 
         let mut options = StorageOptions::default();
         let gcs = "gs://b/orders".parse().unwrap();
-        StoreArgs::default().apply_with(&gcs, &mut options, environment);
+        StoreArgs::default()
+            .apply_with(&gcs, &mut options, environment)
+            .unwrap();
         assert_eq!(options.endpoint, None);
     }
 

@@ -305,10 +305,11 @@ impl<'a> Walk<'a> {
         path: &str,
     ) -> Value {
         if keeps_text(definition) {
-            return if node.is_null() {
-                self.wrong_type(node, &["string"], path)
-            } else {
-                text.into()
+            return match parse_bool(text).filter(|_| plain && definition == "Cell") {
+                // As PostgreSQL prints truth values.
+                Some(value) => if value { "t" } else { "f" }.into(),
+                None if node.is_null() => self.wrong_type(node, &["string"], path),
+                None => text.into(),
             };
         }
         if let Some(choices) = choices(schema) {

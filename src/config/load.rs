@@ -104,15 +104,24 @@ pub(super) struct Document<T> {
 /// in all of these files at once.
 pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
     let mut mistakes = Vec::new();
-    let main: Option<Document<ConfigFile>> = read(file, &schema::config(), &mut mistakes);
-    let Some(mut main) = main else {
+    let Some((tree, value)) = shape(file, &schema::config(), &mut mistakes) else {
         return Err(found(mistakes, file));
     };
+    let main_is_whole = mistakes.is_empty();
     let base = file.parent().unwrap_or(Path::new("")).to_owned();
     let mut drills: Vec<Document<DrillDefinition>> = Vec::new();
-    for path in drill_files(&main, &base, &mut mistakes) {
+    for path in drill_files(file, &tree, value.get("drills"), &base, &mut mistakes) {
         drills.extend(read(&path, &schema::drill(), &mut mistakes));
     }
+    if !main_is_whole {
+        for drill in &drills {
+            cross::check_drill(drill, &mut mistakes);
+        }
+        return Err(found(mistakes, file));
+    }
+    let Some(mut main) = document::<ConfigFile>(file, tree, value, &mut mistakes) else {
+        return Err(found(mistakes, file));
+    };
     cross::check(&main, &drills, &mut mistakes);
     if let Some(errors) = ConfigErrors::from_mistakes(mistakes) {
         return Err(errors);
@@ -175,25 +184,36 @@ fn read<T: DeserializeOwned>(
     schema: &Value,
     mistakes: &mut Vec<Mistake>,
 ) -> Option<Document<T>> {
-    let text = match read_text(file) {
-        Ok(text) => text,
-        Err(mistake) => {
-            mistakes.push(mistake);
-            return None;
-        }
-    };
-    let tree = match tree::parse(file, &text) {
-        Ok(tree) => tree,
-        Err(mistake) => {
-            mistakes.push(mistake);
-            return None;
-        }
-    };
-    let (value, found) = check::check(file, &tree, schema);
-    if !found.is_empty() {
-        mistakes.extend(found);
+    let before = mistakes.len();
+    let (tree, value) = shape(file, schema, mistakes)?;
+    if mistakes.len() > before {
         return None;
     }
+    document(file, tree, value, mistakes)
+}
+
+/// The tree of a file and what was right in it.
+fn shape(file: &Path, schema: &Value, mistakes: &mut Vec<Mistake>) -> Option<(Node, Value)> {
+    let parsed = read_text(file).and_then(|text| tree::parse(file, &text));
+    match parsed {
+        Ok(tree) => {
+            let (value, found) = check::check(file, &tree, schema);
+            mistakes.extend(found);
+            Some((tree, value))
+        }
+        Err(mistake) => {
+            mistakes.push(mistake);
+            None
+        }
+    }
+}
+
+fn document<T: DeserializeOwned>(
+    file: &Path,
+    tree: Node,
+    value: Value,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Document<T>> {
     match serde_json::from_value(value) {
         Ok(content) => Some(Document {
             file: file.to_owned(),
@@ -228,30 +248,36 @@ fn read_text(file: &Path) -> Result<String, Mistake> {
 
 /// The files with drill definitions: those named under `drills`, else `drills/*.yaml`.
 fn drill_files(
-    main: &Document<ConfigFile>,
+    file: &Path,
+    tree: &Node,
+    patterns: Option<&Value>,
     base: &Path,
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<PathBuf> {
-    let Some(patterns) = &main.content.drills else {
+    let Some(patterns) = patterns.and_then(Value::as_array) else {
         return expand(base, "drills/*.yaml").unwrap_or_default();
     };
     let mut files = Vec::new();
     for (index, pattern) in patterns.iter().enumerate() {
+        // What is no text has been named as a mistake.
+        let Some(pattern) = pattern.as_str() else {
+            continue;
+        };
+        let path = [tree::Step::Key("drills"), tree::Step::Index(index)];
+        let mistake = |what: &str| {
+            Mistake::new(
+                file,
+                Some(tree.place_of(&path)),
+                format!("`drills[{index}]`: {pattern:?}{what}"),
+            )
+        };
         match expand(base, pattern) {
             Ok(found) if !found.is_empty() => files.extend(found),
             Ok(_) => mistakes.push(
-                cross::mistake_at(
-                    main,
-                    &[tree::Step::Key("drills"), tree::Step::Index(index)],
-                    format!("`drills[{index}]`: {pattern:?} matches no file"),
-                )
-                .with_help(format!("looked below {}", shown(base).display())),
+                mistake(" matches no file")
+                    .with_help(format!("looked below {}", shown(base).display())),
             ),
-            Err(cause) => mistakes.push(cross::mistake_at(
-                main,
-                &[tree::Step::Key("drills"), tree::Step::Index(index)],
-                format!("`drills[{index}]`: {pattern:?}: {cause}"),
-            )),
+            Err(cause) => mistakes.push(mistake(&format!(": {cause}"))),
         }
     }
     files.sort();

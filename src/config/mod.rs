@@ -21,11 +21,13 @@ pub mod schema;
 mod starter;
 mod suggest;
 mod target;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 pub use cluster::{Cluster, Heartbeat, Raci, RepositoryConfig, Tier};
 pub use credentials::{Credentials, SecretError, SecretSource};
-pub use document::{ConfigFile, Endpoint, StateUrl};
+pub use document::{ConfigFile, Endpoint, ParseEndpointError, ParseStateUrlError, StateUrl};
 pub use drill::{Amcheck, Cell, Check, DrillDefinition, Environment, SettingValue};
 pub use error::{ConfigErrors, Mistake};
 pub use expectation::{Comparison, Expectation};

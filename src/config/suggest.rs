@@ -13,10 +13,16 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
 
 /// "did you mean `x`? " when there is one, and the list of what is allowed.
 pub(super) fn help(word: &str, what: &str, known: &[&str]) -> String {
-    let list = if known.is_empty() {
+    let mut listed: Vec<&str> = Vec::new();
+    for name in known {
+        if !listed.contains(name) {
+            listed.push(name);
+        }
+    }
+    let list = if listed.is_empty() {
         "none".to_owned()
     } else {
-        known.join(", ")
+        listed.join(", ")
     };
     match nearest(word, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`? {what}: {list}"),

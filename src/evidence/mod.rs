@@ -1,5 +1,25 @@
 //! Evidence: what a drill proved, as data that outlives it.
+//!
+//! [`DrillRecord`] is the entry that an auditor reads; its JSON Schema lies in `evidence/`.
+//! A record holds no rows, no query output and no secrets.
 
+mod digest;
+mod file;
+mod record;
+mod schema;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
-pub use verdict::Verdict;
+pub use digest::{Digest, sha256_hex};
+pub use file::{RecordFile, RecordFileError};
+pub use record::{
+    BackupRecord, CheckRecord, Cleanup, CommitRecord, DRILL_RECORD_SCHEMA, DrillRecord, Due,
+    EndOfRecovery, EnvironmentRecord, Measurements, ObjectiveOutcome, ObjectiveRecord,
+    PhaseOutcome, PhaseRecord, ResolvedTargetRecord, SourceRecord, TargetRecord, Tool, Trigger,
+    WalRangeRecord, standing_limits,
+};
+pub use schema::{drill_record_schema, schema_text};
+#[cfg(test)]
+pub(crate) use tests::sample;
+pub use verdict::{ParseVerdictError, Verdict};

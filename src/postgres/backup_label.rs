@@ -144,7 +144,8 @@ impl BackupLabel {
             });
         }
         let from = lines.find(FROM).unwrap_or("primary");
-        if !matches!(from, "primary" | "standby") {
+        // Until 13 a primary called itself master.
+        if !matches!(from, "primary" | "master" | "standby") {
             return Err(bad_value(FROM, from, "primary or standby"));
         }
         let incremental_from = match (
@@ -361,6 +362,8 @@ START TIMELINE: 1
     fn standby_and_incremental_are_told() {
         let text = PLAIN.replace("primary", "standby")
             + "INCREMENTAL FROM LSN: 0/1000028\nINCREMENTAL FROM TLI: 1\n";
+        let old = PLAIN.replace("primary", "master");
+        assert!(!BackupLabel::parse(old.as_bytes()).unwrap().from_standby);
         let label = BackupLabel::parse(text.as_bytes()).unwrap();
         assert!(label.from_standby);
         assert_eq!(label.incremental_from.unwrap().lsn, Lsn::new(0x100_0028));

@@ -97,7 +97,7 @@ pub async fn choose(
             // What lies further on has been looked at from the newer backup.
             give_up_at: newer_begin,
         };
-        match attempt.run(watch).await {
+        match Box::pin(attempt.run(watch)).await {
             Ok(resolved) => {
                 return Ok(Choice {
                     backup: backup.clone(),

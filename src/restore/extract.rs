@@ -114,7 +114,7 @@ pub(crate) async fn extract_claimed(
         options,
         watch,
     };
-    match extraction.run(&claim).await {
+    match Box::pin(extraction.run(&claim)).await {
         Ok(report) => Ok((report, claim)),
         Err(error) => {
             claim.give_back_or_warn();
@@ -324,11 +324,16 @@ impl Extraction<'_> {
             return Err(RestoreError::Cancelled);
         }
         let room = self.room(archive.contents)?;
-        let (_, reader) = self
-            .repository
-            .store()
-            .blocking_reader(&archive.key)
-            .await?;
+        let opened = self.repository.store().blocking_reader(&archive.key).await;
+        let (_, reader) = match opened {
+            Err(error) if error.is_not_found() => {
+                return Err(RestoreError::Damaged {
+                    object: archive.key.clone(),
+                    what: "it was there when the repository was listed and is gone".to_owned(),
+                });
+            }
+            other => other?,
+        };
         let (key, codec) = (archive.key.clone(), archive.codec);
         blocking(move || {
             let mut digest = DigestReader::new(Metered {

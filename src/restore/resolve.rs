@@ -77,7 +77,7 @@ pub async fn resolve(
         target,
         give_up_at: None,
     };
-    attempt.run(watch).await
+    Box::pin(attempt.run(watch)).await
 }
 
 /// One backup, one way, one target.

@@ -801,7 +801,7 @@ fn add_runs(mut builder: CatalogBuilder, timeline: u32, there: &[bool]) -> Catal
         if *there {
             let number = number as u64;
             // Codecs change now and then, so that runs are cut without a hole.
-            let codec = if number / 7 % 2 == 0 {
+            let codec = if (number / 7).is_multiple_of(2) {
                 Codec::Gzip
             } else {
                 Codec::Zstd

@@ -13,6 +13,9 @@ use super::timelines::TimelineReport;
 /// The contract of [`VerifyReport`] as JSON. Fields are only added within a version.
 pub const SCHEMA: &str = "walproof.verify/v1";
 
+/// Why a healthy window goes no further.
+pub const ARCHIVE_ENDS: &str = "the archive ends";
+
 /// How deeply something was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -60,7 +63,7 @@ pub enum TimeSource {
     Commit,
     /// Another record with a time, such as a checkpoint: all commits before it are there.
     Record,
-    /// The end of a base backup, by its description.
+    /// The begin of a base backup, by its description: all commits before it are in it.
     Backup,
     /// When an object was stored: a bound only, for its last commit is older.
     Object,
@@ -127,7 +130,7 @@ pub struct BackupReport {
 pub struct Window {
     /// Where recovery becomes consistent.
     pub begin_lsn: Lsn,
-    /// When that was.
+    /// When that was, at the latest: when the backup ended.
     pub begin_time: Option<DateTime<Utc>>,
     /// Where contiguous WAL ends.
     pub end_lsn: Lsn,

@@ -12,7 +12,7 @@ use super::backups::Way;
 use super::chain::{ChainStop, archive_end};
 use super::ends::{self, EndOfWal, EndRequest};
 use super::listed::Survey;
-use super::report::{SCHEMA, settle};
+use super::report::{ARCHIVE_ENDS, SCHEMA, settle};
 use super::segment_reader::SegmentReader;
 use super::wal::{HoleSpan, hole_findings};
 use super::words::{length, utc};
@@ -152,7 +152,7 @@ impl Work<'_> {
                     .and_then(|end| end.end)
                     .unwrap_or_else(|| chain.end.end_lsn(self.catalog.wal.segment_size));
                 let (end_time, end_time_source) = end
-                    .and_then(|end| moment_of(end, backup.end_time))
+                    .and_then(|end| moment_of(end, backup.begin_time))
                     .map_or((None, None), |(time, source)| (Some(time), Some(source)));
                 Window {
                     begin_lsn,
@@ -172,14 +172,20 @@ impl Work<'_> {
                 window.begin_time = backup.end_time;
                 window.backup_id.clone_from(&backup.id);
             }
-            // Without a commit since, the newest backup's end is the last known moment.
+            // Without a commit since, the newest backup's begin may be the last known moment.
             if window.end_time_source != Some(TimeSource::Commit)
-                && backup.end_time > window.end_time
+                && backup.begin_time > window.end_time
             {
-                window.end_time = backup.end_time;
+                window.end_time = backup.begin_time;
                 window.end_time_source = Some(TimeSource::Backup);
             }
             window.backups.push(backup.id.clone());
+        }
+        for window in windows.values_mut() {
+            // A backup says that it ended a while after its last record.
+            if window.end_time.is_some() {
+                window.begin_time = window.begin_time.min(window.end_time);
+            }
         }
         windows.into_values().collect()
     }
@@ -194,7 +200,7 @@ impl Work<'_> {
                 .name(self.way.path.timeline_of(number), number)
         };
         match stop {
-            ChainStop::ArchiveEnd => "the archive ends".to_owned(),
+            ChainStop::ArchiveEnd => ARCHIVE_ENDS.to_owned(),
             ChainStop::Hole { first, .. } => format!("{} is missing", name(first)),
             ChainStop::MissingHistory(timeline) => {
                 format!("the history file of timeline {timeline} is missing or unreadable")
@@ -353,7 +359,7 @@ impl Work<'_> {
 
     fn exposure(&mut self, tip: Option<&ArchiveTip>) -> Option<Exposure> {
         let tip = tip?;
-        let newest = self.usable().filter_map(|backup| backup.end_time).max();
+        let newest = self.usable().filter_map(|backup| backup.begin_time).max();
         let read = self
             .survey
             .chains
@@ -476,17 +482,17 @@ impl Work<'_> {
 }
 
 /// The last moment that is known to be recovered: the last commit; without one, the
-/// latest other record with a time, or the end of the newest backup.
+/// latest other record with a time, or the begin of the newest backup.
 fn moment_of(
     end: &EndOfWal,
-    backup_end: Option<DateTime<Utc>>,
+    backup_begin: Option<DateTime<Utc>>,
 ) -> Option<(DateTime<Utc>, TimeSource)> {
     if let Some(commit) = end.commit {
         return Some((commit.time, TimeSource::Commit));
     }
     end.end?;
     let record = end.record_time.map(|time| (time, TimeSource::Record));
-    let backup = backup_end.map(|time| (time, TimeSource::Backup));
+    let backup = backup_begin.map(|time| (time, TimeSource::Backup));
     [record, backup]
         .into_iter()
         .flatten()

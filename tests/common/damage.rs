@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
+use super::postgres::TestServer;
 use super::{codec, scratch};
 
 /// A repository of a test's own: the server folder of the Barman Cloud layout, as files.
 #[derive(Clone, Debug)]
 pub struct Tree {
-    _keep: Arc<TempDir>,
+    keep: Arc<TempDir>,
     root: PathBuf,
 }
 
@@ -20,7 +21,7 @@ impl Tree {
         let keep = Arc::new(scratch::directory());
         let root = keep.path().join("repository").join(server);
         scratch::copy_tree(from, &root);
-        Self { _keep: keep, root }
+        Self { keep, root }
     }
 
     /// An empty server folder.
@@ -28,7 +29,38 @@ impl Tree {
         let keep = Arc::new(scratch::directory());
         let root = keep.path().join("repository").join(server);
         std::fs::create_dir_all(&root).unwrap();
-        Self { _keep: keep, root }
+        Self { keep, root }
+    }
+
+    /// Makes `server` archive straight into this tree, plain or by gzip: milliseconds per
+    /// segment, for tests that do not need the real tool. Base backups come by
+    /// `walproof backup take`, or by Barman into another place.
+    pub fn archive(&self, server: &TestServer, gzip: bool) {
+        let wals = self.root.join("wals");
+        std::fs::create_dir_all(&wals).unwrap();
+        scratch::give_to_server_user(self.keep.path());
+        let script = server.home().join("archive-to-tree.sh");
+        let (store, extension) = if gzip {
+            ("gzip -1c", ".gz")
+        } else {
+            ("cat", "")
+        };
+        std::fs::write(
+            &script,
+            format!(
+                "set -e\n\
+                 case \"$2\" in *.history) d='{wals}' ;; *) d='{wals}'/$(echo \"$2\" | cut -c1-16) ;; esac\n\
+                 mkdir -p \"$d\"\n\
+                 {store} \"$1\" >\"$d/.$2.$$\"\n\
+                 mv \"$d/.$2.$$\" \"$d/$2{extension}\"\n",
+                wals = wals.display(),
+            ),
+        )
+        .unwrap();
+        server.set(
+            "archive_command",
+            &format!("sh '{}' %p %f", script.display()),
+        );
     }
 
     /// The server folder.

@@ -7,8 +7,9 @@ use clap::{Args, Subcommand};
 
 use super::verify::ObjectiveArgs;
 use crate::cli::source::SourceArgs;
-use crate::cli::{Context, ExitCode, Failure, TargetArgs};
+use crate::cli::{Context, ExitCode, Failure, TargetArgs, render};
 use crate::config::{self, Config, DrillDefinition, Period};
+use crate::state::RunKind;
 
 /// Restore for proof: run drills, look at them, remove what they left
 #[derive(Subcommand, Clone, Debug)]
@@ -164,7 +165,45 @@ pub fn definition(args: &RunArgs, config: &Config) -> Result<DrillDefinition, Fa
 pub async fn run(command: DrillCommand, context: &Context) -> Result<ExitCode, Failure> {
     match command {
         DrillCommand::Run(args) => Box::pin(super::drill_run::run(&args, context)).await,
-        DrillCommand::Show(_) => Err(Failure::not_built("drill show")),
+        DrillCommand::Show(args) => show(&args, context).await,
         DrillCommand::Sweep(args) => super::drill_run::sweep(&args, context).await,
     }
+}
+
+async fn show(args: &ShowArgs, context: &Context) -> Result<ExitCode, Failure> {
+    let config = context.config()?;
+    let state = context.state(&config).await?;
+    let mut found = state.find_runs(RunKind::Drill, &args.id).await?;
+    if found.len() > 1 {
+        let ids: Vec<String> = found.iter().map(|run| run.id.to_string()).collect();
+        return Err(Failure::usage(format_args!(
+            "several drills begin with `{}`: {}",
+            args.id,
+            ids.join(", ")
+        ))
+        .with_hint("write more of the id"));
+    }
+    let Some(run) = found.pop() else {
+        return Err(
+            Failure::usage(format_args!("there is no drill `{}`", args.id)).with_hint(
+                "`walproof history --kind drill` lists the drills; --state names another database",
+            ),
+        );
+    };
+    let drill = state.drill(run).await?;
+    state.close().await;
+    if context.output.is_json() {
+        context.output.json(&serde_json::json!({
+            "schema": "walproof.drill-show/v1",
+            "run": drill.run,
+            "findings": drill.findings,
+            "record": drill.record,
+            "record_sha256": drill.record_sha256,
+        }))?;
+    } else {
+        context
+            .output
+            .text(&render::history::drill(&drill, context.output.palette))?;
+    }
+    Ok(ExitCode::Done)
 }

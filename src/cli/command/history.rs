@@ -1,9 +1,13 @@
 //! `walproof history`: what was run and what it came to.
 
+use chrono::Utc;
 use clap::{Args, ValueEnum};
 
-use crate::cli::{Context, ExitCode, Failure};
+use crate::cli::source::{StoreArgs, resolve_url};
+use crate::cli::{Context, ExitCode, Failure, render};
 use crate::config::Period;
+use crate::evidence::Verdict;
+use crate::state::{HistoryFilter, RunKind};
 
 /// Show what was run and what it came to
 #[derive(Args, Clone, Debug)]
@@ -24,7 +28,7 @@ pub struct HistoryArgs {
     /// Only what began within this period, such as 30d
     #[arg(long, value_name = "PERIOD")]
     pub since: Option<Period>,
-    /// At most this many
+    /// At most this many; 0 for all
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: u32,
 }
@@ -53,8 +57,56 @@ pub enum VerdictArg {
     Unproven,
 }
 
+impl From<KindArg> for RunKind {
+    fn from(argument: KindArg) -> Self {
+        match argument {
+            KindArg::Verify => Self::Verify,
+            KindArg::Drill => Self::Drill,
+            KindArg::Restore => Self::Restore,
+            KindArg::Backup => Self::Backup,
+        }
+    }
+}
+
+impl From<VerdictArg> for Verdict {
+    fn from(argument: VerdictArg) -> Self {
+        match argument {
+            VerdictArg::Proven => Self::Proven,
+            VerdictArg::Failed => Self::Failed,
+            VerdictArg::Unproven => Self::Unproven,
+        }
+    }
+}
+
 /// Runs `history`.
-#[expect(clippy::unused_async, reason = "the room behind it is asynchronous")]
-pub async fn run(_args: HistoryArgs, _context: &Context) -> Result<ExitCode, Failure> {
-    Err(Failure::not_built("history"))
+pub async fn run(args: HistoryArgs, context: &Context) -> Result<ExitCode, Failure> {
+    let config = context.config()?;
+    let source = match args.source {
+        // As it is stored: slashes do not matter.
+        Some(url) if url.contains("://") => {
+            Some(resolve_url(&url, &StoreArgs::default())?.0.to_string())
+        }
+        other => other,
+    };
+    let filter = HistoryFilter {
+        source,
+        kind: args.kind.map(Into::into),
+        verdict: args.verdict.map(Into::into),
+        since: args.since.map(|period| Utc::now() - period.as_chrono()),
+        limit: args.limit,
+    };
+    let state = context.state(&config).await?;
+    let runs = state.history(&filter).await?;
+    state.close().await;
+    if context.output.is_json() {
+        context.output.json(&serde_json::json!({
+            "schema": "walproof.history/v1",
+            "runs": runs,
+        }))?;
+    } else {
+        context
+            .output
+            .text(&render::history::table(&runs, context.output.palette))?;
+    }
+    Ok(ExitCode::Done)
 }

@@ -4,5 +4,7 @@ pub mod discover;
 pub mod drill;
 pub mod history;
 pub mod recoverability;
+#[cfg(test)]
+mod recoverability_tests;
 pub mod style;
 pub mod verify;

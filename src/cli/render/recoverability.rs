@@ -73,7 +73,9 @@ pub fn draw(report: &VerifyReport, style: Style) -> Vec<String> {
         rest = rest.get(run..).unwrap_or_default();
     }
     line.push_str(edge);
-    vec![line, axis(report, &scale, style), legend(&cells, style)]
+    let mut lines = vec![line, axis(report, &scale, style)];
+    lines.extend(legend(&cells, style));
+    lines
 }
 
 /// Time to columns.
@@ -183,16 +185,17 @@ fn hole_span(report: &VerifyReport, hole: &Hole) -> Option<(DateTime<Utc>, DateT
 
 /// Times beneath the line: its begin, the first hole where there is room, and now.
 fn axis(report: &VerifyReport, scale: &Scale, style: Style) -> String {
-    let long = scale.end - scale.begin > Duration::hours(20);
-    let left = scale.begin.format("%Y-%m-%d %H:%M").to_string();
-    let right = scale
-        .end
-        .format(if long {
-            "%Y-%m-%d %H:%M UTC"
-        } else {
-            "%H:%M UTC"
-        })
-        .to_string();
+    let span = scale.end - scale.begin;
+    let long = span > Duration::hours(20);
+    // Seconds only where minutes would show the same label twice.
+    let clock = if span < Duration::hours(1) {
+        "%H:%M:%S"
+    } else {
+        "%H:%M"
+    };
+    let left = scale.begin.format(&format!("%Y-%m-%d {clock}")).to_string();
+    let date = if long { "%Y-%m-%d " } else { "" };
+    let right = scale.end.format(&format!("{date}{clock} UTC")).to_string();
     let width = scale.columns + 2;
     let mut text = left.clone();
     let hole = report
@@ -219,7 +222,7 @@ fn axis(report: &VerifyReport, scale: &Scale, style: Style) -> String {
 }
 
 /// The characters that occur, explained.
-fn legend(cells: &[Cell], style: Style) -> String {
+fn legend(cells: &[Cell], style: Style) -> Vec<String> {
     let order = [
         Cell::Backup,
         Cell::Unusable,
@@ -228,10 +231,19 @@ fn legend(cells: &[Cell], style: Style) -> String {
         Cell::Lost,
         Cell::Exposed,
     ];
-    let words: Vec<String> = order
-        .into_iter()
-        .filter(|cell| cells.contains(cell))
-        .map(|cell| format!("{} {}", cell.character(style), cell.meaning()))
-        .collect();
-    style.paint(Tone::Quiet, &words.join("   "))
+    let mut lines: Vec<String> = Vec::new();
+    for cell in order.into_iter().filter(|cell| cells.contains(cell)) {
+        let words = format!("{} {}", cell.character(style), cell.meaning());
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 3 + words.chars().count() <= style.width => {
+                line.push_str("   ");
+                line.push_str(&words);
+            }
+            _ => lines.push(words),
+        }
+    }
+    lines
+        .iter()
+        .map(|line| style.paint(Tone::Quiet, line))
+        .collect()
 }

@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
-use chrono::Duration;
+use chrono::{DateTime, Duration, Utc};
 
 use super::recoverability::draw;
 use super::style::{Style, Tone};
 use crate::finding::{Finding, Severity};
 use crate::repository::BackupStatus;
+use crate::verify::report::ARCHIVE_ENDS;
 use crate::verify::words::{bytes, count, length, utc};
 use crate::verify::{BackupReport, TimeSource, TimelineRole, VerifyReport};
 
@@ -130,38 +131,45 @@ fn windows(report: &VerifyReport, style: Style) -> Vec<String> {
     if report.windows.is_empty() {
         return Vec::new();
     }
+    let time = |time: DateTime<Utc>| time.format("%Y-%m-%d %H:%M:%S").to_string();
     let rows: Vec<Vec<String>> = report
         .windows
         .iter()
         .map(|window| {
             let span = window.begin_time.zip(window.end_time);
             let end = match window.end_time {
-                Some(time) if window.end_time_source == Some(TimeSource::Commit) => utc(time),
-                Some(time) => format!("{} or later", utc(time)),
+                Some(end) if window.end_time_source == Some(TimeSource::Commit) => time(end),
+                Some(end) => format!("{} or later", time(end)),
                 None => window.end_lsn.to_string(),
             };
             vec![
                 window
                     .begin_time
-                    .map_or_else(|| window.begin_lsn.to_string(), utc),
+                    .map_or_else(|| window.begin_lsn.to_string(), time),
                 end,
                 span.map_or_else(String::new, |(begin, end)| length(end - begin)),
-                window.backup_id.clone(),
                 window.timeline.to_string(),
-                window.ends_because.clone(),
+                window.backup_id.clone(),
             ]
         })
         .collect();
     let mut lines = vec![style.paint(Tone::Strong, "Windows")];
     let head = [
-        "from",
-        "to",
+        "from (UTC)",
+        "to (UTC)",
         "length",
-        "from base backup",
         "timeline",
-        "ends because",
+        "base backup",
     ];
-    lines.extend(table(style, &head, &rows));
+    let mut table = table(style, &head, &rows).into_iter();
+    lines.extend(table.next());
+    for (line, window) in table.zip(&report.windows) {
+        lines.push(line);
+        if window.ends_because != ARCHIVE_ENDS {
+            let text = format!("    ends because {}", window.ends_because);
+            lines.push(style.paint(Tone::Bad, &text));
+        }
+    }
     lines
 }
 
@@ -201,7 +209,7 @@ fn backups(report: &VerifyReport, style: Style) -> Vec<String> {
         })
         .collect();
     if skip > 0 {
-        lines.push(style.paint(Tone::Quiet, &format!("  {} older usable ones", skip)));
+        lines.push(style.paint(Tone::Quiet, &format!("  {skip} older usable ones")));
     }
     if !rows.is_empty() {
         lines.extend(table(
@@ -310,7 +318,7 @@ fn findings(report: &VerifyReport, style: Style, limit: usize) -> Vec<String> {
     if hidden > 0 {
         lines.push(style.paint(
             Tone::Quiet,
-            &format!("  {} more; --limit or --output json shows them", hidden),
+            &format!("  {hidden} more; --limit or --output json shows them"),
         ));
     }
     lines

@@ -154,8 +154,8 @@ fn flipped_bits_are_seen_where_the_format_can() {
         }
         unseen.dedup();
         // Only bits that say nothing on the content may change unseen: gzip's time, flags
-        // and system, unused bits in a last byte or token, bzip2's block size.
-        assert!(unseen.len() <= 8, "{codec}: {unseen:?}");
+        // and system, unused bits in a last byte or token, bzip2's block size, zstd's window.
+        assert!(unseen.len() <= 16, "{codec}: {unseen:?}");
     }
 }
 

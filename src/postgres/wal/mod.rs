@@ -17,6 +17,8 @@ mod path;
 mod record;
 mod resource_manager;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod version;
 

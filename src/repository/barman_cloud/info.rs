@@ -516,7 +516,7 @@ zz_new_field=hello = world
                     version: Some(narrow),
                     cluster_size: Some(wide),
                     begin_time: DateTime::from_timestamp_micros(micros),
-                    data_checksums: Some(narrow % 2 == 0),
+                    data_checksums: Some(narrow > 7),
                     tablespaces,
                     backup_label,
                     other,

@@ -1,0 +1,108 @@
+//! Opening the database file.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+use super::super::time::to_text;
+use super::super::{StateError, StateErrorKind, lock};
+use super::Sqlite;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// How long to wait for another process.
+const BUSY: Duration = Duration::from_secs(15);
+
+impl Sqlite {
+    pub(in super::super) async fn open(path: &Path, directory: &Path) -> Result<Self, StateError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(|error| StateError::io("open", directory, &error))?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A finished run must survive a power cut.
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY);
+        let sql = |error: sqlx::Error| StateError::sql("open", path, &error);
+        // Two processes that begin at once must not both set up the schema.
+        let setting_up = take_lock(path, directory).await?;
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options.clone())
+            .await
+            .map_err(sql)?;
+        MIGRATIONS
+            .run(&writer)
+            .await
+            .map_err(|error| StateError::migrate(path, &error))?;
+        drop(setting_up);
+        let readers = SqlitePoolOptions::new()
+            .max_connections(4)
+            .connect_lazy_with(options.pragma("query_only", "on"));
+        let sqlite = Self {
+            writer,
+            readers,
+            path: path.to_owned(),
+            directory: directory.to_owned(),
+        };
+        sqlite.mark_interrupted().await?;
+        Ok(sqlite)
+    }
+
+    /// Marks runs that were under way and whose process is gone.
+    async fn mark_interrupted(&self) -> Result<(), StateError> {
+        let running: Vec<String> =
+            sqlx::query_scalar("SELECT id FROM runs WHERE status = 'running'")
+                .fetch_all(&self.readers)
+                .await
+                .map_err(self.reading())?;
+        for id in running {
+            let taken = lock::try_take(&self.directory, &id)
+                .map_err(|error| StateError::io("open", &self.directory, &error))?;
+            // Somebody holds it, so the run is alive.
+            let Some(held) = taken else { continue };
+            sqlx::query(
+                "UPDATE runs SET status = 'interrupted', finished_at = ?2, summary = 'killed, or the machine went down' \
+                 WHERE id = ?1 AND status = 'running'",
+            )
+            .bind(&id)
+            .bind(to_text(Utc::now()))
+            .execute(&self.writer)
+            .await
+            .map_err(self.writing())?;
+            held.remove();
+        }
+        Ok(())
+    }
+}
+
+/// Waits for other processes that are opening the database, as long as for its locks.
+async fn take_lock(path: &Path, directory: &Path) -> Result<lock::Held, StateError> {
+    let begin = Instant::now();
+    loop {
+        let taken = lock::try_take(directory, "open")
+            .map_err(|error| StateError::io("open", directory, &error))?;
+        if let Some(held) = taken {
+            return Ok(held);
+        }
+        if begin.elapsed() > BUSY {
+            return Err(StateError::new(
+                "open",
+                path,
+                StateErrorKind::Locked,
+                "another walproof is opening it and does not come to an end",
+            ));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

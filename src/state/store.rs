@@ -1,0 +1,121 @@
+//! The state behind one interface, whatever database holds it.
+
+use std::path::{Path, PathBuf};
+
+use super::sqlite::Sqlite;
+use super::{
+    HistoryFilter, NewRun, Outcome, Run, RunKind, RunningRun, StateError, StateErrorKind,
+    StoredDrill,
+};
+use crate::config::StateUrl;
+use crate::evidence::{DrillRecord, RecordFile};
+
+/// The state of this walproof: runs, findings, drills, evidence. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct State {
+    backend: Backend,
+    directory: PathBuf,
+}
+
+/// Which database holds the state.
+#[derive(Clone, Debug)]
+enum Backend {
+    Sqlite(Sqlite),
+}
+
+impl State {
+    /// Opens the state, makes it if there is none, brings its schema up to date, and marks
+    /// runs whose process is gone as interrupted.
+    pub async fn open(url: &StateUrl) -> Result<Self, StateError> {
+        let sqlite = Sqlite::open(url.path(), url.directory()).await?;
+        Ok(Self {
+            backend: Backend::Sqlite(sqlite),
+            directory: url.directory().to_owned(),
+        })
+    }
+
+    /// The directory of the state, which also holds records and logs.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The directory in which records are kept as files.
+    pub fn records_directory(&self) -> PathBuf {
+        self.directory.join("records")
+    }
+
+    /// Notes that a run begins.
+    pub async fn begin_run(&self, run: &NewRun) -> Result<RunningRun, StateError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.begin_run(run).await,
+        }
+    }
+
+    /// Notes how a run ended.
+    pub async fn finish_run(&self, run: RunningRun, outcome: &Outcome) -> Result<(), StateError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.finish_run(&run, outcome).await?,
+        }
+        run.lock.remove();
+        Ok(())
+    }
+
+    /// Keeps a drill and its evidence: the record as a file first, then as rows. The record
+    /// must be of this run. Gives the file's path.
+    pub async fn record_drill(
+        &self,
+        run: &RunningRun,
+        record: &DrillRecord,
+    ) -> Result<PathBuf, StateError> {
+        let refused = |kind, cause: String| {
+            StateError::new("write a record to", &self.directory, kind, cause)
+        };
+        if record.run_id != run.id {
+            return Err(refused(
+                StateErrorKind::Refused,
+                format!("record {} belongs to run {}", record.id, record.run_id),
+            ));
+        }
+        let file = RecordFile::new(record)
+            .map_err(|error| refused(StateErrorKind::Other, error.to_string()))?;
+        let directory = self.records_directory();
+        let to_write = file.clone();
+        let path = tokio::task::spawn_blocking(move || to_write.write(&directory))
+            .await
+            .map_err(|error| refused(StateErrorKind::Other, error.to_string()))?
+            .map_err(|error| refused(StateErrorKind::Other, error.to_string()))?;
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.record_drill(run, record, &file).await?,
+        }
+        Ok(path)
+    }
+
+    /// Runs, newest first.
+    pub async fn history(&self, filter: &HistoryFilter) -> Result<Vec<Run>, StateError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.history(filter).await,
+        }
+    }
+
+    /// The runs whose id begins with `beginning`, newest first, at most ten; `last` is the
+    /// newest of its kind.
+    pub async fn find_runs(&self, kind: RunKind, beginning: &str) -> Result<Vec<Run>, StateError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.find_runs(kind, beginning).await,
+        }
+    }
+
+    /// All that is kept of a drill.
+    pub async fn drill(&self, run: Run) -> Result<StoredDrill, StateError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.drill(run).await,
+        }
+    }
+
+    /// Closes the database, so that its file holds everything.
+    pub async fn close(&self) {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.close().await,
+        }
+    }
+}
