@@ -23,7 +23,7 @@ use crate::verify::wal_range::StopReason;
 
 /// A drill that may begin.
 #[derive(Clone, Debug)]
-pub struct Admitted {
+pub(super) struct Admitted {
     /// What it will do.
     pub plan: DrillPlan,
     /// The base backup.
@@ -129,7 +129,7 @@ async fn find_binaries(backup: &BaseBackup, options: &DrillOptions) -> Result<Bi
 
 /// Looks at everything that decides whether and how the drill can run. Reads the WAL that
 /// will be replayed; writes nothing.
-pub async fn admit(
+pub(super) async fn admit(
     options: &DrillOptions,
     repository: &Repository,
     catalog: &Catalog,
