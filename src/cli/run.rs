@@ -25,6 +25,7 @@ pub fn main() -> std::process::ExitCode {
     if let Command::Wal(command::wal::WalCommand::Fetch(args)) = &cli.command {
         return command::wal::fetch(args);
     }
+    let recovery = matches!(&cli.command, Command::Wal(command::wal::WalCommand::Get(_)));
     let output = Output::new(cli.global.output, cli.global.color);
     let palette = Palette::new(cli.global.color.wanted(std::io::stderr().is_terminal()));
     let progress = Progress::new(!cli.global.no_progress);
@@ -34,6 +35,9 @@ pub fn main() -> std::process::ExitCode {
         Ok(code) => code.into(),
         Err(failure) => {
             report(&failure, output, palette);
+            if recovery {
+                return command::wal::CANNOT_TELL.into();
+            }
             failure.code.into()
         }
     }

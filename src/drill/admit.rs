@@ -199,11 +199,13 @@ pub(super) async fn admit(
             id: backup.id.clone(),
             info_key: backup.info_key.clone(),
             info_sha256: backup.info_sha256.clone(),
+            info_bytes: backup.info_bytes,
             begin_lsn: resolved.begin,
             end_lsn: backup.end_lsn,
             begin_time: backup.begin_time,
             end_time: backup.end_time,
             stored_bytes: backup.stored_bytes(),
+            server_version: backup.server_version,
         },
         wal: PlannedWal {
             segments: resolved.plan.count(),

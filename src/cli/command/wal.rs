@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::backup::{self, PushError};
 use crate::cli::source::{SourceArgs, open_for_writing, resolve};
-use crate::cli::{Context, ExitCode, Failure};
+use crate::cli::{Context, ExitCode, Failure, interrupted};
 use crate::codec::Codec;
 use crate::postgres::{SegmentSize, WalFileName};
 use crate::repository::{self, Repository};
@@ -129,6 +129,9 @@ impl From<CompressionArg> for Codec {
 /// The exit code of a `restore_command` that cannot tell whether the file is there.
 pub(in crate::cli) const CANNOT_TELL: ExitCode = ExitCode::RestoreCommand(201);
 
+/// The exit code of a `restore_command` that was ended by SIGTERM, as a shell tells it.
+const ENDED: ExitCode = ExitCode::RestoreCommand(143);
+
 /// Runs a `wal` command.
 pub async fn run(command: WalCommand, context: &Context) -> Result<ExitCode, Failure> {
     match command {
@@ -201,8 +204,15 @@ fn parse_segment_size(text: &str) -> Result<SegmentSize, String> {
 /// What goes wrong before anything was asked of the archive must stop recovery as well:
 /// PostgreSQL takes codes up to 125 for "not there" and would promote.
 async fn get(args: GetArgs, context: &Context) -> Result<ExitCode, Failure> {
+    let mut interrupt = context.interrupt.clone();
     let answer = match prepare(&args, context) {
-        Ok((repository, options)) => wal_get(&repository, &args.name, &args.path, &options).await,
+        Ok((repository, options)) => {
+            tokio::select! {
+                answer = wal_get(&repository, &args.name, &args.path, &options) => answer,
+                // A server that shuts down ends its restore_command first.
+                () = interrupted(&mut interrupt) => return Ok(ENDED),
+            }
+        }
         Err(failure) => WalAnswer::Unreachable(failure.message),
     };
     if answer != WalAnswer::Delivered {
