@@ -19,6 +19,7 @@ pub mod phases;
 pub mod plan;
 pub mod preload;
 pub mod proof;
+pub mod record;
 pub mod recovery;
 pub mod report;
 mod run;

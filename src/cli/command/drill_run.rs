@@ -14,13 +14,16 @@ use crate::cli::{Context, ExitCode, Failure, Progress, render};
 use crate::config::{Config, DrillDefinition, Expectation, Period, TargetText};
 use crate::drill::checks::{self, CheckDefinition, CheckKind};
 use crate::drill::environments::local::scratch::default_root;
+use crate::drill::record::RecordContext;
 use crate::drill::{
-    self, BackupChoice, DrillObserver, DrillOptions, LocalOptions, Objectives, Phase, PhaseTiming,
-    Stop, Unit,
+    self, BackupChoice, DrillObserver, DrillOptions, DrillPlan, DrillReport, LocalOptions,
+    Objectives, Phase, PhaseTiming, Stop, Unit,
 };
+use crate::evidence::{Digest, Trigger};
 use crate::postgres::TimelineId;
-use crate::repository;
+use crate::repository::{self, Repository};
 use crate::restore::Target;
+use crate::state::{NewRun, Outcome, Report, RunKind, RunningRun, State};
 use crate::storage::Store;
 
 /// Runs a drill.
@@ -32,7 +35,7 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, F
         wanted.copy.clone_from(&definition.copy);
     }
     let source = resolve(&wanted, &config)?;
-    let options = options(args, &definition, &source, &config)?;
+    let mut options = options(args, &definition, &source, &config)?;
     let store = Store::open(&source.location, &source.options)?;
     let repository = repository::open(store);
     let cancellation = drill::Cancellation::from(context.interrupt.clone());
@@ -57,7 +60,20 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, F
         context.progress.clone(),
         !context.output.is_json(),
     ));
+    let state = context.state(&config).await?;
+    let running = state
+        .begin_run(&NewRun {
+            kind: RunKind::Drill,
+            cluster: source.name.clone(),
+            copy: source.copy.clone(),
+            location: source.location.to_string(),
+        })
+        .await?;
+    // One identity for run, scratch directory and kept files.
+    options.id = running.id;
     let report = drill::run(&options, &repository, watcher, cancellation).await;
+    keep(args, &source, &repository, &state, running, &report).await?;
+    state.close().await;
     if context.output.is_json() {
         context.output.json(&report)?;
     } else {
@@ -68,6 +84,118 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, F
         .into_iter()
         .find(|code| code.number() == report.exit_code())
         .unwrap_or(ExitCode::Unproven))
+}
+
+/// Keeps the report and its record in the state database.
+async fn keep(
+    args: &RunArgs,
+    source: &Source,
+    repository: &Repository,
+    state: &State,
+    running: RunningRun,
+    report: &DrillReport,
+) -> Result<(), Failure> {
+    let catalogued = match &report.plan {
+        Some(plan) => read_again(repository, plan).await,
+        None => Vec::new(),
+    };
+    let tier = source
+        .cluster
+        .as_ref()
+        .and_then(|cluster| cluster.tier.clone());
+    let set_by = [
+        ("rpo", args.objectives.rpo.is_some()),
+        ("rto", args.objectives.rto.is_some()),
+    ]
+    .into_iter()
+    .map(|(name, given)| {
+        let by = match &tier {
+            Some(tier) if !given => format!("tier {tier}"),
+            _ => "command line".to_owned(),
+        };
+        (name.to_owned(), by)
+    })
+    .collect();
+    let file_digest = |path: &std::path::Path| {
+        let bytes = std::fs::read(path).ok()?;
+        let name = path.file_name()?.to_str()?.to_owned();
+        Some(Digest::of(name, &bytes))
+    };
+    let record = drill::record::record(
+        report,
+        RecordContext {
+            run_id: running.id,
+            definition_sha256: args
+                .definition
+                .as_deref()
+                .and_then(file_digest)
+                .map(|digest| digest.sha256),
+            trigger: Trigger::Manual,
+            initiator: initiator(args),
+            due_at: report.started_at,
+            owner: source
+                .cluster
+                .as_ref()
+                .and_then(|cluster| cluster.owner.clone()),
+            tier,
+            location: source.location.clone(),
+            metadata: catalogued,
+            server_version: report
+                .plan
+                .as_ref()
+                .and_then(|plan| plan.backup.server_version),
+            host: host(),
+            set_by,
+            logs: report
+                .environment
+                .kept
+                .iter()
+                .filter_map(|path| file_digest(path))
+                .collect(),
+        },
+    );
+    state.record_drill(&running, &record).await?;
+    let outcome = Outcome {
+        verdict: Some(report.verdict),
+        exit_code: report.exit_code(),
+        summary: render::drill::summary(report),
+        findings: report.findings.clone(),
+        report: serde_json::to_value(report).ok().map(|body| Report {
+            schema: report.schema.clone(),
+            body,
+        }),
+    };
+    Ok(state.finish_run(running, &outcome).await?)
+}
+
+/// The backup's description with its size, if it still is the one that was restored by.
+async fn read_again(repository: &Repository, plan: &DrillPlan) -> Vec<Digest> {
+    let read = repository
+        .store()
+        .read_small(&plan.backup.info_key, 16 << 20)
+        .await;
+    read.ok()
+        .map(|bytes| Digest::of(plan.backup.info_key.clone(), &bytes))
+        .filter(|digest| Some(&digest.sha256) == plan.backup.info_sha256.as_ref())
+        .into_iter()
+        .collect()
+}
+
+/// Who asked: as told, else who runs walproof.
+fn initiator(args: &RunArgs) -> String {
+    args.initiator.clone().unwrap_or_else(|| {
+        let own = nix::unistd::Uid::current();
+        nix::unistd::User::from_uid(own)
+            .ok()
+            .flatten()
+            .map_or_else(|| format!("uid {own}"), |user| user.name)
+    })
+}
+
+/// This machine's name.
+fn host() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
 }
 
 /// Removes what dead drills left.
