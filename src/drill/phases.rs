@@ -48,6 +48,21 @@ impl Phase {
         Self::TearDown,
     ];
 
+    /// The name as reports and records write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admit => "admit",
+            Self::Provision => "provision",
+            Self::FetchBase => "fetch-base",
+            Self::ReachConsistency => "reach-consistency",
+            Self::Replay => "replay",
+            Self::Promote => "promote",
+            Self::FirstQuery => "first-query",
+            Self::Checks => "checks",
+            Self::TearDown => "tear-down",
+        }
+    }
+
     /// The name in words, for people.
     pub const fn words(self) -> &'static str {
         match self {
@@ -179,6 +194,13 @@ mod tests {
             moment += TimeDelta::milliseconds(i64::try_from(timing.milliseconds).unwrap());
         }
         assert!(timings[0].milliseconds >= 3);
+    }
+
+    #[test]
+    fn names_are_those_of_the_reports() {
+        for phase in Phase::ALL {
+            assert_eq!(serde_json::to_value(phase).unwrap(), phase.as_str());
+        }
     }
 
     #[test]

@@ -105,6 +105,8 @@ pub struct DrillReport {
     pub copy: Option<String>,
     /// The repository's URL.
     pub repository: String,
+    /// The target as it was asked for.
+    pub target: String,
     /// Who asked.
     pub initiator: Option<String>,
     /// The version of walproof.

@@ -699,6 +699,7 @@ fn conclude(
         cluster: options.cluster.clone(),
         copy: options.copy.clone(),
         repository: repository.store().location().to_string(),
+        target: options.target.to_string(),
         initiator: options.initiator.clone(),
         walproof: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: begun,
