@@ -23,7 +23,7 @@ use crate::verify::wal_range::StopReason;
 
 /// A drill that may begin.
 #[derive(Clone, Debug)]
-pub struct Admitted {
+pub(super) struct Admitted {
     /// What it will do.
     pub plan: DrillPlan,
     /// The base backup.
@@ -129,7 +129,7 @@ async fn find_binaries(backup: &BaseBackup, options: &DrillOptions) -> Result<Bi
 
 /// Looks at everything that decides whether and how the drill can run. Reads the WAL that
 /// will be replayed; writes nothing.
-pub async fn admit(
+pub(super) async fn admit(
     options: &DrillOptions,
     repository: &Repository,
     catalog: &Catalog,
@@ -199,11 +199,13 @@ pub async fn admit(
             id: backup.id.clone(),
             info_key: backup.info_key.clone(),
             info_sha256: backup.info_sha256.clone(),
+            info_bytes: backup.info_bytes,
             begin_lsn: resolved.begin,
             end_lsn: backup.end_lsn,
             begin_time: backup.begin_time,
             end_time: backup.end_time,
             stored_bytes: backup.stored_bytes(),
+            server_version: backup.server_version,
         },
         wal: PlannedWal {
             segments: resolved.plan.count(),

@@ -147,7 +147,7 @@ mod tests {
     #[tokio::test]
     async fn work_ends_by_itself_by_wish_or_by_time() {
         let (canceller, cancellation) = Cancellation::new();
-        let course = Course::begin(&Unobserved, cancellation.clone(), Duration::from_secs(60));
+        let course = Course::begin(&Unobserved, cancellation.clone(), Duration::from_mins(1));
         assert_eq!(course.wait(async { 7 }).await, Ok(7));
         let late = Course::begin(&Unobserved, cancellation, Duration::ZERO);
         let Err(Stop::Unproven(words)) = late.wait(std::future::pending::<()>()).await else {

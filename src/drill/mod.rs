@@ -19,6 +19,7 @@ pub mod phases;
 pub mod plan;
 pub mod preload;
 pub mod proof;
+pub mod record;
 pub mod recovery;
 pub mod report;
 mod run;
@@ -32,6 +33,7 @@ pub use observer::{DrillObserver, Progress, Unit, Unobserved};
 pub use options::{DrillOptions, LocalOptions, Objectives};
 pub use phases::{Phase, PhaseTiming};
 pub use plan::DrillPlan;
+pub use record::{RecordContext, record};
 pub use report::{DrillReport, Ending, Measurements};
 pub use run::{plan, run};
 

@@ -22,7 +22,7 @@ use crate::postgres::{Lsn, TimelineId};
 /// How often the log and the process are looked at.
 const LOOK: Duration = Duration::from_millis(25);
 /// How long a server may take to accept a connection once its log says that it does.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(60);
+const CONNECT_PATIENCE: Duration = Duration::from_mins(1);
 /// How long promotion may take once it was asked for.
 const PROMOTE_PATIENCE: Duration = Duration::from_mins(30);
 
@@ -244,7 +244,7 @@ impl Recovery<'_, '_> {
     async fn connect(&mut self) -> Result<PgConnection, Stop> {
         let until = Instant::now() + CONNECT_PATIENCE;
         loop {
-            let settings = super::checks::sql::session_settings(Duration::from_secs(60));
+            let settings = super::checks::sql::session_settings(Duration::from_mins(1));
             let connecting = self.server.connect("postgres", &settings);
             match self.course.wait(connecting).await? {
                 Ok(connection) => return Ok(connection),

@@ -1,5 +1,7 @@
 //! The drill as a whole.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,7 +74,8 @@ pub async fn run(
     course.tear_down(result.is_ok());
     let torn = tear_down(options, &mut work).await;
     course.finish(torn.removed);
-    conclude(options, repository, &course, work, result.err(), torn)
+    let stop = result.err();
+    conclude(options, repository, &course, work, stop.as_ref(), torn)
 }
 
 /// Shows what a drill would do. Reads the repository; writes nothing.
@@ -234,7 +237,12 @@ async fn drill(
     )
     .await;
     if let Err(stop) = recovered {
-        return Err(why_wal(work.wal_server.as_ref(), stop));
+        // Where the server gave up by itself, its reason may be a file it was not given.
+        return Err(if server.exited().is_some() {
+            why_wal(work.wal_server.as_ref(), stop)
+        } else {
+            stop
+        });
     }
     work.time_to_service = course
         .clock()
@@ -370,10 +378,7 @@ async fn own_program(
     let copy = scratch.path().join("walproof");
     blocking(move || {
         std::fs::copy(&program, &copy)
-            .and_then(|_| {
-                use std::os::unix::fs::PermissionsExt;
-                std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755))
-            })
+            .and_then(|_| std::fs::set_permissions(&copy, Permissions::from_mode(0o755)))
             .map_err(|error| {
                 Stop::Unproven(format!(
                     "cannot copy {} to where the server's user may run it: {error}",
@@ -443,9 +448,7 @@ fn write_configuration(
     ] {
         let path = configuration.join(name);
         std::fs::write(&path, text).map_err(failed(&path))?;
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644))
-            .map_err(failed(&path))?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).map_err(failed(&path))?;
     }
     let signal = data.join("recovery.signal");
     std::fs::write(&signal, "").map_err(failed(&signal))?;
@@ -619,7 +622,7 @@ fn conclude(
     repository: &Repository,
     course: &Course<'_>,
     work: Workshop,
-    stop: Option<Stop>,
+    stop: Option<&Stop>,
     torn: Torn,
 ) -> DrillReport {
     let begun = course.clock().started_at();
@@ -637,7 +640,7 @@ fn conclude(
     let plan = work.admitted.map(|admitted| admitted.plan);
     let holes = plan.as_ref().map_or(&[][..], |plan| &plan.holes);
     let judgement = judge(&Facts {
-        stop: stop.as_ref(),
+        stop,
         holes,
         proof: &work.facts.proof,
         safety: &work.facts.safety,
@@ -652,7 +655,7 @@ fn conclude(
         | Stop::Refused {
             findings: found, ..
         },
-    ) = &stop
+    ) = stop
     {
         findings.extend(found.iter().cloned());
     }
@@ -674,7 +677,7 @@ fn conclude(
             findings.push(Finding::new(code, name, objective.method.clone()));
         }
     }
-    let ending = match &stop {
+    let ending = match stop {
         None => Ending::Complete,
         Some(Stop::Failed(_)) => Ending::Failed,
         Some(Stop::Unproven(_)) => Ending::Unproven,

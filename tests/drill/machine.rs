@@ -56,10 +56,15 @@ fn a_long_scratch_path_still_works() {
     let fixture = Fixture::get(&RepositoryOptions::default());
     let place = Place::new();
     let long = place.path().join("long".repeat(20));
-    let place_long = long.to_str().unwrap();
-    let report = place
-        .drill(&fixture.tree().url(), &["--scratch", place_long])
-        .json();
+    let definition = place.definition(&format!("scratch: {}\n", long.display()));
+    let mut arguments = place.arguments(&fixture.tree().url(), &["--definition", &definition]);
+    let own = arguments
+        .iter()
+        .position(|word| word == "--scratch")
+        .unwrap();
+    arguments.drain(own..own + 2);
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let report = crate::common::walproof::run(&words, &[]).json();
     assert_eq!(report["verdict"], "proven", "{:#}", report["reasons"]);
     assert_eq!(std::fs::read_dir(&long).unwrap().count(), 0);
 }

@@ -18,7 +18,7 @@ fn a_repository_by_barman_is_proven_to_its_last_commit() {
          - {{name: far, database: postgres, sql: 'select count(*) from ledger_far', expect: '= {}'}}\n\
          - {{name: balance, database: postgres, sql: 'select sum(abalance) from pgbench_accounts', expect: '= {}'}}\n\
          - {{name: fresh, database: postgres, sql: 'select max(written_at) from ledger', expect: 'max age 5m'}}\n\
-         - {{name: exact, database: postgres, sql: 'select 1, null, true', rows: [[1, null, true]]}}\n\
+         - {{name: exact, database: postgres, sql: 'select 1, null, true', rows: [[1, null, t]]}}\n\
          amcheck: {{}}\n",
         tip.rows, tip.sum, facts.far_rows, facts.balance
     ));

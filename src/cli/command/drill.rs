@@ -164,7 +164,7 @@ pub fn definition(args: &RunArgs, config: &Config) -> Result<DrillDefinition, Fa
 /// Runs a `drill` command.
 pub async fn run(command: DrillCommand, context: &Context) -> Result<ExitCode, Failure> {
     match command {
-        DrillCommand::Run(args) => super::drill_run::run(&args, context).await,
+        DrillCommand::Run(args) => Box::pin(super::drill_run::run(&args, context)).await,
         DrillCommand::Show(args) => show(&args, context).await,
         DrillCommand::Sweep(args) => super::drill_run::sweep(&args, context).await,
     }

@@ -2,6 +2,7 @@
 //! drill room and back to an exit code.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,19 +10,23 @@ use chrono::Utc;
 use indicatif::ProgressBar;
 
 use super::drill::{RunArgs, SweepArgs, definition};
+use crate::cli::recording::{Recording, outcome};
 use crate::cli::source::{Source, resolve};
 use crate::cli::{Context, ExitCode, Failure, Progress, render};
-use crate::config::{Config, DrillDefinition, Expectation, Period, TargetText};
+use crate::config::{Config, DrillDefinition, Expectation, Period};
 use crate::drill::checks::{self, CheckDefinition, CheckKind};
 use crate::drill::environments::local::scratch::default_root;
 use crate::drill::{
-    self, BackupChoice, DrillObserver, DrillOptions, LocalOptions, Objectives, Phase, PhaseTiming,
-    Stop, Unit,
+    self, BackupChoice, DrillObserver, DrillOptions, DrillReport, LocalOptions, Objectives, Phase,
+    PhaseTiming, RecordContext, Stop, Unit,
 };
+use crate::evidence::{Digest, Due, Trigger, sha256_hex};
 use crate::postgres::TimelineId;
 use crate::repository;
 use crate::restore::Target;
+use crate::state::RunKind;
 use crate::storage::Store;
+use crate::verify::words;
 
 /// Runs a drill.
 pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, Failure> {
@@ -57,17 +62,125 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, F
         context.progress.clone(),
         !context.output.is_json(),
     ));
+    // A proof that leaves no record is none, so there is no drill without a state.
+    let recording = Recording::begin(RunKind::Drill, &source, &config, context).await?;
+    let asked_at = Utc::now();
     let report = drill::run(&options, &repository, watcher, cancellation).await;
+    let code = ExitCode::ALL
+        .into_iter()
+        .find(|code| code.number() == report.exit_code())
+        .unwrap_or(ExitCode::Unproven);
+    let due = Due {
+        definition: definition.name.clone(),
+        definition_sha256: serde_json::to_vec(&definition)
+            .ok()
+            .map(|json| sha256_hex(&json)),
+        trigger: Trigger::Manual,
+        initiator: args.initiator.clone().unwrap_or_else(own_name),
+        due_at: asked_at,
+    };
+    let record = drill::record(
+        &report,
+        RecordContext {
+            run_id: recording.id(),
+            due,
+            cluster: source.name.clone(),
+            owner: source
+                .cluster
+                .as_ref()
+                .and_then(|cluster| cluster.owner.clone()),
+            tier: source
+                .cluster
+                .as_ref()
+                .and_then(|cluster| cluster.tier.clone()),
+            copy: source.copy.clone(),
+            location: source.location.clone(),
+            asked: definition.target.to_string(),
+            objectives_set_by: set_by(args, &source),
+            host: own_host(),
+            logs: kept_logs(&report.environment.kept),
+        },
+    );
+    let file = recording.keep(&record).await?;
+    let summary = report
+        .reasons
+        .first()
+        .map_or_else(|| summary(&report), |reason| reason.text.clone());
+    recording
+        .finish(&outcome(
+            Some(report.verdict),
+            code,
+            summary,
+            &report.findings,
+            (drill::report::SCHEMA, &report),
+        ))
+        .await?;
     if context.output.is_json() {
         context.output.json(&report)?;
     } else {
         let text = render::drill::report(&report, context.output.palette);
         context.output.text(&text)?;
+        context
+            .output
+            .line(format_args!("  record                 {}", file.display()))?;
     }
-    Ok(ExitCode::ALL
-        .into_iter()
-        .find(|code| code.number() == report.exit_code())
-        .unwrap_or(ExitCode::Unproven))
+    Ok(code)
+}
+
+/// One line for the history of a proven drill.
+fn summary(report: &DrillReport) -> String {
+    let end = report
+        .plan
+        .as_ref()
+        .and_then(|plan| plan.expected_end.recovery_point)
+        .map_or_else(
+            || "no commit to recover".to_owned(),
+            |commit| format!("recovered to {}", words::utc(commit.time)),
+        );
+    match report.measurements.time_to_verified {
+        Some(milliseconds) => format!(
+            "{end} in {:.1} s",
+            Duration::from_millis(milliseconds).as_secs_f64()
+        ),
+        None => end,
+    }
+}
+
+fn set_by(args: &RunArgs, source: &Source) -> String {
+    if args.objectives.rpo.is_some() || args.objectives.rto.is_some() {
+        return "command line".to_owned();
+    }
+    source
+        .cluster
+        .as_ref()
+        .and_then(|cluster| cluster.tier.as_ref())
+        .map_or_else(|| "nobody".to_owned(), |tier| format!("tier {tier}"))
+}
+
+/// The name of the user who runs walproof.
+fn own_name() -> String {
+    let uid = nix::unistd::Uid::effective();
+    nix::unistd::User::from_uid(uid)
+        .ok()
+        .flatten()
+        .map_or_else(|| uid.to_string(), |user| user.name)
+}
+
+fn own_host() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .unwrap_or_default()
+}
+
+/// Logs are small: they are bounded where they are kept.
+fn kept_logs(files: &[PathBuf]) -> Vec<Digest> {
+    files
+        .iter()
+        .filter_map(|file| {
+            let name = file.file_name()?.to_string_lossy().into_owned();
+            Some(Digest::of(name, &std::fs::read(file).ok()?))
+        })
+        .collect()
 }
 
 /// Removes what dead drills left.
@@ -112,23 +225,6 @@ fn stopped(stop: Stop) -> Failure {
     }
 }
 
-fn target(text: &TargetText) -> Result<Target, Failure> {
-    Ok(match text {
-        TargetText::Tip => Target::Tip,
-        TargetText::Immediate => Target::Immediate,
-        TargetText::Time(time) => Target::Time(*time),
-        TargetText::Ago(period) => Target::Time(Utc::now() - period.as_chrono()),
-        TargetText::Lsn(lsn, inclusive) => Target::Lsn {
-            lsn: *lsn,
-            inclusive: *inclusive,
-        },
-        TargetText::Xid(xid, inclusive) => {
-            Target::parse_xid(&xid.to_string(), *inclusive).map_err(Failure::usage)?
-        }
-        TargetText::Name(name) => Target::parse_name(name).map_err(Failure::usage)?,
-    })
-}
-
 fn options(
     args: &RunArgs,
     definition: &DrillDefinition,
@@ -163,7 +259,7 @@ fn options(
             "auto" => BackupChoice::Auto,
             id => BackupChoice::Id(id.to_owned()),
         },
-        target: target(&definition.target)?,
+        target: Target::try_from(&definition.target)?,
         timeline: args.target.timeline()?.map(TimelineId),
         local,
         checks: checks_of(definition, source)?,

@@ -1,5 +1,6 @@
 //! `pg_amcheck` over the restored databases.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -207,7 +208,7 @@ pub async fn check(server: &Server, scope: &Scope<'_>, timeout: Duration) -> Ans
     };
     let mut options = String::from("-c session_preload_libraries= -c local_preload_libraries=");
     for (name, value) in session_settings(timeout) {
-        options.push_str(&format!(" -c {name}={value}"));
+        let _ = write!(options, " -c {name}={value}");
     }
     let spawned = Command::new(program)
         .args(arguments(server, scope, &server.plan().sockets))

@@ -1,6 +1,7 @@
 //! Judging a query's answer by an expectation.
 
 use std::cmp::Ordering;
+use std::fmt::Write as _;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, Utc};
 
@@ -94,10 +95,10 @@ pub fn words(delta: TimeDelta) -> String {
     let mut text = String::new();
     for (count, unit) in [(days, "d"), (hours, "h"), (minutes, "m")] {
         if count > 0 || !text.is_empty() {
-            text.push_str(&format!("{count}{unit}"));
+            let _ = write!(text, "{count}{unit}");
         }
     }
-    text.push_str(&format!("{}s", seconds % 60));
+    let _ = write!(text, "{}s", seconds % 60);
     text
 }
 

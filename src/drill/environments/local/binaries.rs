@@ -269,7 +269,9 @@ mod tests {
     fn a_missing_major_names_what_is_there_and_what_to_install() {
         let place = tempfile::tempdir().unwrap();
         let old = installation(place.path(), "a", "postgres (PostgreSQL) 14.1");
-        let words = find_among(17, &[old.clone()]).unwrap_err().to_string();
+        let words = find_among(17, std::slice::from_ref(&old))
+            .unwrap_err()
+            .to_string();
         assert!(words.contains("no PostgreSQL 17"), "{words}");
         assert!(
             words.contains(&format!("14 in {}", old.display())),

@@ -276,7 +276,7 @@ impl Server {
     /// in order, that is, with a shutdown checkpoint.
     pub async fn stop(&mut self) -> bool {
         self.signal(Signal::SIGINT);
-        if self.wait(Duration::from_secs(60)).await {
+        if self.wait(Duration::from_mins(1)).await {
             return self.exited().is_some_and(|status| status.success());
         }
         self.discard().await;
@@ -324,7 +324,7 @@ fn classify(role: &str, database: &str, error: sqlx::Error) -> ConnectError {
     match error {
         sqlx::Error::Database(refusal) => {
             let message = refusal.message().to_owned();
-            let code = refusal.code().map(|code| code.into_owned());
+            let code = refusal.code().map(std::borrow::Cow::into_owned);
             match code.as_deref() {
                 // cannot_connect_now: starting up, shutting down, not yet accepting.
                 Some("57P03") => ConnectError::NotYet(message),

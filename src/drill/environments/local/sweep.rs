@@ -205,7 +205,7 @@ mod tests {
         symlink(root.path(), path.join("data/pg_tblspc")).unwrap();
         let canonical = path.canonicalize().unwrap();
         let looked = would_sweep(root.path(), Utc::now());
-        assert_eq!(looked.removed, [canonical.clone()]);
+        assert_eq!(looked.removed, std::slice::from_ref(&canonical));
         assert!(path.exists());
         let report = sweep(root.path(), Utc::now());
         assert_eq!(report.removed, [canonical]);
@@ -291,7 +291,7 @@ mod tests {
         let precious = root.path().join("wp-precious");
         std::fs::create_dir(&precious).unwrap();
         left_behind(root.path(), |marker| {
-            marker.socket_directory = Some(precious.clone())
+            marker.socket_directory = Some(precious.clone());
         });
         assert_eq!(sweep(root.path(), Utc::now()).removed.len(), 1);
         assert!(precious.exists());
