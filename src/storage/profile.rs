@@ -189,7 +189,7 @@ mod tests {
         // A directory in the file's place cannot be read as a file, not even by root.
         std::fs::create_dir_all(home.path().join(".aws/credentials")).unwrap();
         let home = ("HOME".to_owned(), home.path().display().to_string());
-        assert!(Profile::load(&Environment::new(&[home.clone()], [])).is_err());
+        assert!(Profile::load(&Environment::new(std::slice::from_ref(&home), [])).is_err());
         let key = ("AWS_ACCESS_KEY_ID".to_owned(), "A".to_owned());
         let profile = Profile::load(&Environment::new(&[home, key], [])).unwrap();
         assert!(!profile.found);
