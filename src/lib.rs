@@ -4,13 +4,17 @@
 //! recovery must end, restores for real, compares, and records the proof. Modules are
 //! floors of one house (see `docs/architecture.md`): a module uses only those below it.
 
+pub mod backup;
 pub mod cli;
 pub mod codec;
 pub mod config;
+pub mod drill;
 pub mod evidence;
 pub mod finding;
 pub mod postgres;
 pub mod repository;
+pub mod restore;
 pub mod state;
 pub mod storage;
 pub mod telemetry;
+pub mod verify;

@@ -6,8 +6,10 @@ use serde::Serialize;
 
 use super::{ExitCode, Palette};
 use crate::config::{ConfigErrors, Mistake, SecretError};
+use crate::repository::RepositoryError;
 use crate::state::StateError;
 use crate::storage::{ErrorKind, StorageError};
+use crate::verify::VerifyError;
 
 /// A command that could not do what was asked. Rendered as `error: verb object: cause`
 /// with `hint: …` below it. Never holds a secret.
@@ -142,6 +144,25 @@ impl From<StateError> for Failure {
             error.cause
         ))
         .with_hint(error.kind.hint())
+    }
+}
+
+impl From<RepositoryError> for Failure {
+    fn from(error: RepositoryError) -> Self {
+        match error {
+            RepositoryError::Storage(error) => error.into(),
+            error @ RepositoryError::Task(_) => Self::unproven(error),
+        }
+    }
+}
+
+impl From<VerifyError> for Failure {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::Catalog(error) => error.into(),
+            VerifyError::Storage(error) => error.into(),
+            error @ VerifyError::Task(_) => Self::unproven(error),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use serde::Serialize;
 
 use super::Failure;
+use super::render::style::Style;
 
 /// What standard output is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -112,6 +113,14 @@ impl Output {
     /// Whether programs read it.
     pub fn is_json(self) -> bool {
         self.format == OutputFormat::Json
+    }
+
+    /// What a report may be drawn with.
+    pub fn style(self) -> Style {
+        Style {
+            color: self.palette.is_enabled(),
+            ..Style::of_stdout()
+        }
     }
 
     /// The width for drawings, in columns: what `COLUMNS` says, else 100.

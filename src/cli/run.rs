@@ -14,6 +14,9 @@ use crate::telemetry::{self, LogFormat};
 pub fn main() -> std::process::ExitCode {
     announce_panics();
     let cli = Cli::parse();
+    if let Command::Wal(command::wal::WalCommand::Fetch(args)) = &cli.command {
+        return command::wal::fetch(args);
+    }
     let output = Output::new(cli.global.output, cli.global.color);
     let palette = Palette::new(cli.global.color.wanted(std::io::stderr().is_terminal()));
     let progress = Progress::new(!cli.global.no_progress);

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::Failure;
 use crate::config::{Cluster, Config, Endpoint, RepositoryConfig, Tier};
-use crate::storage::{Location, Scheme, StorageOptions};
+use crate::storage::{Location, Scheme, StorageOptions, Store};
 
 /// A cluster's name or a repository's URL, and how to reach it.
 #[derive(Args, Clone, Debug)]
@@ -150,6 +150,23 @@ pub fn resolve_url(text: &str, store: &StoreArgs) -> Result<(Location, StorageOp
     let mut options = StorageOptions::default();
     store.apply(&location, &mut options)?;
     Ok((location, options))
+}
+
+/// Opens a place that will be written to. A local directory that does not exist yet is made,
+/// but only in a parent that exists: a missing parent is most likely a file system that is
+/// not mounted, and backups must not fill the disk below it.
+pub fn open_for_writing(source: &Source) -> Result<Store, Failure> {
+    if let Some(directory) = source.location.directory()
+        && let Err(error) = std::fs::create_dir(&directory)
+        && error.kind() != std::io::ErrorKind::AlreadyExists
+    {
+        return Err(
+            Failure::unproven(format_args!("make {}: {error}", directory.display())).with_hint(
+                "its parent directory must exist and be writable; is the file system mounted?",
+            ),
+        );
+    }
+    Ok(Store::open(&source.location, &source.options)?)
 }
 
 fn at_url(args: &SourceArgs) -> Result<Source, Failure> {

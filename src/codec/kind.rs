@@ -64,6 +64,30 @@ impl Codec {
         }
     }
 
+    /// The codec whose magic number the bytes begin with; the first 10 bytes are enough.
+    /// `None` when they begin like none of them, as raw WAL and tar do.
+    pub fn sniff(bytes: &[u8]) -> Option<Self> {
+        let begins = |magic: &[u8]| bytes.starts_with(magic);
+        if begins(b"\x1f\x8b\x08") {
+            Some(Self::Gzip)
+        } else if begins(b"BZh") && matches!(bytes.get(3), Some(b'1'..=b'9')) {
+            // Then the magic of a block, or of the end of an empty stream.
+            (bytes.get(4..10) == Some(b"\x31\x41\x59\x26\x53\x59")
+                || bytes.get(4..10) == Some(b"\x17\x72\x45\x38\x50\x90"))
+            .then_some(Self::Bzip2)
+        } else if begins(b"\xfd7zXZ\0") {
+            Some(Self::Xz)
+        } else if begins(b"\xff\x06\0\0sNaPpY") {
+            Some(Self::Snappy)
+        } else if begins(b"\x04\x22\x4d\x18") {
+            Some(Self::Lz4)
+        } else if begins(b"\x28\xb5\x2f\xfd") {
+            Some(Self::Zstd)
+        } else {
+            None
+        }
+    }
+
     /// Splits a file name into the name proper and the codec its extension tells.
     pub fn split_extension(name: &str) -> (&str, Self) {
         Self::ALL

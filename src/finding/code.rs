@@ -113,6 +113,9 @@ codes! {
     BackupWalPartial, "backup-wal-partial", Critical,
         "WAL that this base backup needs exists only as an unfinished segment.",
         "Find the full segment on the new primary or a standby and archive it; otherwise take a fresh base backup.";
+    BackupAbandoned, "backup-abandoned", Info,
+        "This base backup belongs to a side branch; it cannot be used for the current timeline.",
+        "Nothing to do once a base backup of the current timeline exists. To look at the branch, restore with `--target-timeline`.";
     BackupOnSnapshot, "backup-on-snapshot", Info,
         "The data of this backup lies in volume snapshots, which cannot be read from here.",
         "Drill it where the snapshots are.";

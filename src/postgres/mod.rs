@@ -2,12 +2,23 @@
 //! file, backup label. No I/O and no async: bytes in, typed facts or a typed error out.
 //! Every decoder is total: no input makes it panic, loop or allocate without bound.
 
+pub mod backup_label;
+mod checkpoint;
+pub mod control_file;
 pub mod history;
+mod little_endian;
 pub mod lsn;
 pub mod segment;
+mod timestamp;
+pub mod wal;
 pub mod wal_file;
+pub mod wal_level;
 
+pub use backup_label::{BackupHistory, BackupLabel, BackupLabelError};
+pub use checkpoint::Checkpoint;
+pub use control_file::{ControlFile, ControlFileError, DatabaseState};
 pub use history::{HistoryEntry, HistoryError, TimelineHistory};
 pub use lsn::{Lsn, ParseLsnError};
 pub use segment::{SegmentName, SegmentNumber, SegmentSize, SystemId, TimelineId};
 pub use wal_file::WalFileName;
+pub use wal_level::WalLevel;

@@ -131,6 +131,8 @@ pub struct BaseBackup {
     pub info_sha256: Option<String>,
     /// Fields of the description that this version does not know, as written.
     pub unknown_fields: BTreeMap<String, String>,
+    /// Remarks on how the description was read, such as on times without a zone.
+    pub notes: Vec<String>,
 }
 
 impl BaseBackup {

@@ -47,6 +47,8 @@ pub struct Catalog {
     pub unknown: UnknownObjects,
     /// What was wrong with metadata objects while reading them.
     pub findings: Vec<Finding>,
+    /// Remarks on how it was read, such as on a guessed segment size.
+    pub notes: Vec<String>,
 }
 
 impl Catalog {

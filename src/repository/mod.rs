@@ -4,13 +4,21 @@
 //! in it has been proven. Each layout has a reader; everything above works on catalogs.
 
 pub mod backup;
+pub mod barman_cloud;
 pub mod catalog;
 pub mod wal_inventory;
+
+mod discover;
+mod error;
+mod open;
 
 pub use backup::{
     Archive, ArchiveContents, BackupMethod, BackupStatus, BaseBackup, Keep, Tablespace,
 };
 pub use catalog::{Catalog, Layout, UnknownObjects};
+pub use discover::{Discovered, discover};
+pub use error::{ReadWalError, RepositoryError};
+pub use open::{Repository, WalObject, open};
 pub use wal_inventory::{
     DuplicateSegment, HistoryObject, OddSegment, SegmentRun, TimelineWal, WalInventory,
 };

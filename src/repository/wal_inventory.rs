@@ -64,8 +64,12 @@ pub struct OddSegment {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TimelineWal {
     /// Full segments, in order, not overlapping. Adjacent runs differ in codec or leave
-    /// a gap between them.
+    /// a gap between them. Objects whose size cannot be that of a segment are not in them
+    /// (see [`WalInventory::empty`] and its neighbours): recovery cannot use them.
     pub runs: Vec<SegmentRun>,
+    /// Further copies of segments that [`Self::runs`] holds with another codec, folded into
+    /// runs; those of different codecs may overlap.
+    pub alternates: Vec<SegmentRun>,
     /// Unfinished segments (`.partial`) with their codecs, in order.
     pub partials: Vec<(SegmentNumber, Codec)>,
     /// When the newest full segment was stored.
@@ -125,7 +129,8 @@ pub struct HistoryObject {
 /// The WAL of a repository. Memory grows with gaps and codec changes, not with objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct WalInventory {
-    /// The segment size by which names were read: that of the newest base backup.
+    /// The segment size by which names were read: that of the newest finished base backup,
+    /// else of the newest that tells one, else the default.
     pub segment_size: SegmentSize,
     /// Segments per timeline.
     pub timelines: BTreeMap<TimelineId, TimelineWal>,
@@ -143,11 +148,41 @@ pub struct WalInventory {
     pub too_large: Vec<OddSegment>,
     /// Names that the segment size does not allow; at most [`Self::LIMIT`].
     pub illegal: Vec<OddSegment>,
+    /// How many more objects belonged into the five lists above.
+    pub omitted: u64,
+    /// Whether the segment size is PostgreSQL's default because no base backup tells it.
+    pub segment_size_guessed: bool,
 }
 
 impl WalInventory {
     /// How many odd objects of a kind are kept one by one.
     pub const LIMIT: usize = 1_000;
+
+    /// The codecs with which segment `number` is stored, the one of its run first.
+    pub fn codecs_of(&self, timeline: TimelineId, number: SegmentNumber) -> Vec<Codec> {
+        let Some(wal) = self.timelines.get(&timeline) else {
+            return Vec::new();
+        };
+        let others = wal.alternates.iter().filter(|run| run.contains(number));
+        wal.run_of(number)
+            .into_iter()
+            .chain(others)
+            .map(|run| run.codec)
+            .collect()
+    }
+
+    /// The objects of the segment that cannot hold it by their size.
+    pub fn odd_objects(
+        &self,
+        timeline: TimelineId,
+        number: SegmentNumber,
+    ) -> impl Iterator<Item = &OddSegment> {
+        self.empty
+            .iter()
+            .chain(&self.too_small)
+            .chain(&self.too_large)
+            .filter(move |odd| odd.timeline == timeline && odd.number == Some(number))
+    }
 
     /// The name of segment `number` on `timeline`.
     pub fn name(&self, timeline: TimelineId, number: SegmentNumber) -> SegmentName {

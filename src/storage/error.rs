@@ -1,6 +1,6 @@
 //! What can go wrong with a store, in words that say what to do.
 
-use std::fmt;
+use std::{fmt, io};
 
 /// What was being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum Operation {
     Read,
     /// Writing an object.
     Write,
+    /// Removing an object that was just made to find out whether that is possible.
+    Remove,
 }
 
 impl fmt::Display for Operation {
@@ -25,6 +27,7 @@ impl fmt::Display for Operation {
             Self::Head => "look up",
             Self::Read => "read",
             Self::Write => "write",
+            Self::Remove => "remove",
         })
     }
 }
@@ -44,6 +47,8 @@ pub enum ErrorKind {
     Network,
     /// The store asks to slow down.
     Throttled,
+    /// There already is an object of this key.
+    Exists,
     /// The object changed while it was read.
     Changed,
     /// The object is larger than its reader allows.
@@ -72,6 +77,7 @@ impl ErrorKind {
                 "check endpoint, DNS, port, proxy and TLS; nothing answered as expected"
             }
             Self::Throttled => "the store asks to slow down: lower the concurrency or try later",
+            Self::Exists => "nothing was overwritten; compare the two",
             Self::Changed => "somebody writes to this object; try again",
             Self::TooLarge => "a metadata object of this size is not one; look at it",
             Self::Settings => "check endpoint, region, path style and CA settings",
@@ -82,7 +88,7 @@ impl ErrorKind {
 }
 
 /// A failed operation on a store. Never holds credentials.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{operation} {object}: {cause}; {}", kind.hint())]
 pub struct StorageError {
     /// What was being done.
@@ -111,8 +117,20 @@ impl StorageError {
         }
     }
 
+    /// The storage error inside an I/O error, as [`BlockingReader`](super::BlockingReader)
+    /// hands it out.
+    pub fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+
     /// Whether the object does not exist.
     pub fn is_not_found(&self) -> bool {
         self.kind == ErrorKind::NotFound
+    }
+}
+
+impl From<StorageError> for io::Error {
+    fn from(error: StorageError) -> Self {
+        Self::other(error)
     }
 }

@@ -1,12 +1,37 @@
 //! Buckets by URL: list, stream, write once; limits, retries, and errors that say what
 //! to do. One interface over S3, Google Cloud Storage, Azure Blob Storage and local files.
+//!
+//! Memory: a listing holds one page (1,000 entries; locally the names of the folders on
+//! the way), a read one chunk (locally 1 MiB), a [`BlockingReader`] 17 MiB, an [`Upload`]
+//! what its words say.
+//!
+//! Local repositories: symbolic links below the directory are never followed, so that a
+//! repository cannot lead out of itself; listings leave them out with a warning in the log.
+//! Everything else that is a file is listed, but for walproof's own unfinished writes
+//! (`.walproof-staging-UUID`).
 
+mod azure;
+mod blocking;
 mod classify;
+mod client;
+mod environment;
 mod error;
+mod gcs;
+mod local;
 mod location;
 mod open;
+mod options;
+mod probe;
+mod profile;
+mod read;
+mod s3;
 mod store;
+mod upload;
 
+pub use blocking::BlockingReader;
 pub use error::{ErrorKind, Operation, StorageError};
 pub use location::{Location, LocationError, Scheme};
-pub use store::{ObjectEntry, ObjectRead, PutOutcome, StorageOptions, Store, Upload};
+pub use options::StorageOptions;
+pub use probe::WriteProbe;
+pub use store::{ObjectEntry, ObjectRead, PutOutcome, Store};
+pub use upload::Upload;

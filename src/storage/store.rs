@@ -1,7 +1,9 @@
 //! A place in a store, opened.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,49 +11,18 @@ use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{
-    GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, WriteMultipart,
-};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
-use super::{ErrorKind, Location, Operation, Scheme, StorageError};
+use super::classify::{classify, classify_local, code, status};
+use super::local::{Directory, Found};
+use super::open::Backend;
+use super::read::pause;
+use super::{ErrorKind, Location, Operation, Scheme, StorageError, StorageOptions};
 
-/// How to reach a store. Everything has a default; credentials come from the environment,
-/// from files or from the platform, never from a configuration's text.
-#[derive(Clone, Debug)]
-pub struct StorageOptions {
-    /// The endpoint's URL, for S3-compatible servers and emulators.
-    pub endpoint: Option<String>,
-    /// The region.
-    pub region: Option<String>,
-    /// Whether the bucket is part of the host name instead of the path.
-    pub virtual_hosted: Option<bool>,
-    /// Whether plain http is allowed.
-    pub allow_http: bool,
-    /// A file with additional CA certificates, PEM.
-    pub ca_file: Option<PathBuf>,
-    /// Credentials and settings by the store's usual environment names
-    /// (`AWS_ACCESS_KEY_ID`, …), already resolved; they win over the process environment.
-    pub environment: Vec<(String, String)>,
-    /// How long a connection may stay silent while a body is read.
-    pub read_timeout: Duration,
-    /// How many requests may be under way at once.
-    pub concurrency: usize,
-}
-
-impl Default for StorageOptions {
-    fn default() -> Self {
-        Self {
-            endpoint: None,
-            region: None,
-            virtual_hosted: None,
-            allow_http: false,
-            ca_file: None,
-            environment: Vec::new(),
-            read_timeout: Duration::from_mins(1),
-            concurrency: 16,
-        }
-    }
-}
+/// How many entries of a local listing travel together, and how many such batches wait.
+const BATCH: usize = 256;
+const BATCHES: usize = 4;
 
 /// One object as a listing shows it. Keys are relative to the store's location.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +33,7 @@ pub struct ObjectEntry {
     pub size: u64,
     /// When it was last written.
     pub last_modified: DateTime<Utc>,
-    /// The store's entity tag.
+    /// The store's entity tag; for local files one of inode, time and size.
     pub etag: Option<String>,
     /// The store's version id.
     pub version: Option<String>,
@@ -72,7 +43,7 @@ pub struct ObjectEntry {
 pub struct ObjectRead {
     /// What is read.
     pub entry: ObjectEntry,
-    /// Its bytes, in order.
+    /// Its bytes, in order. Ends after exactly `entry.size` bytes, or with an error.
     pub stream: BoxStream<'static, Result<Bytes, StorageError>>,
 }
 
@@ -85,33 +56,66 @@ pub enum PutOutcome {
     Exists,
 }
 
-/// A place in a store, opened. Cheap to clone.
-#[derive(Clone, Debug)]
+/// A place in a store, opened. Cheap to clone; clones and the places below share the limit
+/// on concurrency. A request counts against it only while the store is waited for, so
+/// that holding one stream while opening another never blocks.
+#[derive(Clone)]
 pub struct Store {
-    inner: Arc<dyn ObjectStore>,
+    pub(super) shared: Arc<Shared>,
     location: Location,
     base: Path,
 }
 
+/// What clones share.
+pub(super) struct Shared {
+    pub(super) backend: Backend,
+    pub(super) permits: Semaphore,
+    pub(super) retry_time: Duration,
+    /// Whether the store has answered something that needs bucket and credentials.
+    confirmed: AtomicBool,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Store({})", self.location)
+    }
+}
+
+/// Waits for a turn.
+pub(super) async fn permit(shared: &Shared) -> Option<SemaphorePermit<'_>> {
+    // Never closed.
+    shared.permits.acquire().await.ok()
+}
+
+/// Runs file operations where they may block.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
 impl Store {
-    /// Opens a place. Nothing is asked of the store yet.
+    /// Opens a place. Nothing is asked of a network store yet; missing credentials show
+    /// here where that is possible. A local directory must exist.
     pub fn open(location: &Location, options: &StorageOptions) -> Result<Self, StorageError> {
-        let inner = super::open::open(location, options)?;
+        let backend = super::open::open(location, options)?;
         let prefix = if location.scheme() == Scheme::File {
             ""
         } else {
             location.prefix()
         };
         let base = Path::parse(prefix).map_err(|error| {
-            StorageError::new(
-                Operation::Open,
-                location.to_string(),
-                ErrorKind::Settings,
-                error.to_string(),
-            )
+            super::client::open_error(location, ErrorKind::Settings, error.to_string())
         })?;
         Ok(Self {
-            inner,
+            shared: Arc::new(Shared {
+                backend,
+                permits: Semaphore::new(options.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
+                retry_time: options.retry_time,
+                confirmed: AtomicBool::new(false),
+            }),
             location: location.clone(),
             base,
         })
@@ -122,25 +126,30 @@ impl Store {
         &self.location
     }
 
-    /// The place below this one.
+    /// The place below this one. A name that no store can hold shows at the first use.
     #[must_use]
     pub fn at(&self, below: &str) -> Self {
-        let base = below
-            .split('/')
-            .filter(|part| !part.is_empty())
-            .fold(self.base.clone(), object_store::path::Path::join);
+        let location = self.location.join(below);
+        let below = below.trim_matches('/');
+        let joined = if self.base.as_ref().is_empty() {
+            below.to_owned()
+        } else {
+            format!("{}/{below}", self.base)
+        };
+        // `Path::join` would percent-encode.
+        let base = Path::parse(&joined).unwrap_or_else(|_| Path::from(joined));
         Self {
-            inner: Arc::clone(&self.inner),
-            location: self.location.join(below),
+            shared: Arc::clone(&self.shared),
+            location,
             base,
         }
     }
 
-    fn url(&self, key: &str) -> String {
+    pub(super) fn url(&self, key: &str) -> String {
         self.location.join(key).to_string()
     }
 
-    fn path(&self, operation: Operation, key: &str) -> Result<Path, StorageError> {
+    pub(super) fn path(&self, operation: Operation, key: &str) -> Result<Path, StorageError> {
         let full = if self.base.as_ref().is_empty() {
             key.to_owned()
         } else {
@@ -151,19 +160,21 @@ impl Store {
                 operation,
                 self.url(key),
                 ErrorKind::Settings,
-                error.to_string(),
+                super::classify::one_line(&error.to_string()),
             )
         })
     }
 
-    fn entry(&self, meta: object_store::ObjectMeta) -> ObjectEntry {
-        let full: String = meta.location.into();
-        let key = match full.strip_prefix(self.base.as_ref()) {
+    fn relative(&self, full: String) -> String {
+        match full.strip_prefix(self.base.as_ref()) {
             Some(rest) => rest.trim_start_matches('/').to_owned(),
             None => full,
-        };
+        }
+    }
+
+    pub(super) fn entry(&self, meta: object_store::ObjectMeta) -> ObjectEntry {
         ObjectEntry {
-            key,
+            key: self.relative(meta.location.into()),
             size: meta.size,
             last_modified: meta.last_modified,
             etag: meta.e_tag,
@@ -171,36 +182,181 @@ impl Store {
         }
     }
 
-    fn error(&self, operation: Operation, key: &str, error: object_store::Error) -> StorageError {
-        super::classify::classify(operation, self.url(key), &error)
+    pub(super) fn found(&self, found: Found) -> ObjectEntry {
+        ObjectEntry {
+            key: self.relative(found.key),
+            size: found.size,
+            last_modified: found.modified,
+            etag: Some(found.etag),
+            version: None,
+        }
     }
 
-    /// Lists everything below `prefix` (a folder, without trailing slash; empty for all),
-    /// in the store's own order: by key on S3, unordered for local files.
+    pub(super) fn error(
+        &self,
+        operation: Operation,
+        key: &str,
+        error: &object_store::Error,
+    ) -> StorageError {
+        let endpoint = match &self.shared.backend {
+            Backend::Remote(_, endpoint) => endpoint.as_deref(),
+            Backend::Local(_) => None,
+        };
+        let mut found = classify(operation, self.url(key), endpoint, error);
+        // Nothing but the bucket itself can be missing for a listing or a write.
+        if found.kind == ErrorKind::NotFound
+            && matches!(operation, Operation::List | Operation::Write)
+            && code(error).is_none()
+        {
+            found.kind = ErrorKind::MissingBucket;
+        }
+        found
+    }
+
+    pub(super) fn local_error(
+        &self,
+        operation: Operation,
+        key: &str,
+        error: &io::Error,
+    ) -> StorageError {
+        classify_local(operation, self.url(key), error)
+    }
+
+    pub(super) fn confirm(&self) {
+        self.shared.confirmed.store(true, Ordering::Relaxed);
+    }
+
+    /// Does something with the directory on a blocking thread.
+    pub(super) async fn on_directory<T: Send + 'static>(
+        &self,
+        operation: Operation,
+        key: &str,
+        work: impl FnOnce(&Directory) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, StorageError> {
+        let _permit = permit(&self.shared).await;
+        let shared = Arc::clone(&self.shared);
+        blocking(move || match &shared.backend {
+            Backend::Local(directory) => work(directory),
+            Backend::Remote(..) => Err(io::ErrorKind::Unsupported.into()),
+        })
+        .await
+        .map_err(|error| self.local_error(operation, key, &error))
+    }
+
+    /// Lists everything below `prefix` (a folder, without trailing slash; empty for all).
+    /// In the order of the keys on S3, GCS and for local files; Azure promises none. A
+    /// prefix with nothing below it is an empty stream, a missing bucket an error.
     pub fn list(&self, prefix: &str) -> BoxStream<'static, Result<ObjectEntry, StorageError>> {
-        let store = self.clone();
-        let prefix = prefix.to_owned();
-        let path = match self.path(Operation::List, &prefix) {
-            Ok(path) => path,
+        self.list_from(prefix, None)
+    }
+
+    /// Like [`list`](Self::list), but only keys that sort behind `start_after` (a key
+    /// relative to the store, which need not exist).
+    pub fn list_after(
+        &self,
+        prefix: &str,
+        start_after: &str,
+    ) -> BoxStream<'static, Result<ObjectEntry, StorageError>> {
+        self.list_from(prefix, Some(start_after))
+    }
+
+    fn list_from(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> BoxStream<'static, Result<ObjectEntry, StorageError>> {
+        let paths = self.path(Operation::List, prefix).and_then(|path| {
+            let after = after.filter(|after| !after.is_empty());
+            let after = after.map(|after| self.path(Operation::List, after));
+            Ok((path, after.transpose()?))
+        });
+        let (path, after) = match paths {
+            Ok(paths) => paths,
             Err(error) => return futures::stream::once(async { Err(error) }).boxed(),
         };
-        self.inner
-            .list(Some(&path))
-            .map(move |result| match result {
-                Ok(meta) => Ok(store.entry(meta)),
-                Err(error) => Err(store.error(Operation::List, &prefix, error)),
-            })
-            .boxed()
+        let store = self.clone();
+        let prefix = prefix.trim_matches('/').to_owned();
+        match &self.shared.backend {
+            Backend::Local(_) => store.list_local(prefix, path, after),
+            Backend::Remote(inner, _) => {
+                let pages = match &after {
+                    Some(after) => inner.list_with_offset(Some(&path), after),
+                    None => inner.list(Some(&path)),
+                };
+                let entries = futures::stream::unfold((pages, store), move |(mut pages, store)| {
+                    let prefix = prefix.clone();
+                    async move {
+                        let next = {
+                            let _permit = permit(&store.shared).await;
+                            pages.next().await?
+                        };
+                        let next = match next {
+                            Ok(meta) => {
+                                store.confirm();
+                                Ok(store.entry(meta))
+                            }
+                            Err(error) => Err(store.error(Operation::List, &prefix, &error)),
+                        };
+                        Some((next, (pages, store)))
+                    }
+                });
+                // Consoles mark folders with empty objects named after them; the one of the
+                // listed folder itself is not below it.
+                let own = self.relative(path.into());
+                entries
+                    .try_filter(move |entry| futures::future::ready(entry.key != own))
+                    .boxed()
+            }
+        }
     }
 
-    /// The names of the folders directly below `prefix`, sorted.
+    fn list_local(
+        self,
+        prefix: String,
+        path: Path,
+        after: Option<Path>,
+    ) -> BoxStream<'static, Result<ObjectEntry, StorageError>> {
+        let begin = async move {
+            let (sender, receiver) = mpsc::channel(BATCHES);
+            tokio::task::spawn_blocking(move || {
+                let Backend::Local(directory) = &self.shared.backend else {
+                    return;
+                };
+                let mut batch = Vec::with_capacity(BATCH);
+                let after = after.as_ref().map(Path::as_ref);
+                let result = directory.walk(path.as_ref(), after, &mut |found| {
+                    batch.push(Ok(self.found(found)));
+                    batch.len() < BATCH || sender.blocking_send(std::mem::take(&mut batch)).is_ok()
+                });
+                if let Err(error) = result {
+                    batch.push(Err(self.local_error(Operation::List, &prefix, &error)));
+                }
+                // If nobody listens any more, that is fine.
+                let _ = sender.blocking_send(batch);
+            });
+            futures::stream::unfold(receiver, |mut receiver| async {
+                Some((futures::stream::iter(receiver.recv().await?), receiver))
+            })
+        };
+        futures::stream::once(begin).flatten().flatten().boxed()
+    }
+
+    /// The names of the folders directly below `prefix`, sorted. Holds one level of names.
     pub async fn list_folders(&self, prefix: &str) -> Result<Vec<String>, StorageError> {
         let path = self.path(Operation::List, prefix)?;
-        let listing = self
-            .inner
-            .list_with_delimiter(Some(&path))
-            .await
-            .map_err(|error| self.error(Operation::List, prefix, error))?;
+        let Backend::Remote(inner, _) = &self.shared.backend else {
+            return self
+                .on_directory(Operation::List, prefix, move |directory| {
+                    directory.folders(path.as_ref())
+                })
+                .await;
+        };
+        let listing = {
+            let _permit = permit(&self.shared).await;
+            inner.list_with_delimiter(Some(&path)).await
+        };
+        let listing = listing.map_err(|error| self.error(Operation::List, prefix, &error))?;
+        self.confirm();
         let mut names: Vec<String> = listing
             .common_prefixes
             .iter()
@@ -213,11 +369,55 @@ impl Store {
     /// What the store knows of one object; `None` when it does not exist.
     pub async fn head(&self, key: &str) -> Result<Option<ObjectEntry>, StorageError> {
         let path = self.path(Operation::Head, key)?;
-        match self.inner.head(&path).await {
-            Ok(meta) => Ok(Some(self.entry(meta))),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(self.error(Operation::Head, key, error)),
+        let Backend::Remote(inner, _) = &self.shared.backend else {
+            let found = self
+                .on_directory(Operation::Head, key, move |directory| {
+                    directory.head(path.as_ref())
+                })
+                .await?;
+            return Ok(found.map(|found| self.found(found)));
+        };
+        let answer = {
+            let _permit = permit(&self.shared).await;
+            inner.head(&path).await
+        };
+        match answer {
+            Ok(meta) => {
+                self.confirm();
+                Ok(Some(self.entry(meta)))
+            }
+            Err(error) => {
+                self.explain(inner.as_ref(), &error).await?;
+                match error {
+                    object_store::Error::NotFound { .. } => Ok(None),
+                    error => Err(self.error(Operation::Head, key, &error)),
+                }
+            }
         }
+    }
+
+    /// An answer to HEAD has no body: "no such key", "no such bucket" and (versitygw) "no
+    /// such user" look alike, as do "may not" and "wrong secret". Before the status alone is
+    /// believed for the first time, a listing is asked for its words.
+    async fn explain(
+        &self,
+        inner: &dyn ObjectStore,
+        answer: &object_store::Error,
+    ) -> Result<(), StorageError> {
+        let wordless = status(answer).is_some() && code(answer).is_none();
+        if !wordless || self.shared.confirmed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let _permit = permit(&self.shared).await;
+        if let Some(Err(error)) = inner.list(Some(&self.base)).next().await {
+            let error = self.error(Operation::Head, "", &error);
+            // Who may read but not list is answered 403 for what is missing, not 404.
+            if error.kind != ErrorKind::Denied {
+                return Err(error);
+            }
+        }
+        self.confirm();
+        Ok(())
     }
 
     /// A whole small object. More than `limit` bytes is an error, so that a hostile object
@@ -245,105 +445,97 @@ impl Store {
         Ok(all.into())
     }
 
-    /// Opens an object for reading from its beginning. A broken connection is resumed; an
-    /// object that changes meanwhile is an error.
-    pub async fn read(&self, key: &str) -> Result<ObjectRead, StorageError> {
-        let path = self.path(Operation::Read, key)?;
-        let result = self
-            .inner
-            .get_opts(&path, GetOptions::default())
-            .await
-            .map_err(|error| self.error(Operation::Read, key, error))?;
-        let entry = self.entry(result.meta.clone());
-        let store = self.clone();
-        let name = key.to_owned();
-        let stream = result
-            .into_stream()
-            .map_err(move |error| store.error(Operation::Read, &name, error))
-            .boxed();
-        Ok(ObjectRead { entry, stream })
+    /// Writes an object only if there is none of this key. Durable when it returns. The
+    /// bytes are held in memory.
+    ///
+    /// After a failure in the network the object may be there all the same:
+    /// [`PutOutcome::Exists`] of a repeated call can be one's own work, so compare.
+    pub async fn put_new(&self, key: &str, bytes: Bytes) -> Result<PutOutcome, StorageError> {
+        // Some servers do not know conditions and would overwrite. Who may write only is
+        // refused here, and protected by the condition alone.
+        if matches!(self.shared.backend, Backend::Remote(..)) {
+            match self.head(key).await {
+                Ok(Some(_)) => return Ok(PutOutcome::Exists),
+                Ok(None) => {}
+                Err(error) if error.kind == ErrorKind::Denied => {}
+                Err(error) => {
+                    return Err(StorageError {
+                        operation: Operation::Write,
+                        object: self.url(key),
+                        ..error
+                    });
+                }
+            }
+        }
+        self.put_if_absent(key, bytes).await
     }
 
-    /// Writes an object only if there is none of this key.
-    pub async fn put_new(&self, key: &str, bytes: Bytes) -> Result<PutOutcome, StorageError> {
+    pub(super) async fn put_if_absent(
+        &self,
+        key: &str,
+        bytes: Bytes,
+    ) -> Result<PutOutcome, StorageError> {
         let path = self.path(Operation::Write, key)?;
-        let options = PutOptions::from(PutMode::Create);
-        match self
-            .inner
-            .put_opts(&path, PutPayload::from(bytes), options)
-            .await
-        {
-            Ok(_) => Ok(PutOutcome::Created),
-            Err(object_store::Error::AlreadyExists { .. }) => Ok(PutOutcome::Exists),
-            Err(error) => Err(self.error(Operation::Write, key, error)),
+        let Backend::Remote(inner, _) = &self.shared.backend else {
+            return self
+                .on_directory(Operation::Write, key, move |directory| {
+                    let mut staged = directory.stage(path.as_ref())?;
+                    staged.write(&bytes)?;
+                    staged.publish_new()
+                })
+                .await;
+        };
+        for attempt in 0..4 {
+            let options = PutOptions::from(PutMode::Create);
+            let answer = {
+                let _permit = permit(&self.shared).await;
+                let payload = PutPayload::from(bytes.clone());
+                inner.put_opts(&path, payload, options).await
+            };
+            let error = match answer {
+                Ok(_) => {
+                    self.confirm();
+                    return Ok(PutOutcome::Created);
+                }
+                Err(error @ object_store::Error::AlreadyExists { .. }) => error,
+                Err(error) => return Err(self.error(Operation::Write, key, &error)),
+            };
+            match (status(&error), code(&error).as_deref()) {
+                // Somebody else writes the same key at this moment: ask again.
+                (Some(409), Some("ConditionalRequestConflict" | "OperationAborted"))
+                    if attempt < 3 =>
+                {
+                    tokio::time::sleep(pause(attempt)).await;
+                }
+                (Some(409), Some(code)) if code != "BlobAlreadyExists" => {
+                    return Err(self.error(Operation::Write, key, &error));
+                }
+                _ => return Ok(PutOutcome::Exists),
+            }
         }
+        Ok(PutOutcome::Exists)
     }
 
     /// Writes an object, replacing what is there. Only for descriptions whose status
     /// changes, such as `backup.info`.
     pub async fn put_replace(&self, key: &str, bytes: Bytes) -> Result<(), StorageError> {
         let path = self.path(Operation::Write, key)?;
-        self.inner
-            .put(&path, PutPayload::from(bytes))
-            .await
-            .map(|_| ())
-            .map_err(|error| self.error(Operation::Write, key, error))
-    }
-
-    /// Begins writing a large object in parts. Nothing is visible before
-    /// [`Upload::finish`].
-    pub async fn upload(&self, key: &str) -> Result<Upload, StorageError> {
-        let path = self.path(Operation::Write, key)?;
-        let upload = self
-            .inner
-            .put_multipart(&path)
-            .await
-            .map_err(|error| self.error(Operation::Write, key, error))?;
-        Ok(Upload {
-            store: self.clone(),
-            key: key.to_owned(),
-            writer: WriteMultipart::new_with_chunk_size(upload, 16 << 20),
-        })
-    }
-}
-
-/// A large object being written.
-pub struct Upload {
-    store: Store,
-    key: String,
-    writer: WriteMultipart,
-}
-
-impl Upload {
-    /// At most this many parts are in flight; with 16 MiB parts that bounds the memory.
-    const IN_FLIGHT: usize = 4;
-
-    /// Adds bytes.
-    pub async fn write(&mut self, bytes: Bytes) -> Result<(), StorageError> {
-        self.writer
-            .wait_for_capacity(Self::IN_FLIGHT)
-            .await
-            .map_err(|error| self.store.error(Operation::Write, &self.key, error))?;
-        self.writer.put(bytes);
-        Ok(())
-    }
-
-    /// Makes the object visible.
-    pub async fn finish(self) -> Result<(), StorageError> {
-        let Self { store, key, writer } = self;
-        writer
-            .finish()
-            .await
-            .map(|_| ())
-            .map_err(|error| store.error(Operation::Write, &key, error))
-    }
-
-    /// Gives up; nothing stays.
-    pub async fn abort(self) -> Result<(), StorageError> {
-        let Self { store, key, writer } = self;
-        writer
-            .abort()
-            .await
-            .map_err(|error| store.error(Operation::Write, &key, error))
+        let Backend::Remote(inner, _) = &self.shared.backend else {
+            return self
+                .on_directory(Operation::Write, key, move |directory| {
+                    let mut staged = directory.stage(path.as_ref())?;
+                    staged.write(&bytes)?;
+                    staged.replace()
+                })
+                .await;
+        };
+        let _permit = permit(&self.shared).await;
+        match inner.put(&path, PutPayload::from(bytes)).await {
+            Ok(_) => {
+                self.confirm();
+                Ok(())
+            }
+            Err(error) => Err(self.error(Operation::Write, key, &error)),
+        }
     }
 }

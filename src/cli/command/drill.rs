@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 
 use super::verify::ObjectiveArgs;
-use crate::cli::source::{SourceArgs, resolve};
+use crate::cli::source::SourceArgs;
 use crate::cli::{Context, ExitCode, Failure, TargetArgs, render};
 use crate::config::{self, Config, DrillDefinition, Period};
 use crate::state::RunKind;
@@ -164,18 +164,10 @@ pub fn definition(args: &RunArgs, config: &Config) -> Result<DrillDefinition, Fa
 /// Runs a `drill` command.
 pub async fn run(command: DrillCommand, context: &Context) -> Result<ExitCode, Failure> {
     match command {
-        DrillCommand::Run(args) => {
-            let config = context.config()?;
-            let definition = definition(&args, &config)?;
-            let mut source = args.source.clone();
-            if source.copy.is_none() && !source.source.contains("://") {
-                source.copy = definition.copy;
-            }
-            let _source = resolve(&source, &config)?;
-            Err(Failure::not_built("drill run"))
-        }
+        // A drill's state is large; it does not belong into every command's future.
+        DrillCommand::Run(args) => Box::pin(super::drill_run::run(&args, context)).await,
         DrillCommand::Show(args) => show(&args, context).await,
-        DrillCommand::Sweep(_) => Err(Failure::not_built("drill sweep")),
+        DrillCommand::Sweep(args) => super::drill_run::sweep(&args, context).await,
     }
 }
 

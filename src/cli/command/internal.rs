@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::{Args, Subcommand};
 
 use crate::cli::{ExitCode, Failure};
+use crate::drill::environments::local::confine;
 
 /// Commands that walproof runs itself
 #[derive(Subcommand, Clone, Debug)]
@@ -30,6 +31,10 @@ pub struct ConfineArgs {
 /// confinement holds for one thread at a time.
 pub fn run(command: &InternalCommand) -> Result<ExitCode, Failure> {
     match command {
-        InternalCommand::Confine(_) => Err(Failure::not_built("internal confine")),
+        InternalCommand::Confine(args) => match confine::run(&args.arguments) {
+            // 126: "found, and cannot be run", as a shell says it.
+            Err(error) => Err(Failure::refused(error)),
+            Ok(never) => match never {},
+        },
     }
 }

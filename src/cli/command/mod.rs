@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod config;
 pub mod drill;
+mod drill_run;
 pub mod help;
 pub mod history;
 pub mod init;

@@ -2,8 +2,13 @@
 
 use clap::{Args, Subcommand};
 
-use crate::cli::source::StoreArgs;
+use serde::Serialize;
+
+use crate::cli::render::discover::{self as render, StoreSettings};
+use crate::cli::source::{StoreArgs, resolve_url};
 use crate::cli::{Context, ExitCode, Failure};
+use crate::repository::{self, Discovered};
+use crate::storage::Store;
 
 /// Look at a place in object storage before anything is configured
 #[derive(Subcommand, Clone, Debug)]
@@ -28,12 +33,43 @@ pub struct DiscoverArgs {
 }
 
 /// Runs `repository discover`.
-#[expect(clippy::unused_async, reason = "the room behind it is asynchronous")]
-pub async fn run(command: RepositoryCommand, _context: &Context) -> Result<ExitCode, Failure> {
-    match command {
-        RepositoryCommand::Discover(args) => {
-            let (_location, _options) = crate::cli::source::resolve_url(&args.url, &args.store)?;
-            Err(Failure::not_built("repository discover"))
-        }
+pub async fn run(command: RepositoryCommand, context: &Context) -> Result<ExitCode, Failure> {
+    let RepositoryCommand::Discover(args) = command;
+    let (location, options) = resolve_url(&args.url, &args.store)?;
+    let store = Store::open(&location, &options)?;
+    let bar = context.progress.spinner("looking");
+    let found = repository::discover(&store).await;
+    bar.finish_and_clear();
+    let found = found?;
+    if context.output.is_json() {
+        context.output.json(&Document {
+            schema: "walproof.discover/v1",
+            location: location.to_string(),
+            servers: &found,
+        })?;
+    } else if !found.is_empty() {
+        let settings = StoreSettings::of(&options);
+        context.output.text(&render::discovered(
+            &found,
+            &settings,
+            context.output.palette,
+        ))?;
     }
+    if found.is_empty() {
+        return Err(Failure::new(
+            ExitCode::Problem,
+            format_args!("no server's backups lie at {location} or up to three levels below"),
+        )
+        .with_hint(
+            "a server is a folder that holds `base/` and `wals/`; check bucket and prefix",
+        ));
+    }
+    Ok(ExitCode::Done)
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    location: String,
+    servers: &'a [Discovered],
 }

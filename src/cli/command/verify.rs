@@ -2,10 +2,16 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::source::{SourceArgs, resolve_all};
+use serde::Serialize;
+
+use crate::cli::render::verify as render;
+use crate::cli::source::{Source, SourceArgs, resolve_all};
 use crate::cli::{Context, ExitCode, Failure};
 use crate::config::{Period, Tier};
 use crate::finding::Severity;
+use crate::repository;
+use crate::storage::Store;
+use crate::verify::{VerifyOptions, VerifyReport, verify};
 
 /// Check what a repository holds: findings, windows, archive tip
 #[derive(Args, Clone, Debug)]
@@ -84,9 +90,73 @@ impl ObjectiveArgs {
 }
 
 /// Runs `verify`.
-#[expect(clippy::unused_async, reason = "the room behind it is asynchronous")]
 pub async fn run(args: VerifyArgs, context: &Context) -> Result<ExitCode, Failure> {
     let config = context.config()?;
-    let _sources = resolve_all(&args.source, &config)?;
-    Err(Failure::not_built("verify"))
+    let sources = resolve_all(&args.source, &config)?;
+    let mut reports = Vec::new();
+    for source in &sources {
+        reports.push(verify_one(source, &args, context).await?);
+    }
+    if context.output.is_json() {
+        match reports.as_slice() {
+            [only] if sources.len() == 1 => context.output.json(only)?,
+            all => context.output.json(&Reports {
+                schema: "walproof.verify-copies/v1",
+                reports: all,
+            })?,
+        }
+    } else {
+        for report in &reports {
+            context
+                .output
+                .text(&render::render(report, context.output.style(), args.limit))?;
+        }
+    }
+    let threshold = Severity::from(args.fail_on);
+    let problem = reports.iter().any(|report| {
+        report
+            .worst_severity()
+            .is_some_and(|worst| worst >= threshold)
+    });
+    Ok(if problem {
+        ExitCode::Problem
+    } else {
+        ExitCode::Done
+    })
+}
+
+#[derive(Serialize)]
+struct Reports<'a> {
+    schema: &'static str,
+    reports: &'a [VerifyReport],
+}
+
+async fn verify_one(
+    source: &Source,
+    args: &VerifyArgs,
+    context: &Context,
+) -> Result<VerifyReport, Failure> {
+    let repository = repository::open(Store::open(&source.location, &source.options)?);
+    let options = options(source, &args.objectives.over(&source.tier));
+    let bar = context
+        .progress
+        .spinner(&format!("listing {}", source.name));
+    let report = verify(&repository, &options).await;
+    bar.finish_and_clear();
+    Ok(report?)
+}
+
+/// A verification's limits from a tier's objectives.
+pub fn options(source: &Source, objectives: &Tier) -> VerifyOptions {
+    let defaults = VerifyOptions::default();
+    VerifyOptions {
+        cluster: Some(source.name.clone()),
+        max_backup_age: objectives.max_backup_age.map(Period::as_chrono),
+        retention: objectives.retention.map(Period::as_chrono),
+        rpo: objectives.rpo.map(Period::as_chrono),
+        started_too_long: objectives
+            .started_backup_age
+            .map_or(defaults.started_too_long, Period::as_chrono),
+        ..defaults
+    }
 }

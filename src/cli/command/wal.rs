@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::cli::source::{SourceArgs, resolve};
+use crate::backup::{self, PushError};
+use crate::cli::source::{SourceArgs, open_for_writing, resolve};
 use crate::cli::{Context, ExitCode, Failure};
 use crate::codec::Codec;
+use crate::restore::wal::{self, WalAnswer};
+use crate::postgres::WalFileName;
 
 /// Archive and fetch WAL: for archive_command and restore_command
 #[derive(Subcommand, Clone, Debug)]
@@ -114,19 +117,63 @@ impl From<CompressionArg> for Codec {
 }
 
 /// Runs a `wal` command.
-#[expect(clippy::unused_async, reason = "the room behind it is asynchronous")]
 pub async fn run(command: WalCommand, context: &Context) -> Result<ExitCode, Failure> {
     match command {
-        WalCommand::Push(args) => {
-            let config = context.config()?;
-            let _source = resolve(&args.source, &config)?;
-            Err(Failure::not_built("wal push"))
-        }
+        WalCommand::Push(args) => push(args, context).await,
         WalCommand::Get(args) => {
             let config = context.config()?;
             let _source = resolve(&args.source, &config)?;
             Err(Failure::not_built("wal get"))
         }
-        WalCommand::Fetch(_) => Err(Failure::not_built("wal fetch")),
+        WalCommand::Fetch(args) => Err(Failure::unproven(format_args!(
+            "fetch {}: it is answered before the runtime starts",
+            args.name
+        ))),
+    }
+}
+
+/// Runs `wal fetch`: small and blocking, because PostgreSQL starts it anew for every file.
+/// Its exit codes are those of `restore_command`, not walproof's: 1 for "recovery can do
+/// without", above 125 to make recovery stop, also when walproof itself has a defect.
+pub(in crate::cli) fn fetch(args: &FetchArgs) -> std::process::ExitCode {
+    use std::io::Write as _;
+    let answer = std::panic::catch_unwind(|| wal::fetch(&args.socket, &args.name, &args.path))
+        .unwrap_or_else(|_| WalAnswer::Unreachable("walproof has a defect".to_owned()));
+    if answer != WalAnswer::Delivered {
+        // Standard error is the server's log.
+        let _ = writeln!(std::io::stderr(), "walproof wal fetch: {}: {answer}", args.name);
+    }
+    std::process::ExitCode::from(answer.exit_code())
+}
+
+async fn push(args: PushArgs, context: &Context) -> Result<ExitCode, Failure> {
+    let config = context.config()?;
+    let source = resolve(&args.source, &config)?;
+    let name = args
+        .path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    let name: WalFileName = name.parse().map_err(|error| {
+        Failure::usage(format_args!("archive {}: {error}", args.path.display()))
+            .with_hint("archive_command gives the path of a WAL file: `walproof wal push URL %p`")
+    })?;
+    let store = open_for_writing(&source)?;
+    let outcome = backup::push(&store, &args.path, name, args.compression.into())
+        .await
+        .map_err(push_failure)?;
+    if context.output.is_json() {
+        context.output.json(&outcome)?;
+    } else {
+        tracing::info!(?outcome, "archived {name}");
+    }
+    Ok(ExitCode::Done)
+}
+
+fn push_failure(error: PushError) -> Failure {
+    match error {
+        PushError::Storage(error) => error.into(),
+        PushError::Differs { .. } | PushError::StoredUnreadable { .. } => Failure::refused(error),
+        error => Failure::unproven(error),
     }
 }

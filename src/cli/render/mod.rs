@@ -1,3 +1,10 @@
 //! Renderings for people. The same reports are written as JSON for programs.
 
+pub mod discover;
+pub mod drill;
 pub mod history;
+pub mod recoverability;
+#[cfg(test)]
+mod recoverability_tests;
+pub mod style;
+pub mod verify;

@@ -1,0 +1,43 @@
+# The commands of this project. `make` alone lists them.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+export CARGO_TERM_COLOR ?= auto
+
+.PHONY: help demo test lint build release fixtures install fmt
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## See it work: a database, backups, proofs, and a hole found (installs what is missing)
+	@scripts/install --demo
+	@cargo build --locked --quiet
+	@scripts/demo
+
+test: ## Everything that must hold: lints, licences, all tests (installs what is missing)
+	@scripts/install
+	@$(MAKE) --no-print-directory lint
+	@scripts/test
+
+lint: ## Formatting, clippy, dependency rules, documentation; warnings are errors
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	scripts/deny
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --quiet
+
+build: ## Build for development
+	cargo build --locked
+
+release: ## Build for use: target/release/walproof
+	cargo build --locked --release
+
+fixtures: ## Rebuild the repositories that the tests share, with the real tools
+	rm -rf target/tmp/repositories
+	cargo test --locked --test harness
+
+install: ## Install what building, testing and the demo need
+	@scripts/install
+
+fmt: ## Format the code
+	cargo fmt

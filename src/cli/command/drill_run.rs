@@ -1,0 +1,308 @@
+//! `walproof drill run` and `walproof drill sweep`: from arguments and definition to the
+//! drill room and back to an exit code.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::Utc;
+use indicatif::ProgressBar;
+
+use super::drill::{RunArgs, SweepArgs, definition};
+use crate::cli::source::{Source, resolve};
+use crate::cli::{Context, ExitCode, Failure, Progress, render};
+use crate::config::{Config, DrillDefinition, Expectation, Period, TargetText};
+use crate::drill::checks::{self, CheckDefinition, CheckKind};
+use crate::drill::environments::local::scratch::default_root;
+use crate::drill::{
+    self, BackupChoice, DrillObserver, DrillOptions, LocalOptions, Objectives, Phase, PhaseTiming,
+    Stop, Unit,
+};
+use crate::postgres::TimelineId;
+use crate::repository;
+use crate::restore::Target;
+use crate::storage::Store;
+
+/// Runs a drill.
+pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, Failure> {
+    let config = context.config()?;
+    let definition = definition(args, &config)?;
+    let mut wanted = args.source.clone();
+    if wanted.copy.is_none() && !wanted.source.contains("://") {
+        wanted.copy.clone_from(&definition.copy);
+    }
+    let source = resolve(&wanted, &config)?;
+    let options = options(args, &definition, &source, &config)?;
+    let store = Store::open(&source.location, &source.options)?;
+    let repository = repository::open(store);
+    let cancellation = drill::Cancellation::from(context.interrupt.clone());
+
+    if args.dry_run {
+        let plan = drill::plan(&options, &repository, cancellation)
+            .await
+            .map_err(stopped)?;
+        if context.output.is_json() {
+            context.output.json(&plan)?;
+        } else {
+            let text = render::drill::plan(&plan, context.output.palette);
+            context.output.text(&text)?;
+        }
+        return Ok(if plan.holes.is_empty() {
+            ExitCode::Done
+        } else {
+            ExitCode::Problem
+        });
+    }
+    let watcher = Arc::new(Watcher::new(
+        context.progress.clone(),
+        !context.output.is_json(),
+    ));
+    let report = drill::run(&options, &repository, watcher, cancellation).await;
+    if context.output.is_json() {
+        context.output.json(&report)?;
+    } else {
+        let text = render::drill::report(&report, context.output.palette);
+        context.output.text(&text)?;
+    }
+    Ok(ExitCode::ALL
+        .into_iter()
+        .find(|code| code.number() == report.exit_code())
+        .unwrap_or(ExitCode::Unproven))
+}
+
+/// Removes what dead drills left.
+pub(super) async fn sweep(args: &SweepArgs, context: &Context) -> Result<ExitCode, Failure> {
+    let root = args.scratch.clone().unwrap_or_else(default_root);
+    let only_look = args.dry_run;
+    let report = tokio::task::spawn_blocking(move || {
+        if only_look {
+            drill::would_sweep(&root, Utc::now())
+        } else {
+            drill::sweep(&root, Utc::now())
+        }
+    })
+    .await
+    .map_err(Failure::unproven)?;
+    if context.output.is_json() {
+        context.output.json(&report)?;
+    } else {
+        let text = render::drill::sweep(&report, only_look, context.output.palette);
+        context.output.text(&text)?;
+    }
+    Ok(if report.failed.is_empty() {
+        ExitCode::Done
+    } else {
+        ExitCode::Problem
+    })
+}
+
+/// What a plan that cannot be made means for the command line.
+fn stopped(stop: Stop) -> Failure {
+    match stop {
+        Stop::Refused { reason, .. } => Failure::refused(reason),
+        Stop::Unproven(words) => Failure::unproven(words),
+        Stop::Interrupted => Failure::interrupted(),
+        Stop::Failed(findings) => {
+            let words: Vec<String> = findings
+                .iter()
+                .map(|finding| format!("{}: {}: {}", finding.code, finding.object, finding.message))
+                .collect();
+            Failure::new(ExitCode::Problem, words.join("; "))
+        }
+    }
+}
+
+fn target(text: &TargetText) -> Result<Target, Failure> {
+    Ok(match text {
+        TargetText::Tip => Target::Tip,
+        TargetText::Immediate => Target::Immediate,
+        TargetText::Time(time) => Target::Time(*time),
+        TargetText::Ago(period) => Target::Time(Utc::now() - period.as_chrono()),
+        TargetText::Lsn(lsn, inclusive) => Target::Lsn {
+            lsn: *lsn,
+            inclusive: *inclusive,
+        },
+        TargetText::Xid(xid, inclusive) => {
+            Target::parse_xid(&xid.to_string(), *inclusive).map_err(Failure::usage)?
+        }
+        TargetText::Name(name) => Target::parse_name(name).map_err(Failure::usage)?,
+    })
+}
+
+fn options(
+    args: &RunArgs,
+    definition: &DrillDefinition,
+    source: &Source,
+    config: &Config,
+) -> Result<DrillOptions, Failure> {
+    let tier = args.objectives.over(&source.tier);
+    let settings: BTreeMap<String, String> = definition
+        .settings
+        .iter()
+        .map(|(name, value)| (name.clone(), value.0.clone()))
+        .collect();
+    drill::settings::check_tuning(&settings).map_err(Failure::usage)?;
+    let local = LocalOptions {
+        scratch_root: definition.scratch.clone().unwrap_or_else(default_root),
+        binaries: args.pg_bin.clone(),
+        superuser: definition
+            .superuser
+            .clone()
+            .unwrap_or_else(|| "postgres".to_owned()),
+        preload: definition.preload.clone(),
+        settings,
+        ..LocalOptions::default()
+    };
+    let defaults = DrillOptions::default();
+    Ok(DrillOptions {
+        name: Some(definition.name.clone()),
+        cluster: Some(source.name.clone()),
+        copy: Some(source.copy.clone()).filter(|copy| !copy.is_empty()),
+        initiator: args.initiator.clone(),
+        backup: match definition.backup.as_str() {
+            "auto" => BackupChoice::Auto,
+            id => BackupChoice::Id(id.to_owned()),
+        },
+        target: target(&definition.target)?,
+        timeline: args.target.timeline()?.map(TimelineId),
+        local,
+        checks: checks_of(definition, source)?,
+        objectives: Objectives {
+            rpo: tier.rpo.map(Period::as_std),
+            rto: tier.rto.map(Period::as_std),
+        },
+        lost_at: args.lost_at,
+        limit: definition.timeout.map_or(defaults.limit, Period::as_std),
+        keep: Some(config.state.directory().join("drills")),
+        ..defaults
+    })
+}
+
+/// The questions: the heartbeat of the cluster, those of the definition, `pg_amcheck`.
+fn checks_of(
+    definition: &DrillDefinition,
+    source: &Source,
+) -> Result<Vec<CheckDefinition>, Failure> {
+    let limit = |period: Option<Period>| period.map_or(checks::DEFAULT_TIMEOUT, Period::as_std);
+    let mut all = Vec::new();
+    let heartbeat = source
+        .cluster
+        .as_ref()
+        .and_then(|cluster| cluster.heartbeat.as_ref());
+    if let Some(beat) = heartbeat {
+        all.push(CheckDefinition::new(
+            "heartbeat",
+            CheckKind::Heartbeat {
+                database: beat.database.clone(),
+                table: beat.table.clone(),
+                column: beat.column.clone(),
+                max_age: None,
+            },
+        ));
+    }
+    for check in &definition.checks {
+        let expectation = match (&check.expect, &check.rows) {
+            (_, Some(rows)) => checks::Expectation::Rows(
+                rows.iter()
+                    .map(|row| row.iter().map(|cell| cell.0.clone()).collect())
+                    .collect(),
+            ),
+            (Some(expect), None) => expectation(expect)?,
+            (None, None) => {
+                return Err(Failure::usage(format_args!(
+                    "check `{}` has neither `expect` nor `rows`",
+                    check.name
+                )));
+            }
+        };
+        all.push(CheckDefinition {
+            timeout: limit(check.timeout),
+            ..CheckDefinition::new(
+                &check.name,
+                CheckKind::Sql {
+                    database: check.database.clone(),
+                    sql: check.sql.clone(),
+                    expectation,
+                },
+            )
+        });
+    }
+    if let Some(amcheck) = &definition.amcheck {
+        all.push(CheckDefinition {
+            // Reading every page takes its time; the drill's own limit holds anyway.
+            timeout: amcheck
+                .timeout
+                .map_or(Duration::from_hours(2), Period::as_std),
+            ..CheckDefinition::new(
+                "amcheck",
+                CheckKind::Amcheck {
+                    databases: amcheck.databases.clone(),
+                    tables: amcheck.tables.clone(),
+                    heapallindexed: amcheck.heapallindexed,
+                    jobs: amcheck.jobs.unwrap_or(1),
+                },
+            )
+        });
+    }
+    Ok(all)
+}
+
+/// Both rooms write expectations alike; the drill's can judge.
+fn expectation(expect: &Expectation) -> Result<checks::Expectation, Failure> {
+    expect.to_string().parse().map_err(Failure::usage)
+}
+
+/// Lines per phase for people, and a bar where they look.
+struct Watcher {
+    progress: Progress,
+    lines: bool,
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+impl Watcher {
+    const fn new(progress: Progress, lines: bool) -> Self {
+        Self {
+            progress,
+            lines,
+            bar: Mutex::new(None),
+        }
+    }
+
+    fn replace(&self, bar: Option<ProgressBar>) {
+        let mut current = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(old) = std::mem::replace(&mut *current, bar) {
+            old.finish_and_clear();
+        }
+    }
+}
+
+impl DrillObserver for Watcher {
+    fn phase_started(&self, phase: Phase) {
+        self.replace(Some(self.progress.spinner(phase.words())));
+    }
+
+    fn phase_finished(&self, timing: &PhaseTiming) {
+        self.replace(None);
+        if self.lines {
+            self.progress.print(&render::drill::phase_line(timing));
+        }
+    }
+
+    fn progress(&self, phase: Phase, progress: drill::Progress) {
+        let mut current = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(bar) = current.as_mut() else {
+            return;
+        };
+        match (progress.unit, progress.total) {
+            (_, Some(total)) if bar.length().is_none() => {
+                bar.finish_and_clear();
+                *bar = match progress.unit {
+                    Unit::Bytes => self.progress.bytes(phase.words(), total),
+                    Unit::Segments | Unit::Checks => self.progress.count(phase.words(), total),
+                };
+                bar.set_position(progress.done);
+            }
+            _ => bar.set_position(progress.done),
+        }
+    }
+}

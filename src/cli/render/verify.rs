@@ -1,0 +1,367 @@
+//! A verification for people: the verdict, the line, windows, backups, findings.
+
+use std::fmt::Write as _;
+
+use chrono::{DateTime, Duration, Utc};
+
+use super::recoverability::draw;
+use super::style::{Style, Tone};
+use crate::finding::{Finding, Severity};
+use crate::repository::BackupStatus;
+use crate::verify::report::ARCHIVE_ENDS;
+use crate::verify::words::{bytes, count, length, utc};
+use crate::verify::{BackupReport, TimeSource, TimelineRole, VerifyReport};
+
+/// The whole report, with at most `limit` findings.
+pub fn render(report: &VerifyReport, style: Style, limit: usize) -> String {
+    let mut out = String::new();
+    for block in [
+        heading(report, style),
+        draw(report, style),
+        windows(report, style),
+        backups(report, style),
+        archive(report, style),
+        findings(report, style, limit),
+    ] {
+        if block.is_empty() {
+            continue;
+        }
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        for line in block {
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "{}", line.trim_end());
+        }
+    }
+    out
+}
+
+/// Who, where, how deep, and the verdict in one sentence.
+fn heading(report: &VerifyReport, style: Style) -> Vec<String> {
+    let name = report.cluster.as_deref().unwrap_or(&report.location);
+    let mut title = style.paint(Tone::Strong, name);
+    if report.cluster.is_some() {
+        let _ = write!(title, "  {}", style.paint(Tone::Quiet, &report.location));
+    }
+    let mut lines = vec![title];
+    let (tone, mark) = match report.worst_severity() {
+        Some(Severity::Critical) => (Tone::Bad, style.pick("✗", "x")),
+        Some(Severity::Warning) => (Tone::Warning, "!"),
+        Some(Severity::Info) | None => (Tone::Good, style.pick("✓", "ok")),
+    };
+    for (index, line) in style
+        .wrap(&verdict(report), mark.chars().count() + 1)
+        .iter()
+        .enumerate()
+    {
+        let lead = if index == 0 {
+            mark.to_owned()
+        } else {
+            " ".repeat(mark.chars().count())
+        };
+        lines.push(style.paint(tone, &format!("{lead} {line}")));
+    }
+    let depth = format!(
+        "depth {}: names and sizes, and the WAL at its ends; only a restore proves",
+        report.depth.as_str()
+    );
+    lines.extend(
+        style
+            .wrap(&depth, 0)
+            .iter()
+            .map(|line| style.paint(Tone::Quiet, line)),
+    );
+    lines
+}
+
+fn verdict(report: &VerifyReport) -> String {
+    let (Some(first), Some(last)) = (report.windows.first(), report.windows.last()) else {
+        return "Nothing can be recovered from here.".to_owned();
+    };
+    let from = first
+        .begin_time
+        .map_or_else(|| first.begin_lsn.to_string(), utc);
+    let to = last.end_time.map_or_else(|| last.end_lsn.to_string(), utc);
+    let holes = match report.holes.len() as u64 {
+        0 => String::new(),
+        number => format!(", with {}", count(number, "hole")),
+    };
+    let exposure = report.exposure.map_or_else(String::new, |exposure| {
+        let at_least = if exposure.source == TimeSource::Object {
+            "at least "
+        } else {
+            ""
+        };
+        format!(
+            " If production vanished now, {at_least}{} would be lost.",
+            length(Duration::seconds(exposure.seconds))
+        )
+    });
+    format!("Recoverable from {from} to {to}{holes}.{exposure}")
+}
+
+/// A table whose last column may be as long as it likes.
+fn table(style: Style, head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
+    let widths: Vec<usize> = head
+        .iter()
+        .enumerate()
+        .map(|(column, name)| {
+            let cells = rows.iter().filter_map(|row| row.get(column));
+            let longest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+            longest.max(name.chars().count())
+        })
+        .collect();
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let padded: Vec<String> = cells
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        format!("  {}", padded.join("  ").trim_end())
+    };
+    let mut lines = vec![style.paint(Tone::Quiet, &line(&mut head.iter().copied()))];
+    lines.extend(
+        rows.iter()
+            .map(|row| line(&mut row.iter().map(String::as_str))),
+    );
+    lines
+}
+
+fn windows(report: &VerifyReport, style: Style) -> Vec<String> {
+    if report.windows.is_empty() {
+        return Vec::new();
+    }
+    let time = |time: DateTime<Utc>| time.format("%Y-%m-%d %H:%M:%S").to_string();
+    let rows: Vec<Vec<String>> = report
+        .windows
+        .iter()
+        .map(|window| {
+            let span = window.begin_time.zip(window.end_time);
+            let end = match window.end_time {
+                Some(end) if window.end_time_source == Some(TimeSource::Commit) => time(end),
+                Some(end) => format!("{} or later", time(end)),
+                None => window.end_lsn.to_string(),
+            };
+            vec![
+                window
+                    .begin_time
+                    .map_or_else(|| window.begin_lsn.to_string(), time),
+                end,
+                span.map_or_else(String::new, |(begin, end)| length(end - begin)),
+                window.timeline.to_string(),
+                window.backup_id.clone(),
+            ]
+        })
+        .collect();
+    let mut lines = vec![style.paint(Tone::Strong, "Windows")];
+    let head = [
+        "from (UTC)",
+        "to (UTC)",
+        "length",
+        "timeline",
+        "base backup",
+    ];
+    let mut table = table(style, &head, &rows).into_iter();
+    lines.extend(table.next());
+    for (line, window) in table.zip(&report.windows) {
+        lines.push(line);
+        if window.ends_because != ARCHIVE_ENDS {
+            let text = format!("    ends because {}", window.ends_because);
+            lines.push(style.paint(Tone::Bad, &text));
+        }
+    }
+    lines
+}
+
+/// How many usable backups are listed; the newest count most.
+const BACKUPS: usize = 5;
+
+fn backups(report: &VerifyReport, style: Style) -> Vec<String> {
+    if report.backups.is_empty() {
+        return Vec::new();
+    }
+    let title = format!(
+        "Base backups: {}, {} usable",
+        report.counts.backups, report.counts.usable_backups
+    );
+    let mut lines = vec![style.paint(Tone::Strong, &title)];
+    let usable: Vec<&BackupReport> = report
+        .backups
+        .iter()
+        .filter(|backup| backup.usable)
+        .collect();
+    let skip = usable.len().saturating_sub(BACKUPS);
+    let rows: Vec<Vec<String>> = usable
+        .iter()
+        .skip(skip)
+        .map(|backup| {
+            vec![
+                backup.id.clone(),
+                backup.end_time.map_or_else(String::new, |time| {
+                    format!("{} ago", length(report.checked_at - time))
+                }),
+                bytes(backup.stored_bytes),
+                count(backup.archives, "archive"),
+                backup
+                    .timeline
+                    .map_or_else(String::new, |timeline| timeline.to_string()),
+            ]
+        })
+        .collect();
+    if skip > 0 {
+        lines.push(style.paint(Tone::Quiet, &format!("  {skip} older usable ones")));
+    }
+    if !rows.is_empty() {
+        lines.extend(table(
+            style,
+            &["id", "age", "stored", "in", "timeline"],
+            &rows,
+        ));
+    }
+    for backup in report.backups.iter().filter(|backup| !backup.usable) {
+        let tone = if backup.status == BackupStatus::Started {
+            Tone::Quiet
+        } else {
+            Tone::Warning
+        };
+        let text = format!(
+            "{} cannot be used: {}",
+            backup.id,
+            backup.reasons.join("; ")
+        );
+        for (index, line) in style.wrap(&text, 4).iter().enumerate() {
+            let indent = if index == 0 { "  " } else { "    " };
+            lines.push(style.paint(tone, &format!("{indent}{line}")));
+        }
+    }
+    lines
+}
+
+fn archive(report: &VerifyReport, style: Style) -> Vec<String> {
+    if report.counts.objects == 0 {
+        return Vec::new();
+    }
+    let mut lines = vec![style.paint(Tone::Strong, "Archive")];
+    if let Some(tip) = &report.tip {
+        let commit = tip.commit.map_or_else(
+            || "no commit found near it".to_owned(),
+            |commit| format!("last commit {} (xid {})", utc(commit.time), commit.xid),
+        );
+        lines.push(format!(
+            "  tip   {} on timeline {}, {commit}",
+            tip.lsn, tip.timeline
+        ));
+    }
+    if let Some(end) = &report.archive_end {
+        let same = report.tip.as_ref().is_some_and(|tip| tip.lsn == end.lsn);
+        let text = format!("  end   {} ({})", end.lsn, end.segment);
+        if same {
+            lines.push(format!("{text}: nothing lies behind the tip"));
+        } else if report.holes.is_empty() {
+            lines.push(text);
+        } else {
+            lines.push(style.paint(Tone::Bad, &format!("{text}: not reached")));
+        }
+    }
+    if report.timelines.len() > 1 {
+        let words: Vec<String> = report
+            .timelines
+            .iter()
+            .map(|timeline| {
+                let role = match timeline.role {
+                    TimelineRole::Current => "current",
+                    TimelineRole::Ancestor => "ancestor",
+                    TimelineRole::SideBranch => "side branch",
+                    TimelineRole::Unplaced => "cannot be placed",
+                };
+                let branched = timeline
+                    .branched_at
+                    .zip(timeline.parent)
+                    .map_or_else(String::new, |(lsn, parent)| {
+                        format!(", from {parent} at {lsn}")
+                    });
+                format!("{} ({role}{branched})", timeline.timeline)
+            })
+            .collect();
+        for line in style.wrap(&format!("timelines {}", words.join(", ")), 4) {
+            lines.push(format!("  {line}"));
+        }
+    }
+    let counts = &report.counts;
+    let text = format!(
+        "{}, {}; {}, {} read",
+        count(counts.objects, "object"),
+        bytes(counts.bytes),
+        count(counts.wal_segments, "WAL segment"),
+        counts.segments_read
+    );
+    lines.push(style.paint(Tone::Quiet, &format!("  {text}")));
+    lines
+}
+
+fn findings(report: &VerifyReport, style: Style, limit: usize) -> Vec<String> {
+    if report.findings.is_empty() {
+        return vec![style.paint(Tone::Good, "No findings.")];
+    }
+    let numbers: Vec<String> = [Severity::Critical, Severity::Warning, Severity::Info]
+        .into_iter()
+        .map(|severity| (report.count_of(severity), severity))
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, severity)| format!("{number} {}", severity.as_str()))
+        .collect();
+    let title = format!("Findings: {}", numbers.join(", "));
+    let mut lines = vec![style.paint(Tone::Strong, &title)];
+    for finding in report.findings.iter().take(limit) {
+        lines.extend(one_finding(finding, style));
+    }
+    let hidden = report.findings.len().saturating_sub(limit);
+    if hidden > 0 {
+        lines.push(style.paint(
+            Tone::Quiet,
+            &format!("  {hidden} more; --limit or --output json shows them"),
+        ));
+    }
+    lines
+}
+
+/// Code and object, what was seen, what it means, what to do.
+pub fn one_finding(finding: &Finding, style: Style) -> Vec<String> {
+    let tone = match finding.severity {
+        Severity::Critical => Tone::Bad,
+        Severity::Warning => Tone::Warning,
+        Severity::Info => Tone::Quiet,
+    };
+    let mut lines = vec![format!(
+        "  {} {}  {}",
+        style.paint(tone, finding.severity.as_str()),
+        style.paint(Tone::Strong, finding.code.as_str()),
+        finding.object
+    )];
+    let arrow = style.pick("→", "->");
+    for (lead, text, tone) in [
+        ("", &finding.message, Tone::Plain),
+        ("", &finding.consequence, Tone::Plain),
+        (arrow, &finding.action, Tone::Quiet),
+    ] {
+        let lead = if lead.is_empty() {
+            String::new()
+        } else {
+            format!("{lead} ")
+        };
+        let indent = 6 + lead.chars().count();
+        let mut text = text.clone();
+        if let Some(first) = text.get(..1) {
+            let upper = first.to_uppercase();
+            text.replace_range(..1, &upper);
+        }
+        for (index, line) in style.wrap(&text, indent).iter().enumerate() {
+            let lead = if index == 0 {
+                lead.clone()
+            } else {
+                " ".repeat(lead.chars().count())
+            };
+            lines.push(style.paint(tone, &format!("      {lead}{line}")));
+        }
+    }
+    lines
+}

@@ -1,0 +1,258 @@
+//! `pg_amcheck` over the restored databases.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Command;
+
+use super::sql::{ask_value, query_error, refused, session_settings};
+use super::{Answered, CheckOutcome, bounded};
+use crate::drill::environments::local::Server;
+use crate::drill::environments::local::server::PORT;
+use crate::finding::{Code, Finding};
+
+/// At most this much of the program's output is kept.
+const OUTPUT_LIMIT: usize = 64 << 10;
+/// At most this many findings are made of one run.
+const FINDING_LIMIT: usize = 20;
+
+/// What to look at.
+#[derive(Clone, Debug)]
+pub struct Scope<'a> {
+    /// The databases; empty for all.
+    pub databases: &'a [String],
+    /// The tables; empty for all.
+    pub tables: &'a [String],
+    /// Whether every row must be found in its indexes.
+    pub heapallindexed: bool,
+    /// How many connections work at once.
+    pub jobs: u32,
+}
+
+/// Reads all, keeps the first [`OUTPUT_LIMIT`] bytes.
+async fn drain(mut stream: impl AsyncRead + Unpin) -> String {
+    let mut kept = Vec::new();
+    let mut buffer = vec![0; 8 << 10];
+    while let Ok(count) = stream.read(&mut buffer).await {
+        if count == 0 {
+            break;
+        }
+        let room = OUTPUT_LIMIT.saturating_sub(kept.len());
+        kept.extend(buffer.iter().take(count.min(room)));
+    }
+    String::from_utf8_lossy(&kept).into_owned()
+}
+
+/// The complaints in the program's output: one line each, with the details that follow
+/// folded in.
+fn complaints(output: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for line in output.lines().filter(|line| !line.trim().is_empty()) {
+        match (line.starts_with(' ') || line.starts_with('\t'), found.last_mut()) {
+            (true, Some(last)) => {
+                last.push(' ');
+                last.push_str(line.trim());
+            }
+            _ => found.push(line.trim().to_owned()),
+        }
+    }
+    found
+}
+
+/// Judges how the program ended: 0 nothing found, 2 corruption, anything else it could
+/// not do its work (`src/bin/pg_amcheck/pg_amcheck.c`).
+fn judge(code: Option<i32>, stdout: &str, stderr: &str, collations_differ: bool) -> Answered {
+    match code {
+        Some(0) => Answered::new(CheckOutcome::Passed).seeing("nothing found"),
+        Some(2) => {
+            let found = complaints(stdout);
+            let only_indexes = !found.is_empty()
+                && found.iter().all(|line| line.starts_with("btree index"));
+            let first = found.first().map_or("corruption", String::as_str);
+            if only_indexes && collations_differ {
+                return Answered::unproven(
+                    "only indexes differ, and this machine sorts text by another collation \
+                     version than the source: check on a machine with the same one",
+                )
+                .seeing(first);
+            }
+            let mut answered = Answered::failed(format!("{} places are damaged", found.len()))
+                .seeing(first);
+            answered.findings = found
+                .iter()
+                .take(FINDING_LIMIT)
+                .map(|line| {
+                    let object = line.split('"').nth(1).unwrap_or("database");
+                    Finding::new(Code::CorruptionFound, object, bounded(line))
+                })
+                .collect();
+            answered
+        }
+        _ => Answered::unproven(format!(
+            "pg_amcheck could not do its work: {}",
+            bounded(stderr.lines().next().unwrap_or("no words"))
+        )),
+    }
+}
+
+/// Whether this machine's collations have other versions than those the database's text
+/// indexes were built with.
+async fn collations_differ(
+    connection: &mut sqlx::PgConnection,
+    major: u32,
+) -> Result<bool, sqlx::Error> {
+    let mut sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_collation WHERE collversion <> \
+                   pg_catalog.pg_collation_actual_version(oid))"
+        .to_owned();
+    if major >= 15 {
+        sql.push_str(
+            " OR EXISTS (SELECT FROM pg_catalog.pg_database WHERE datcollversion <> \
+             pg_catalog.pg_database_collation_actual_version(oid))",
+        );
+    }
+    Ok(ask_value(connection, &sql).await?.as_deref() == Some("t"))
+}
+
+/// Makes sure that the extension is there in each database, in the scratch copy only.
+async fn prepare(server: &Server, scope: &Scope<'_>, timeout: Duration) -> Result<bool, Answered> {
+    let names = if scope.databases.is_empty() {
+        super::connect::databases(server, timeout).await?
+    } else {
+        scope.databases.to_vec()
+    };
+    let mut differ = false;
+    for name in &names {
+        let limit = format!("{}ms", timeout.as_millis().max(1));
+        let settings = [
+            ("statement_timeout", limit),
+            ("default_transaction_read_only", "off".to_owned()),
+            // Nothing of the restored database runs on behalf of our statement.
+            ("session_replication_role", "replica".to_owned()),
+        ];
+        let mut connection = server
+            .connect(name, &settings)
+            .await
+            .map_err(|error| refused(name, &error))?;
+        let state = ask_value(
+            &mut connection,
+            "SELECT CASE WHEN installed_version IS NULL THEN 'missing' ELSE 'there' END \
+             FROM pg_catalog.pg_available_extensions WHERE name = 'amcheck'",
+        )
+        .await
+        .map_err(|error| query_error(&error))?;
+        match state.as_deref() {
+            Some("there") => {}
+            Some(_) => {
+                let created = ask_value(
+                    &mut connection,
+                    "CREATE EXTENSION IF NOT EXISTS amcheck WITH SCHEMA pg_catalog",
+                );
+                created.await.map_err(|error| query_error(&error))?;
+            }
+            None => {
+                return Err(Answered::unproven(
+                    "the extension `amcheck` is not installed on this machine; install \
+                     PostgreSQL's contrib modules",
+                ));
+            }
+        }
+        differ |= collations_differ(&mut connection, server.plan().binaries.major)
+            .await
+            .map_err(|error| query_error(&error))?;
+    }
+    Ok(differ)
+}
+
+fn arguments(server: &Server, scope: &Scope<'_>, sockets: &Path) -> Vec<String> {
+    let mut arguments = vec![
+        format!("--host={}", sockets.display()),
+        format!("--port={PORT}"),
+        format!("--username={}", server.plan().superuser),
+        "--no-password".to_owned(),
+        format!("--jobs={}", scope.jobs.clamp(1, 64)),
+    ];
+    if scope.heapallindexed {
+        arguments.push("--heapallindexed".to_owned());
+    }
+    arguments.extend(scope.tables.iter().map(|table| format!("--table={table}")));
+    if scope.databases.is_empty() {
+        arguments.push("--all".to_owned());
+    }
+    // Patterns match names in quotes literally.
+    let quoted = |name: &String| format!("--database=\"{}\"", name.replace('"', "\"\""));
+    arguments.extend(scope.databases.iter().map(quoted));
+    arguments
+}
+
+/// Runs `pg_amcheck`.
+pub async fn check(server: &Server, scope: &Scope<'_>, timeout: Duration) -> Answered {
+    let expected = "no damaged table or index";
+    let binaries = &server.plan().binaries;
+    let Some(program) = binaries.program("pg_amcheck") else {
+        return Answered::unproven(format!(
+            "there is no program `pg_amcheck` in {} (it comes with PostgreSQL 14 and later, \
+             in the client package)",
+            binaries.directory.display()
+        ))
+        .expecting(expected);
+    };
+    let differ = match prepare(server, scope, timeout).await {
+        Ok(differ) => differ,
+        Err(answered) => return answered.expecting(expected),
+    };
+    let mut options = String::from("-c session_preload_libraries= -c local_preload_libraries=");
+    for (name, value) in session_settings(timeout) {
+        options.push_str(&format!(" -c {name}={value}"));
+    }
+    let spawned = Command::new(program)
+        .args(arguments(server, scope, &server.plan().sockets))
+        .env_clear()
+        .env("LC_ALL", "C")
+        .env("PGOPTIONS", options)
+        .env("PGCONNECT_TIMEOUT", "30")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn();
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) => {
+            return Answered::unproven(format!("cannot start pg_amcheck: {error}"))
+                .expecting(expected);
+        }
+    };
+    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+        return Answered::unproven("pg_amcheck has no output").expecting(expected);
+    };
+    let (stdout, stderr, status) = tokio::join!(drain(stdout), drain(stderr), child.wait());
+    let code = status.ok().and_then(|status| status.code());
+    judge(code, &stdout, &stderr, differ).expecting(expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAP: &str = "heap table \"shop.public.orders\", block 0, offset 2:\n    line pointer redirection to item at offset 0 precedes minimum offset 1\n";
+    const INDEX: &str = "btree index \"shop.public.orders_pkey\":\n    ERROR:  item order invariant violated for index \"orders_pkey\"\n    DETAIL:  Lower index tid=(1,2)\n";
+
+    #[test]
+    fn the_ways_it_ends_are_told_apart() {
+        use CheckOutcome::{Failed, Passed, Unproven};
+        let outcome = |code, out: &str, differ| judge(code, out, "pg_amcheck: error: x", differ);
+        assert_eq!(outcome(Some(0), "", false).outcome, Passed);
+        let heap = outcome(Some(2), HEAP, false);
+        assert_eq!((heap.outcome, heap.findings.len()), (Failed, 1));
+        assert_eq!(heap.findings[0].object, "shop.public.orders");
+        assert!(heap.findings[0].message.contains("line pointer"));
+        assert_eq!(outcome(Some(2), INDEX, false).outcome, Failed);
+        assert_eq!(outcome(Some(2), INDEX, true).outcome, Unproven);
+        let both = format!("{HEAP}{INDEX}");
+        assert_eq!(outcome(Some(2), &both, true).outcome, Failed);
+        assert_eq!(outcome(Some(1), "", false).outcome, Unproven);
+        assert_eq!(outcome(None, "", false).outcome, Unproven);
+    }
+}

@@ -1,0 +1,3 @@
+//! Where restores run: `local` (PostgreSQL binaries on this machine).
+
+pub mod local;

@@ -1,0 +1,178 @@
+//! Asking a restored server whether it is as confined as it was told to be.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sqlx::postgres::PgConnection;
+
+use super::checks::sql::{ask, ask_value};
+use super::proof::ProofItem;
+use crate::finding::{Code, Finding};
+
+/// What the server said about its confinement.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SafetyReport {
+    /// Every question with its answer.
+    pub items: Vec<ProofItem>,
+    /// Whether the server was asked and every answer is right; `None` when it could not
+    /// be asked.
+    pub holds: Option<bool>,
+    /// Whether the kernel says that the server has no network; `None` when it does not
+    /// say. For the record: not every system grants it.
+    pub network_isolated: Option<bool>,
+    /// Transactions that are prepared and hold their locks.
+    pub prepared_transactions: Option<u64>,
+    /// Subscriptions that would run on a real recovery.
+    pub subscriptions: Option<u64>,
+}
+
+impl SafetyReport {
+    /// Draws the conclusion. An unanswered question is not a right answer.
+    pub fn conclude(&mut self) {
+        self.holds = if self.items.is_empty() {
+            None
+        } else {
+            Some(self.items.iter().all(|item| item.holds == Some(true)))
+        };
+    }
+
+    /// The answers that are wrong, in words.
+    pub fn violations(&self) -> Vec<String> {
+        self.items
+            .iter()
+            .filter(|item| item.holds != Some(true))
+            .map(|item| {
+                format!(
+                    "{}: expected {:?}, found {:?}",
+                    item.name,
+                    item.expected,
+                    item.observed.as_deref().unwrap_or("no answer")
+                )
+            })
+            .collect()
+    }
+
+    /// What to tell about it.
+    pub fn findings(&self) -> Vec<Finding> {
+        let mut findings: Vec<Finding> = self
+            .violations()
+            .into_iter()
+            .map(|words| Finding::new(Code::SafetyViolated, "restored server", words))
+            .collect();
+        if let Some(count) = self.prepared_transactions.filter(|count| *count > 0) {
+            findings.push(Finding::new(
+                Code::PreparedTransactions,
+                "restored server",
+                format!("{count} prepared transactions are waiting for their second phase"),
+            ));
+        }
+        findings
+    }
+}
+
+/// Processes that a server may have which serves only us (`pg_stat_activity.backend_type`).
+const KNOWN_PROCESSES: &str = "'client backend', 'checkpointer', 'background writer', 'walwriter', \
+     'startup', 'autovacuum launcher', 'autovacuum worker', 'parallel worker', 'io worker', \
+     'standalone backend'";
+
+/// Asks everything. `preload` is what walproof lets the server load; the same questions
+/// are put at the target and after promotion.
+pub async fn ask_back(
+    connection: &mut PgConnection,
+    major: u32,
+    preload: &[String],
+    report: &mut SafetyReport,
+    stage: &str,
+) -> Result<(), sqlx::Error> {
+    let joined = preload.join(",");
+    let mut settings = vec![
+        ("archive_mode", "off"),
+        ("archive_command", ""),
+        ("archive_cleanup_command", ""),
+        ("recovery_end_command", ""),
+        ("primary_conninfo", ""),
+        ("primary_slot_name", ""),
+        ("listen_addresses", ""),
+        ("max_logical_replication_workers", "0"),
+        ("shared_preload_libraries", joined.as_str()),
+        ("session_preload_libraries", ""),
+        ("local_preload_libraries", ""),
+    ];
+    if major >= 15 {
+        settings.push(("archive_library", ""));
+    }
+    for (name, expected) in settings {
+        // From pg_settings, because SHOW hides an empty archive_command behind
+        // `(disabled)`; so does this view, for that one setting.
+        let sql = format!("SELECT setting FROM pg_catalog.pg_settings WHERE name = '{name}'");
+        let mut found = ask_value(connection, &sql).await?;
+        if name == "archive_command" && found.as_deref() == Some("(disabled)") {
+            found = Some(String::new());
+        }
+        let item = ProofItem::compare(&format!("{name} {stage}"), expected, found);
+        report.items.push(item);
+    }
+    let processes = format!(
+        "SELECT backend_type FROM pg_catalog.pg_stat_activity WHERE backend_type NOT IN \
+         ({KNOWN_PROCESSES}) ORDER BY 1"
+    );
+    for (name, sql) in [
+        ("wal-receivers", "SELECT status FROM pg_catalog.pg_stat_wal_receiver"),
+        ("replication-slots", "SELECT slot_name FROM pg_catalog.pg_replication_slots"),
+        ("foreign-processes", processes.as_str()),
+    ] {
+        let answer = ask(connection, sql).await?;
+        let found: Vec<String> = answer
+            .rows
+            .into_iter()
+            .filter_map(|row| row.into_iter().next().flatten())
+            .take(20)
+            .collect();
+        let found = if found.is_empty() {
+            "none".to_owned()
+        } else {
+            found.join(", ")
+        };
+        let item = ProofItem::compare(&format!("{name} {stage}"), "none", Some(found));
+        report.items.push(item);
+    }
+    let count = |text: Option<String>| text.and_then(|text| text.parse().ok());
+    report.prepared_transactions = count(
+        ask_value(connection, "SELECT count(*) FROM pg_catalog.pg_prepared_xacts").await?,
+    );
+    report.subscriptions = count(
+        ask_value(connection, "SELECT count(*) FROM pg_catalog.pg_subscription").await?,
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(items: &[Option<bool>]) -> SafetyReport {
+        let mut report = SafetyReport {
+            items: items
+                .iter()
+                .map(|holds| ProofItem {
+                    name: "archive_mode".into(),
+                    expected: "off".into(),
+                    observed: holds.map(|_| "on".to_owned()),
+                    holds: *holds,
+                })
+                .collect(),
+            ..SafetyReport::default()
+        };
+        report.conclude();
+        report
+    }
+
+    #[test]
+    fn a_missing_answer_is_not_a_right_one() {
+        assert_eq!(report(&[]).holds, None);
+        assert_eq!(report(&[Some(true)]).holds, Some(true));
+        assert_eq!(report(&[Some(true), Some(false)]).holds, Some(false));
+        let silent = report(&[Some(true), None]);
+        assert_eq!(silent.holds, Some(false));
+        assert_eq!(silent.findings()[0].code, Code::SafetyViolated);
+    }
+}

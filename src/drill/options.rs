@@ -1,0 +1,117 @@
+//! What a drill is asked to do.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::checks::CheckDefinition;
+use super::environments::local::Network;
+use super::environments::local::scratch::default_root;
+use crate::postgres::TimelineId;
+use crate::restore::{BackupChoice, Target};
+
+/// The time limit of a drill unless its definition says otherwise.
+pub const DEFAULT_LIMIT: Duration = Duration::from_hours(6);
+
+/// Limits that a drill is judged by. `None`: not judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Objectives {
+    /// At most this much may be lost.
+    pub rpo: Option<Duration>,
+    /// It must be back within this time.
+    pub rto: Option<Duration>,
+}
+
+/// How the `local` environment is used.
+#[derive(Clone, Debug)]
+pub struct LocalOptions {
+    /// Where scratch directories are made.
+    pub scratch_root: PathBuf,
+    /// The directory of PostgreSQL's programs; looked for if not given.
+    pub binaries: Option<PathBuf>,
+    /// The operating system user of the server, when walproof runs as root.
+    pub run_as: Option<String>,
+    /// The network.
+    pub network: Network,
+    /// The superuser of the restored cluster.
+    pub superuser: String,
+    /// Libraries that the checks need loaded at start.
+    pub preload: Vec<String>,
+    /// Tuning of the server.
+    pub settings: BTreeMap<String, String>,
+    /// walproof's own program; found by itself if not given.
+    pub program: Option<PathBuf>,
+}
+
+impl Default for LocalOptions {
+    fn default() -> Self {
+        Self {
+            scratch_root: default_root(),
+            binaries: None,
+            run_as: None,
+            network: Network::default(),
+            superuser: "postgres".to_owned(),
+            preload: Vec::new(),
+            settings: BTreeMap::new(),
+            program: None,
+        }
+    }
+}
+
+/// What a drill is asked to do.
+#[derive(Clone, Debug)]
+pub struct DrillOptions {
+    /// The drill's identity.
+    pub id: Uuid,
+    /// The definition's name.
+    pub name: Option<String>,
+    /// The cluster's name.
+    pub cluster: Option<String>,
+    /// Which of the cluster's copies this repository is.
+    pub copy: Option<String>,
+    /// Who asked for it.
+    pub initiator: Option<String>,
+    /// The base backup.
+    pub backup: BackupChoice,
+    /// How far.
+    pub target: Target,
+    /// The timeline to follow; the current one if not given.
+    pub timeline: Option<TimelineId>,
+    /// The environment.
+    pub local: LocalOptions,
+    /// The questions, beside the built-in one whether every database opens.
+    pub checks: Vec<CheckDefinition>,
+    /// What it is judged by.
+    pub objectives: Objectives,
+    /// The moment of the assumed loss; the drill's begin if not given.
+    pub lost_at: Option<DateTime<Utc>>,
+    /// The drill is given up after this time.
+    pub limit: Duration,
+    /// Where the server log and the plan are kept; nowhere if not given.
+    pub keep: Option<PathBuf>,
+}
+
+impl Default for DrillOptions {
+    /// A drill to the archive tip with the built-in check alone.
+    fn default() -> Self {
+        Self {
+            id: Uuid::now_v7(),
+            name: None,
+            cluster: None,
+            copy: None,
+            initiator: None,
+            backup: BackupChoice::default(),
+            target: Target::default(),
+            timeline: None,
+            local: LocalOptions::default(),
+            checks: Vec::new(),
+            objectives: Objectives::default(),
+            lost_at: None,
+            limit: DEFAULT_LIMIT,
+            keep: None,
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What a drill will do, known before anything is written.
+
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::environments::local::{Network, RunAs};
+use super::proof::ExpectedEnd;
+use crate::finding::Finding;
+use crate::postgres::Lsn;
+use crate::restore::{PassedOver, WalPlan};
+use crate::restore::configuration::RequiredSettings;
+
+/// The base backup that is restored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PlannedBackup {
+    /// Its id.
+    pub id: String,
+    /// The key of its description.
+    pub info_key: String,
+    /// SHA-256 of the description as read.
+    pub info_sha256: Option<String>,
+    /// Where recovery begins to replay.
+    pub begin_lsn: Lsn,
+    /// From where on it is consistent.
+    pub end_lsn: Option<Lsn>,
+    /// When it was taken.
+    pub begin_time: Option<DateTime<Utc>>,
+    /// When it was finished.
+    pub end_time: Option<DateTime<Utc>>,
+    /// Stored bytes of its archives.
+    pub stored_bytes: u64,
+}
+
+/// The WAL that will be replayed, as it was read beforehand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PlannedWal {
+    /// The segments and history files that recovery must get.
+    pub files: WalPlan,
+    /// How many segments these are.
+    pub segments: u64,
+    /// Bytes between begin and end of replay.
+    pub bytes: u64,
+    /// Commits in the range.
+    pub commits: u64,
+    /// The lowest values of settings with which recovery does not pause.
+    pub required_settings: RequiredSettings,
+}
+
+/// Where and how the server will run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PlannedEnvironment {
+    /// Always `local` for now.
+    pub kind: String,
+    /// The scratch directory.
+    pub scratch: PathBuf,
+    /// The programs' directory.
+    pub binaries: PathBuf,
+    /// PostgreSQL's version there.
+    pub version: String,
+    /// The operating system user of the server.
+    pub run_as: String,
+    /// Whether a network of its own is asked for.
+    pub network: Network,
+    /// Bytes that must be free.
+    pub room_needed: u64,
+    /// Bytes that are.
+    pub room_available: u64,
+}
+
+/// What a drill will do. Shown by `--dry-run`, kept with the record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct DrillPlan {
+    /// The drill.
+    #[schemars(with = "String")]
+    pub id: Uuid,
+    /// The repository's URL.
+    pub repository: String,
+    /// The target as it was asked for.
+    pub target: String,
+    /// The base backup.
+    pub backup: PlannedBackup,
+    /// The WAL.
+    pub wal: PlannedWal,
+    /// Where recovery must end.
+    pub expected_end: ExpectedEnd,
+    /// The environment.
+    pub environment: PlannedEnvironment,
+    /// The names of the checks, in order.
+    pub checks: Vec<String>,
+    /// Newer or unusable base backups that were not taken, and why.
+    pub passed_over: Vec<PassedOver>,
+    /// WAL that the target should reach and cannot: with these the drill cannot be proven.
+    pub holes: Vec<Finding>,
+    /// What else was found on the way.
+    pub findings: Vec<Finding>,
+}
+
+/// The user, as the plan shows it.
+pub(super) fn shown(run_as: &RunAs) -> String {
+    format!("{} ({}:{})", run_as.name, run_as.uid, run_as.gid)
+}

@@ -1,0 +1,166 @@
+//! The report of a drill: `walproof.drill/v1`.
+
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::checks::CheckResult;
+use super::environments::local::SweepReport;
+use super::neutral::SafetyReport;
+use super::phases::PhaseTiming;
+use super::plan::DrillPlan;
+use super::proof::EndProof;
+use super::recovery::LogFacts;
+use super::verdict::{Objective, Reason};
+use crate::evidence::Verdict;
+use crate::finding::Finding;
+use crate::restore::{FetchedArchive, WalServerLog};
+use crate::verify::CommitPoint;
+
+/// The name and version of the report's format.
+pub const SCHEMA: &str = "walproof.drill/v1";
+
+/// Why a drill did not come to its own end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// It did: every phase was passed.
+    Complete,
+    /// Something was wrong with the backup.
+    Failed,
+    /// Something could not be done here.
+    Unproven,
+    /// It would not have been safe.
+    Refused,
+    /// Somebody asked to stop.
+    Interrupted,
+}
+
+/// What was measured. Times are in milliseconds; detection, decision and name service
+/// changes are not part of any.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Measurements {
+    /// The newest transaction that was recovered, by the WAL.
+    pub recovery_point: Option<CommitPoint>,
+    /// The moment of the assumed loss (a drill to the tip) or the target (a moment).
+    pub declared_loss: Option<DateTime<Utc>>,
+    /// From the recovery point to the declared loss.
+    pub recovery_point_achieved: Option<u64>,
+    /// The newest row of the heartbeat table, where one was read.
+    pub newest_heartbeat: Option<DateTime<Utc>>,
+    /// From the drill's begin to the first answer of the promoted server.
+    pub time_to_service: Option<u64>,
+    /// From the drill's begin until all checks had passed.
+    pub time_to_verified: Option<u64>,
+    /// The whole drill.
+    pub total: u64,
+    /// Stored bytes of the base backup that were fetched.
+    pub base_bytes_fetched: u64,
+    /// Bytes of files that were written from it.
+    pub base_bytes_written: u64,
+    /// Segments and history files that recovery was given.
+    pub wal_files_served: u64,
+    /// Decoded bytes of them.
+    pub wal_bytes_served: u64,
+    /// Bytes of WAL between begin and end of replay.
+    pub wal_bytes_replayed: u64,
+    /// Commits replayed.
+    pub commits_replayed: Option<u64>,
+}
+
+/// Where the drill ran and what is left of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct EnvironmentReport {
+    /// What the restored server called itself.
+    pub server_version: Option<String>,
+    /// Whether the kernel confirmed that the server had no network; `None` when it did
+    /// not say.
+    pub network_isolated: Option<bool>,
+    /// Whether the server flushed to disk (`fsync`); without, times are too good.
+    pub fsync: bool,
+    /// Whether everything that the drill made is gone.
+    pub removed: bool,
+    /// What earlier, dead drills had left and was removed at the begin.
+    pub swept: SweepReport,
+    /// Files kept: the server log and the plan.
+    pub kept: Vec<PathBuf>,
+}
+
+/// Everything a drill did, saw and concluded.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct DrillReport {
+    /// Always [`SCHEMA`].
+    pub schema: String,
+    /// The drill.
+    #[schemars(with = "String")]
+    pub id: Uuid,
+    /// The definition's name.
+    pub name: Option<String>,
+    /// The cluster.
+    pub cluster: Option<String>,
+    /// Which of its copies was restored.
+    pub copy: Option<String>,
+    /// The repository's URL.
+    pub repository: String,
+    /// Who asked.
+    pub initiator: Option<String>,
+    /// The version of walproof.
+    pub walproof: String,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When it was over.
+    pub finished_at: DateTime<Utc>,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why it is not `proven`, the weightiest first.
+    pub reasons: Vec<Reason>,
+    /// Whether it came to its own end.
+    pub ending: Ending,
+    /// What it was to do; absent when it stopped before that was known.
+    pub plan: Option<DrillPlan>,
+    /// The phases; their times add up to the total.
+    pub phases: Vec<PhaseTiming>,
+    /// The proof of the end of recovery.
+    pub proof: EndProof,
+    /// The confinement of the server, as asked back from it.
+    pub safety: SafetyReport,
+    /// The checks.
+    pub checks: Vec<CheckResult>,
+    /// Everything that was found.
+    pub findings: Vec<Finding>,
+    /// What was measured.
+    pub measurements: Measurements,
+    /// The recovery point objective.
+    pub rpo: Objective,
+    /// The recovery time objective.
+    pub rto: Objective,
+    /// What the server's log said of the recovery; never a proof.
+    pub log: LogFacts,
+    /// The last lines of that log; at most 16 KiB.
+    pub log_tail: String,
+    /// The archives of the base backup, with the digests of what was read.
+    pub archives: Vec<FetchedArchive>,
+    /// The WAL that recovery was given, with digests, and what it was refused.
+    pub wal: WalServerLog,
+    /// Where it ran.
+    pub environment: EnvironmentReport,
+    /// What this report does not prove.
+    pub limits: Vec<String>,
+}
+
+impl DrillReport {
+    /// The exit code of the command line: 0 proven, 1 failed, 3 unproven, 4 refused, 130
+    /// interrupted.
+    pub fn exit_code(&self) -> u8 {
+        match (self.ending, self.verdict) {
+            (Ending::Interrupted, _) => 130,
+            (Ending::Refused, _) => 4,
+            (_, Verdict::Proven) => 0,
+            (_, Verdict::Failed) => 1,
+            (_, Verdict::Unproven) => 3,
+        }
+    }
+}

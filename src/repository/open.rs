@@ -1,0 +1,109 @@
+//! A repository, opened.
+
+use super::barman_cloud::keys::wal_key;
+use super::barman_cloud::{self, sizes};
+use super::{Catalog, Layout, ReadWalError, RepositoryError};
+use crate::codec::{Codec, CodecFault, decode_all};
+use crate::postgres::{SegmentSize, WalFileName};
+use crate::storage::{ErrorKind, Store};
+
+/// One object that holds a file of the WAL archive.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WalObject {
+    /// Its key, relative to the repository.
+    pub key: String,
+    /// The codec that its extension tells.
+    pub codec: Codec,
+}
+
+/// A place in a store where one cluster's backups lie. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    store: Store,
+    layout: Layout,
+}
+
+/// Opens a repository. Nothing is asked of the store yet.
+pub fn open(store: Store) -> Repository {
+    Repository {
+        store,
+        layout: Layout::BarmanCloud,
+    }
+}
+
+impl Repository {
+    /// The store, at the repository's place.
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// How its objects are laid out.
+    pub const fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Lists everything once and reads the small metadata objects.
+    pub async fn catalog(&self) -> Result<Catalog, RepositoryError> {
+        match self.layout {
+            Layout::BarmanCloud => barman_cloud::read(&self.store).await,
+        }
+    }
+
+    /// The objects that hold a file of the WAL archive, best first; none when the catalog
+    /// has none that could. An unfinished segment is only given for its own name. Backup
+    /// history files, which recovery never asks for, are counted in a catalog, not kept.
+    pub fn wal_objects(&self, catalog: &Catalog, name: WalFileName) -> Vec<WalObject> {
+        let wal = &catalog.wal;
+        let codecs: Vec<Codec> = match name {
+            WalFileName::Segment(segment) => segment
+                .number(wal.segment_size)
+                .map(|number| wal.codecs_of(segment.timeline, number))
+                .unwrap_or_default(),
+            WalFileName::Partial(segment) => {
+                let number = segment.number(wal.segment_size).ok();
+                let partials = wal.timelines.get(&segment.timeline).map(|t| &t.partials);
+                partials
+                    .into_iter()
+                    .flatten()
+                    .filter(|(partial, _)| Some(*partial) == number)
+                    .map(|(_, codec)| *codec)
+                    .collect()
+            }
+            WalFileName::History(timeline) => wal
+                .histories
+                .get(&timeline)
+                .map(|object| object.codec)
+                .into_iter()
+                .collect(),
+            WalFileName::BackupHistory { .. } => Vec::new(),
+        };
+        codecs
+            .into_iter()
+            .map(|codec| WalObject {
+                key: wal_key(name, codec),
+                codec,
+            })
+            .collect()
+    }
+
+    /// Reads and decodes one file of the WAL archive, at most `limit` decoded bytes.
+    /// Memory: the stored and the decoded bytes.
+    pub async fn read_wal(&self, object: &WalObject, limit: u64) -> Result<Vec<u8>, ReadWalError> {
+        let WalObject { key, codec } = object.clone();
+        let too_large = |key| ReadWalError::TooLarge { key, limit };
+        let stored = SegmentSize::new(limit.next_power_of_two())
+            .map_or(limit.saturating_add(1 << 20), |size| {
+                sizes::largest(codec, size)
+            });
+        let bytes = match self.store.read_small(&key, stored).await {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind == ErrorKind::TooLarge => return Err(too_large(key)),
+            Err(error) => return Err(error.into()),
+        };
+        let decoded = tokio::task::spawn_blocking(move || decode_all(codec, &bytes, limit)).await?;
+        decoded.map_err(|source| match source.fault {
+            CodecFault::TooLarge(_) => too_large(key),
+            _ => ReadWalError::Codec { key, source },
+        })
+    }
+}

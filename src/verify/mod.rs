@@ -1,0 +1,41 @@
+//! From a catalog and the bytes at its ends to findings, windows and the archive tip.
+//!
+//! Most of this room is pure and works on names and sizes ([`listed::Survey`]); only the
+//! segments at the ends of contiguous WAL, around holes and at timeline switches are
+//! read, because names cannot tell where a recovery ends. [`wal_range::scan`] reads
+//! everything that one restore will replay.
+
+pub mod backups;
+pub mod bad_segments;
+pub mod chain;
+mod duplicates;
+mod ends;
+mod error;
+pub mod listed;
+#[cfg(test)]
+mod listed_tests;
+pub mod objects;
+mod options;
+pub mod path;
+mod range_facts;
+mod range_report;
+pub mod report;
+mod segment_reader;
+mod switches;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod timelines;
+mod verification;
+pub mod wal;
+pub mod wal_range;
+pub mod words;
+
+pub use chain::{Chain, ChainStop};
+pub use error::VerifyError;
+pub use options::VerifyOptions;
+pub use report::{
+    ArchiveEnd, ArchiveTip, BackupReport, CommitPoint, Counts, Depth, Exposure, Hole, TimeSource,
+    VerifyReport, Window,
+};
+pub use timelines::{TimelineReport, TimelineRole, Timelines};
+pub use verification::{verify, verify_catalog};

@@ -1,0 +1,47 @@
+//! What a verification is measured against.
+
+use chrono::{DateTime, Duration, Utc};
+
+/// Options of a verification. Limits that are `None` are not checked: without a tier
+/// there is no promise to hold a repository to.
+#[derive(Clone, Debug)]
+pub struct VerifyOptions {
+    /// The cluster's name, for the report.
+    pub cluster: Option<String>,
+    /// The moment at which ages and the exposure are taken.
+    pub now: DateTime<Utc>,
+    /// The tier's limit for the age of the newest usable base backup.
+    pub max_backup_age: Option<Duration>,
+    /// How far back the tier promises recovery.
+    pub retention: Option<Duration>,
+    /// The tier's limit for the exposure.
+    pub rpo: Option<Duration>,
+    /// After this time an unfinished base backup is a finding.
+    pub started_too_long: Duration,
+    /// How many segments are read backwards from an end of WAL in search of a commit.
+    pub tip_segments: u64,
+    /// How many holes have their neighbours read for the moments that are lost; of later
+    /// ones only the names and positions are told.
+    pub holes_read: usize,
+    /// How many segments stored twice are read and compared.
+    pub duplicates_read: usize,
+    /// How many of the newest timeline switches are compared by their bytes.
+    pub switches_read: usize,
+}
+
+impl Default for VerifyOptions {
+    fn default() -> Self {
+        Self {
+            cluster: None,
+            now: Utc::now(),
+            max_backup_age: None,
+            retention: None,
+            rpo: None,
+            started_too_long: Duration::hours(24),
+            tip_segments: 8,
+            holes_read: 16,
+            duplicates_read: 32,
+            switches_read: 8,
+        }
+    }
+}

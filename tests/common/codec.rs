@@ -1,0 +1,84 @@
+//! Codecs by file extension, so that tests can damage what is inside an object. Written
+//! with the codec crates directly: the code under test must not judge itself.
+
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+
+/// Decodes by `extension`, with its dot; an empty one is plain.
+pub fn decode(extension: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    match extension {
+        "" => out.extend_from_slice(bytes),
+        ".gz" => drop(
+            flate2::read::MultiGzDecoder::new(bytes)
+                .read_to_end(&mut out)
+                .unwrap(),
+        ),
+        ".bz2" => drop(
+            bzip2::read::MultiBzDecoder::new(bytes)
+                .read_to_end(&mut out)
+                .unwrap(),
+        ),
+        ".xz" => drop(
+            liblzma::read::XzDecoder::new(bytes)
+                .read_to_end(&mut out)
+                .unwrap(),
+        ),
+        ".zst" => out = zstd::decode_all(bytes).unwrap(),
+        ".lz4" => drop(
+            lz4_flex::frame::FrameDecoder::new(bytes)
+                .read_to_end(&mut out)
+                .unwrap(),
+        ),
+        ".snappy" => drop(
+            snap::read::FrameDecoder::new(bytes)
+                .read_to_end(&mut out)
+                .unwrap(),
+        ),
+        other => panic!("no codec for {other}"),
+    }
+    out
+}
+
+/// Encodes by `extension`, with its dot; an empty one is plain.
+pub fn encode(extension: &str, bytes: &[u8]) -> Vec<u8> {
+    match extension {
+        "" => bytes.to_vec(),
+        ".gz" => {
+            let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            out.write_all(bytes).unwrap();
+            out.finish().unwrap()
+        }
+        ".bz2" => {
+            let mut out = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+            out.write_all(bytes).unwrap();
+            out.finish().unwrap()
+        }
+        ".xz" => {
+            let mut out = liblzma::write::XzEncoder::new(Vec::new(), 0);
+            out.write_all(bytes).unwrap();
+            out.finish().unwrap()
+        }
+        ".zst" => zstd::encode_all(bytes, 1).unwrap(),
+        ".lz4" => {
+            let mut out = lz4_flex::frame::FrameEncoder::new(Vec::new());
+            out.write_all(bytes).unwrap();
+            out.finish().unwrap()
+        }
+        ".snappy" => {
+            let mut out = snap::write::FrameEncoder::new(Vec::new());
+            out.write_all(bytes).unwrap();
+            out.into_inner().unwrap()
+        }
+        other => panic!("no codec for {other}"),
+    }
+}
+
+/// The codec's extension of a file, `""` if it has none of a codec.
+pub fn extension(path: &Path) -> &'static str {
+    let name = path.file_name().unwrap().to_str().unwrap();
+    [".gz", ".bz2", ".xz", ".zst", ".lz4", ".snappy"]
+        .into_iter()
+        .find(|extension| name.ends_with(extension))
+        .unwrap_or("")
+}

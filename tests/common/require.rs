@@ -1,0 +1,107 @@
+//! What a test needs from the machine. `scripts/install` brings all of it.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+/// Something a test needs that is not a crate.
+#[derive(Clone, Copy, Debug)]
+pub enum Need {
+    /// PostgreSQL server and client binaries (Debian's).
+    Postgres,
+    /// versitygw, an S3 server whose objects are plain files.
+    S3,
+    /// The Barman Cloud tools in a virtual environment of their own.
+    Barman,
+}
+
+/// Where `scripts/install` puts what no Debian package brings.
+pub fn cache() -> PathBuf {
+    std::env::var_os("WALPROOF_TEST_CACHE").map_or_else(
+        || {
+            let home = std::env::var_os("HOME").expect("HOME is not set");
+            PathBuf::from(home).join(".cache/walproof-test")
+        },
+        PathBuf::from,
+    )
+}
+
+/// The S3 server's program.
+pub fn versitygw() -> PathBuf {
+    cache().join("bin/versitygw")
+}
+
+/// The directory of `barman-cloud-backup` and its siblings.
+pub fn barman_bin() -> PathBuf {
+    cache().join("barman/bin")
+}
+
+/// The directory of the newest installed PostgreSQL server that has its client tools too.
+pub fn postgres_bin() -> Option<PathBuf> {
+    let mut found: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let major = entry.file_name().to_str()?.parse().ok()?;
+            let bin = entry.path().join("bin");
+            ["postgres", "initdb", "psql", "pgbench", "pg_basebackup"]
+                .iter()
+                .all(|tool| bin.join(tool).is_file())
+                .then_some((major, bin))
+        })
+        .collect();
+    found.sort();
+    found.pop().map(|(_, bin)| bin)
+}
+
+impl Need {
+    fn present(self) -> bool {
+        match self {
+            Self::Postgres => postgres_bin().is_some(),
+            Self::S3 => versitygw().is_file(),
+            Self::Barman => barman_bin().join("barman-cloud-backup").is_file(),
+        }
+    }
+}
+
+/// Whether all `needs` are there. If not: panics under `CI=true`, else says so on the
+/// terminal, past the test runner's capture, and notes it for `make test` to repeat.
+pub fn all_present(needs: &[Need], test: &str) -> bool {
+    let missing: Vec<Need> = needs
+        .iter()
+        .copied()
+        .filter(|need| !need.present())
+        .collect();
+    if missing.is_empty() {
+        return true;
+    }
+    let message = format!("{test}: SKIPPED, not installed: {missing:?} (run scripts/install)");
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "{message}; under CI=true that is a failure"
+    );
+    let _ = writeln!(std::io::stderr().lock(), "\n*** {message}\n");
+    let note = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("skipped.txt");
+    if let Ok(mut file) = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(note)
+    {
+        let _ = writeln!(file, "{message}");
+    }
+    false
+}
+
+/// `require!(Postgres, S3)` at the head of a test: returns from it if something is missing
+/// (see [`all_present`]).
+macro_rules! require {
+    ($($need:ident),+ $(,)?) => {
+        if !$crate::common::require::all_present(
+            &[$($crate::common::require::Need::$need),+],
+            std::thread::current().name().unwrap_or("test"),
+        ) {
+            return;
+        }
+    };
+}
+pub(crate) use require;

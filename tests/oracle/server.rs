@@ -1,0 +1,227 @@
+//! One PostgreSQL server of the machine's own packages, in a directory of its own.
+
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use walproof::postgres::SegmentSize;
+
+/// A cluster; stopped at once and removed when dropped.
+pub(crate) struct Server {
+    directory: tempfile::TempDir,
+    pub(crate) segment_size: SegmentSize,
+}
+
+/// Where the server's programs are: `WALPROOF_TEST_PG_BIN`, else Debian's PostgreSQL 15.
+pub(crate) fn binaries() -> PathBuf {
+    let path = std::env::var_os("WALPROOF_TEST_PG_BIN").map_or_else(
+        || PathBuf::from("/usr/lib/postgresql/15/bin"),
+        PathBuf::from,
+    );
+    assert!(
+        path.join("pg_waldump").exists(),
+        "no pg_waldump in {}: install postgresql-15, or set WALPROOF_TEST_PG_BIN",
+        path.display()
+    );
+    path
+}
+
+/// A program of the server's. PostgreSQL refuses root: as root it runs as `postgres`.
+fn program(name: &str) -> Command {
+    let mut command = Command::new(binaries().join(name));
+    command.env("TZ", "UTC").env("LC_ALL", "C").current_dir("/");
+    if nix::unistd::geteuid().is_root() {
+        let user = nix::unistd::User::from_name("postgres").unwrap().unwrap();
+        command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
+    }
+    command
+}
+
+/// Makes a path the server's own.
+fn give_to_server(path: &Path) {
+    if nix::unistd::geteuid().is_root() {
+        let user = nix::unistd::User::from_name("postgres").unwrap().unwrap();
+        let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
+        std::os::unix::fs::chown(path, Some(uid), Some(gid)).unwrap();
+    }
+}
+
+fn succeed(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+impl Server {
+    /// Makes a cluster with all settings that the tests want, and starts it.
+    pub(crate) fn create(segment_size: SegmentSize) -> Self {
+        let directory = tempfile::Builder::new().prefix("wp-pg").tempdir().unwrap();
+        give_to_server(directory.path());
+        let server = Self {
+            directory,
+            segment_size,
+        };
+        succeed(
+            program("initdb")
+                .args(["--no-sync", "--auth=trust", "--username=postgres"])
+                .args(["--encoding=UTF8", "--locale=C"])
+                .arg(format!("--wal-segsize={}", segment_size.bytes() >> 20))
+                .arg("-D")
+                .arg(server.data()),
+        );
+        std::fs::create_dir(server.archive()).unwrap();
+        give_to_server(&server.archive());
+        let settings = format!(
+            "listen_addresses = ''\nunix_socket_directories = '{}'\nfsync = off\n\
+             max_prepared_transactions = 8\nwal_keep_size = '8GB'\nmax_wal_size = '8GB'\n\
+             min_wal_size = '{}MB'\nautovacuum_naptime = 1\nhot_standby = on\nshared_buffers = '32MB'\n\
+             allow_in_place_tablespaces = on\narchive_mode = on\narchive_command = 'cp %p {}/%f'\n",
+            server.directory.path().display(),
+            (segment_size.bytes() >> 20) * 2,
+            server.archive().display(),
+        );
+        let mut file = std::fs::OpenOptions::new()
+            .append(true)
+            .open(server.data().join("postgresql.conf"))
+            .unwrap();
+        file.write_all(settings.as_bytes()).unwrap();
+        server.start();
+        server
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    pub(crate) fn pg_wal(&self) -> PathBuf {
+        self.data().join("pg_wal")
+    }
+
+    /// Where the server archives to.
+    pub(crate) fn archive(&self) -> PathBuf {
+        self.directory.path().join("archive")
+    }
+
+    pub(crate) fn start(&self) {
+        let log = self.directory.path().join("log");
+        let status = program("pg_ctl")
+            .args(["start", "-w", "-t", "120", "-D"])
+            .arg(self.data())
+            .arg("-l")
+            .arg(&log)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        assert!(status.success(), "the server does not start:\n{text}");
+    }
+
+    /// `fast` shuts down with a checkpoint, `immediate` is a crash.
+    pub(crate) fn stop(&self, mode: &str) {
+        succeed(
+            program("pg_ctl")
+                .args(["stop", "-w", "-m", mode, "-D"])
+                .arg(self.data()),
+        );
+    }
+
+    pub(crate) fn promote(&self) {
+        succeed(
+            program("pg_ctl")
+                .args(["promote", "-w", "-D"])
+                .arg(self.data()),
+        );
+    }
+
+    /// Writes an empty file into the data directory, readable for the server.
+    pub(crate) fn signal(&self, name: &str) {
+        std::fs::write(self.data().join(name), "").unwrap();
+        give_to_server(&self.data().join(name));
+    }
+
+    /// Runs statements, each in a transaction of its own unless they say otherwise.
+    pub(crate) fn sql(&self, statements: &str) -> String {
+        let mut child = program("psql")
+            .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-F", "\t", "-h"])
+            .arg(self.directory.path())
+            .args(["-U", "postgres", "-d", "postgres"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(statements.as_bytes()).unwrap();
+        drop(input);
+        let output = child.wait_with_output().unwrap();
+        assert!(
+            output.status.success(),
+            "{statements}\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    pub(crate) fn pgbench(&self, arguments: &[&str]) {
+        succeed(
+            program("pgbench")
+                .args(["-U", "postgres", "-h"])
+                .arg(self.directory.path())
+                .args(arguments)
+                .arg("postgres"),
+        );
+    }
+
+    pub(crate) fn pg_basebackup(&self, name: &str) -> PathBuf {
+        let into = self.directory.path().join(name);
+        succeed(
+            program("pg_basebackup")
+                .args([
+                    "-U", "postgres", "-c", "fast", "-X", "none", "-l", name, "-h",
+                ])
+                .arg(self.directory.path())
+                .arg("-D")
+                .arg(&into),
+        );
+        into
+    }
+
+    pub(crate) fn pg_controldata(&self) -> String {
+        let output = succeed(program("pg_controldata").arg("-D").arg(self.data()));
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+/// `pg_waldump`'s output. At the end of unfinished WAL it fails, which is its way to say
+/// so; the words go to its error stream.
+pub(crate) fn pg_waldump(pg_wal: &Path, arguments: &[&str]) -> (String, String) {
+    let output = program("pg_waldump")
+        .arg("-p")
+        .arg(pg_wal)
+        .args(arguments)
+        .output()
+        .unwrap();
+    (
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = program("pg_ctl")
+            .args(["stop", "-m", "immediate", "-D"])
+            .arg(self.data())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+    }
+}
