@@ -17,10 +17,13 @@ pub enum ExitCode {
     Refused,
     /// Interrupted; everything owned was cleaned up or will be by the next sweep.
     Interrupted,
+    /// What `restore_command` tells PostgreSQL, which has codes of its own: 0 delivered, 1
+    /// not there, above 125 stop.
+    RestoreCommand(u8),
 }
 
 impl ExitCode {
-    /// Every code, ascending.
+    /// Every code of walproof's own, ascending.
     pub const ALL: [Self; 6] = [
         Self::Done,
         Self::Problem,
@@ -39,6 +42,7 @@ impl ExitCode {
             Self::Unproven => 3,
             Self::Refused => 4,
             Self::Interrupted => 130,
+            Self::RestoreCommand(code) => code,
         }
     }
 
@@ -57,6 +61,7 @@ impl ExitCode {
             Self::Interrupted => {
                 "interrupted; everything owned was cleaned up or will be by the next sweep"
             }
+            Self::RestoreCommand(_) => "what `restore_command` tells PostgreSQL",
         }
     }
 }

@@ -12,6 +12,7 @@ mod global;
 mod interrupt;
 mod output;
 mod progress;
+mod recording;
 pub mod render;
 mod run;
 pub mod source;

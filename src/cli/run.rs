@@ -1,5 +1,6 @@
 //! From `main` to a command and back to an exit code.
 
+use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -13,10 +14,18 @@ use crate::telemetry::{self, LogFormat};
 /// Runs the command line of this process.
 pub fn main() -> std::process::ExitCode {
     announce_panics();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && is_restore_command(std::env::args_os()) => {
+            let _ = error.print();
+            return command::wal::CANNOT_TELL.into();
+        }
+        Err(error) => error.exit(),
+    };
     if let Command::Wal(command::wal::WalCommand::Fetch(args)) = &cli.command {
         return command::wal::fetch(args);
     }
+    let recovery = matches!(&cli.command, Command::Wal(command::wal::WalCommand::Get(_)));
     let output = Output::new(cli.global.output, cli.global.color);
     let palette = Palette::new(cli.global.color.wanted(std::io::stderr().is_terminal()));
     let progress = Progress::new(!cli.global.no_progress);
@@ -26,6 +35,9 @@ pub fn main() -> std::process::ExitCode {
         Ok(code) => code.into(),
         Err(failure) => {
             report(&failure, output, palette);
+            if recovery {
+                return command::wal::CANNOT_TELL.into();
+            }
             failure.code.into()
         }
     }
@@ -37,6 +49,15 @@ fn guarded(work: impl FnOnce() -> Result<ExitCode, Failure>) -> Result<ExitCode,
         Err(Failure::unproven("walproof has a defect and stopped")
             .with_hint("nothing was proven; `walproof drill sweep` removes what a drill left"))
     })
+}
+
+/// Whether PostgreSQL asks as its `restore_command`. A mistake in that command must stop
+/// recovery: below 126 PostgreSQL would take it for the end of the archive and promote.
+fn is_restore_command(arguments: impl Iterator<Item = OsString>) -> bool {
+    let words: Vec<OsString> = arguments.collect();
+    words.windows(2).any(
+        |pair| matches!(pair, [wal, verb] if wal == "wal" && (verb == "get" || verb == "fetch")),
+    )
 }
 
 /// Tells of a failure: to people on standard error, to programs as the one document on

@@ -1,10 +1,12 @@
 //! How far to recover, on the command line.
 
+use chrono::Utc;
 use clap::Args;
 
 use super::Failure;
 use crate::config::TargetText;
 use crate::postgres::Lsn;
+use crate::restore::Target;
 
 /// How far to recover. Without any of these: to the archive tip.
 #[derive(Args, Clone, Debug, Default)]
@@ -99,6 +101,27 @@ impl TargetArgs {
                 "--target-timeline: {text:?} is not a timeline (write 2 or 00000002)"
             ))),
         }
+    }
+}
+
+impl TryFrom<&TargetText> for Target {
+    type Error = Failure;
+
+    fn try_from(text: &TargetText) -> Result<Self, Failure> {
+        Ok(match text {
+            TargetText::Tip => Self::Tip,
+            TargetText::Immediate => Self::Immediate,
+            TargetText::Time(time) => Self::Time(*time),
+            TargetText::Ago(period) => Self::Time(Utc::now() - period.as_chrono()),
+            TargetText::Lsn(lsn, inclusive) => Self::Lsn {
+                lsn: *lsn,
+                inclusive: *inclusive,
+            },
+            TargetText::Xid(xid, inclusive) => {
+                Self::parse_xid(&xid.to_string(), *inclusive).map_err(Failure::usage)?
+            }
+            TargetText::Name(name) => Self::parse_name(name).map_err(Failure::usage)?,
+        })
     }
 }
 

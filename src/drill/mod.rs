@@ -33,6 +33,7 @@ pub use observer::{DrillObserver, Progress, Unit, Unobserved};
 pub use options::{DrillOptions, LocalOptions, Objectives};
 pub use phases::{Phase, PhaseTiming};
 pub use plan::DrillPlan;
+pub use record::{RecordContext, record};
 pub use report::{DrillReport, Ending, Measurements};
 pub use run::{plan, run};
 

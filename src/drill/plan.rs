@@ -23,6 +23,8 @@ pub struct PlannedBackup {
     pub info_key: String,
     /// SHA-256 of the description as read.
     pub info_sha256: Option<String>,
+    /// Its size in bytes.
+    pub info_bytes: Option<u64>,
     /// Where recovery begins to replay.
     pub begin_lsn: Lsn,
     /// From where on it is consistent.
@@ -31,10 +33,10 @@ pub struct PlannedBackup {
     pub begin_time: Option<DateTime<Utc>>,
     /// When it was finished.
     pub end_time: Option<DateTime<Utc>>,
-    /// `server_version_num` of its server, such as 150018.
-    pub server_version: Option<u32>,
     /// Stored bytes of its archives.
     pub stored_bytes: u64,
+    /// `server_version_num` of the source, such as 150018.
+    pub server_version: Option<u32>,
 }
 
 /// The WAL that will be replayed, as it was read beforehand.

@@ -109,7 +109,8 @@ pub enum Trigger {
 pub struct Due {
     /// The drill definition's name; `plain` without one.
     pub definition: String,
-    /// SHA-256 of the definition's file, where there is one.
+    /// SHA-256 of the definition as it was run, as JSON, with what the command line put over
+    /// it.
     pub definition_sha256: Option<String>,
     /// Why it was run.
     pub trigger: Trigger,

@@ -129,6 +129,8 @@ pub struct BaseBackup {
     pub info_key: String,
     /// SHA-256 of the description as read, lower-case hexadecimal.
     pub info_sha256: Option<String>,
+    /// Its size in bytes as read.
+    pub info_bytes: Option<u64>,
     /// Fields of the description that this version does not know, as written.
     pub unknown_fields: BTreeMap<String, String>,
     /// Remarks on how the description was read, such as on times without a zone.

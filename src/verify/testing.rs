@@ -77,6 +77,7 @@ pub(crate) fn backup(id: &str, timeline: u32, first: u64, last: u64, hours: i64)
         archives: vec![archive(id, ArchiveContents::Data, 0, Codec::None, 40 << 20)],
         info_key: format!("base/{id}/backup.info"),
         info_sha256: None,
+        info_bytes: None,
         unknown_fields: std::collections::BTreeMap::new(),
         notes: Vec::new(),
     }

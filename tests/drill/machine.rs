@@ -64,7 +64,9 @@ fn a_long_scratch_path_still_works() {
         .unwrap();
     arguments.drain(own..own + 2);
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let report = crate::common::walproof::run(&words, &[]).json();
+    let report = crate::common::walproof::run(&words, &[])
+        .expect_code(0)
+        .json();
     assert_eq!(report["verdict"], "proven", "{:#}", report["reasons"]);
     assert_eq!(std::fs::read_dir(&long).unwrap().count(), 0);
 }

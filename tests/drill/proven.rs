@@ -77,7 +77,9 @@ fn a_repository_by_barman_is_proven_to_its_last_commit() {
 
     let state = format!("sqlite://{}/state.sqlite", place.path().display());
     let shown = crate::common::walproof::run(
-        &["drill", "show", "last", "--output", "json", "--state", &state],
+        &[
+            "drill", "show", "last", "--output", "json", "--state", &state,
+        ],
         &[],
     )
     .expect_code(0)
@@ -85,7 +87,7 @@ fn a_repository_by_barman_is_proven_to_its_last_commit() {
     let record = &shown["record"];
     assert_eq!(record["schema"], "walproof.dev/drill-record/v1");
     assert_eq!(record["verdict"], "proven");
-    assert_eq!(record["run_id"], report["id"]);
+    assert_eq!(record["id"], report["id"]);
     assert_eq!(record["end_of_recovery"]["agrees"], true);
     assert_eq!(
         record["end_of_recovery"]["reached_lsn"],
@@ -93,7 +95,12 @@ fn a_repository_by_barman_is_proven_to_its_last_commit() {
     );
     assert_eq!(record["source"]["system_id"], facts.system_id.to_string());
     assert_eq!(record["phases"].as_array().unwrap().len(), 9);
-    assert!(!record["source"]["wal"]["digests"].as_array().unwrap().is_empty());
+    assert!(
+        !record["source"]["wal"]["digests"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
     // The description and both archives, each with its digest.
     assert_eq!(record["source"]["metadata"].as_array().unwrap().len(), 3);
     assert!(!record.to_string().contains("observed"));

@@ -181,6 +181,8 @@ async fn minimal_wal_ends_the_window_before_it() {
     let mut source = Source::new(&[]);
     source.back_up();
     let before = workload::write_moment(&source.server, "before", 100, 2);
+    // All that follows fits into one segment, so that the archive has no gap by name.
+    source.server.archive_all();
     source.server.append_settings(&[
         ("wal_level", "minimal"),
         ("max_wal_senders", "0"),
@@ -206,13 +208,7 @@ async fn minimal_wal_ends_the_window_before_it() {
     )
     .await
     .unwrap_err();
-    let words = error.to_string();
-    // The server archives nothing while archiving is off, so what is met first may be the
-    // gap in the archive instead of the record.
-    assert!(
-        words.contains("minimal") || words.contains("missing"),
-        "{words}"
-    );
+    assert!(error.to_string().contains("minimal"), "{error}");
     let place = Place::new();
     let report = place
         .restore(
@@ -227,7 +223,7 @@ async fn minimal_wal_ends_the_window_before_it() {
         report
             .findings
             .iter()
-            .any(|finding| matches!(finding.code, Code::WalLevelMinimal | Code::WalGap)),
+            .any(|finding| finding.code == Code::WalLevelMinimal),
         "{:?}",
         report.findings
     );

@@ -2,6 +2,7 @@
 //! drill room and back to an exit code.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,22 +10,23 @@ use chrono::Utc;
 use indicatif::ProgressBar;
 
 use super::drill::{RunArgs, SweepArgs, definition};
+use crate::cli::recording::{Recording, outcome};
 use crate::cli::source::{Source, resolve};
 use crate::cli::{Context, ExitCode, Failure, Progress, render};
-use crate::config::{Config, DrillDefinition, Expectation, Period, TargetText};
+use crate::config::{Config, DrillDefinition, Expectation, Period};
 use crate::drill::checks::{self, CheckDefinition, CheckKind};
 use crate::drill::environments::local::scratch::default_root;
-use crate::drill::record::RecordContext;
 use crate::drill::{
-    self, BackupChoice, DrillObserver, DrillOptions, DrillPlan, DrillReport, LocalOptions,
-    Objectives, Phase, PhaseTiming, Stop, Unit,
+    self, BackupChoice, DrillObserver, DrillOptions, DrillReport, LocalOptions, Objectives, Phase,
+    PhaseTiming, RecordContext, Stop, Unit,
 };
-use crate::evidence::{Digest, Trigger};
+use crate::evidence::{Digest, Due, Trigger, sha256_hex};
 use crate::postgres::TimelineId;
-use crate::repository::{self, Repository};
+use crate::repository;
 use crate::restore::Target;
-use crate::state::{NewRun, Outcome, Report, RunKind, RunningRun, State};
+use crate::state::RunKind;
 use crate::storage::Store;
+use crate::verify::words;
 
 /// Runs a drill.
 pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, Failure> {
@@ -35,7 +37,7 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, F
         wanted.copy.clone_from(&definition.copy);
     }
     let source = resolve(&wanted, &config)?;
-    let mut options = options(args, &definition, &source, &config)?;
+    let options = options(args, &definition, &source, &config)?;
     let store = Store::open(&source.location, &source.options)?;
     let repository = repository::open(store);
     let cancellation = drill::Cancellation::from(context.interrupt.clone());
@@ -60,142 +62,125 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, F
         context.progress.clone(),
         !context.output.is_json(),
     ));
-    let state = context.state(&config).await?;
-    let running = state
-        .begin_run(&NewRun {
-            kind: RunKind::Drill,
-            cluster: source.name.clone(),
-            copy: source.copy.clone(),
-            location: source.location.to_string(),
-        })
-        .await?;
-    // One identity for run, scratch directory and kept files.
-    options.id = running.id;
+    // A proof that leaves no record is none, so there is no drill without a state.
+    let recording = Recording::begin(RunKind::Drill, &source, &config, context).await?;
+    let asked_at = Utc::now();
     let report = drill::run(&options, &repository, watcher, cancellation).await;
-    keep(args, &source, &repository, &state, running, &report).await?;
-    state.close().await;
+    let code = ExitCode::ALL
+        .into_iter()
+        .find(|code| code.number() == report.exit_code())
+        .unwrap_or(ExitCode::Unproven);
+    let due = Due {
+        definition: definition.name.clone(),
+        definition_sha256: serde_json::to_vec(&definition)
+            .ok()
+            .map(|json| sha256_hex(&json)),
+        trigger: Trigger::Manual,
+        initiator: args.initiator.clone().unwrap_or_else(own_name),
+        due_at: asked_at,
+    };
+    let record = drill::record(
+        &report,
+        RecordContext {
+            run_id: recording.id(),
+            due,
+            cluster: source.name.clone(),
+            owner: source
+                .cluster
+                .as_ref()
+                .and_then(|cluster| cluster.owner.clone()),
+            tier: source
+                .cluster
+                .as_ref()
+                .and_then(|cluster| cluster.tier.clone()),
+            copy: source.copy.clone(),
+            location: source.location.clone(),
+            asked: definition.target.to_string(),
+            objectives_set_by: set_by(args, &source),
+            host: own_host(),
+            logs: kept_logs(&report.environment.kept),
+        },
+    );
+    let file = recording.keep(&record).await?;
+    let summary = report
+        .reasons
+        .first()
+        .map_or_else(|| summary(&report), |reason| reason.text.clone());
+    recording
+        .finish(&outcome(
+            Some(report.verdict),
+            code,
+            summary,
+            &report.findings,
+            (drill::report::SCHEMA, &report),
+        ))
+        .await?;
     if context.output.is_json() {
         context.output.json(&report)?;
     } else {
         let text = render::drill::report(&report, context.output.palette);
         context.output.text(&text)?;
+        context
+            .output
+            .line(format_args!("  record                 {}", file.display()))?;
     }
-    Ok(ExitCode::ALL
-        .into_iter()
-        .find(|code| code.number() == report.exit_code())
-        .unwrap_or(ExitCode::Unproven))
+    Ok(code)
 }
 
-/// Keeps the report and its record in the state database.
-async fn keep(
-    args: &RunArgs,
-    source: &Source,
-    repository: &Repository,
-    state: &State,
-    running: RunningRun,
-    report: &DrillReport,
-) -> Result<(), Failure> {
-    let catalogued = match &report.plan {
-        Some(plan) => read_again(repository, plan).await,
-        None => Vec::new(),
-    };
-    let tier = source
+/// One line for the history of a proven drill.
+fn summary(report: &DrillReport) -> String {
+    let end = report
+        .plan
+        .as_ref()
+        .and_then(|plan| plan.expected_end.recovery_point)
+        .map_or_else(
+            || "no commit to recover".to_owned(),
+            |commit| format!("recovered to {}", words::utc(commit.time)),
+        );
+    match report.measurements.time_to_verified {
+        Some(milliseconds) => format!(
+            "{end} in {:.1} s",
+            Duration::from_millis(milliseconds).as_secs_f64()
+        ),
+        None => end,
+    }
+}
+
+fn set_by(args: &RunArgs, source: &Source) -> String {
+    if args.objectives.rpo.is_some() || args.objectives.rto.is_some() {
+        return "command line".to_owned();
+    }
+    source
         .cluster
         .as_ref()
-        .and_then(|cluster| cluster.tier.clone());
-    let set_by = [
-        ("rpo", args.objectives.rpo.is_some()),
-        ("rto", args.objectives.rto.is_some()),
-    ]
-    .into_iter()
-    .map(|(name, given)| {
-        let by = match &tier {
-            Some(tier) if !given => format!("tier {tier}"),
-            _ => "command line".to_owned(),
-        };
-        (name.to_owned(), by)
-    })
-    .collect();
-    let file_digest = |path: &std::path::Path| {
-        let bytes = std::fs::read(path).ok()?;
-        let name = path.file_name()?.to_str()?.to_owned();
-        Some(Digest::of(name, &bytes))
-    };
-    let record = drill::record::record(
-        report,
-        RecordContext {
-            run_id: running.id,
-            definition_sha256: args
-                .definition
-                .as_deref()
-                .and_then(file_digest)
-                .map(|digest| digest.sha256),
-            trigger: Trigger::Manual,
-            initiator: initiator(args),
-            due_at: report.started_at,
-            owner: source
-                .cluster
-                .as_ref()
-                .and_then(|cluster| cluster.owner.clone()),
-            tier,
-            location: source.location.clone(),
-            metadata: catalogued,
-            server_version: report
-                .plan
-                .as_ref()
-                .and_then(|plan| plan.backup.server_version),
-            host: host(),
-            set_by,
-            logs: report
-                .environment
-                .kept
-                .iter()
-                .filter_map(|path| file_digest(path))
-                .collect(),
-        },
-    );
-    state.record_drill(&running, &record).await?;
-    let outcome = Outcome {
-        verdict: Some(report.verdict),
-        exit_code: report.exit_code(),
-        summary: render::drill::summary(report),
-        findings: report.findings.clone(),
-        report: serde_json::to_value(report).ok().map(|body| Report {
-            schema: report.schema.clone(),
-            body,
-        }),
-    };
-    Ok(state.finish_run(running, &outcome).await?)
+        .and_then(|cluster| cluster.tier.as_ref())
+        .map_or_else(|| "nobody".to_owned(), |tier| format!("tier {tier}"))
 }
 
-/// The backup's description with its size, if it still is the one that was restored by.
-async fn read_again(repository: &Repository, plan: &DrillPlan) -> Vec<Digest> {
-    let read = repository
-        .store()
-        .read_small(&plan.backup.info_key, 16 << 20)
-        .await;
-    read.ok()
-        .map(|bytes| Digest::of(plan.backup.info_key.clone(), &bytes))
-        .filter(|digest| Some(&digest.sha256) == plan.backup.info_sha256.as_ref())
-        .into_iter()
-        .collect()
+/// The name of the user who runs walproof.
+fn own_name() -> String {
+    let uid = nix::unistd::Uid::effective();
+    nix::unistd::User::from_uid(uid)
+        .ok()
+        .flatten()
+        .map_or_else(|| uid.to_string(), |user| user.name)
 }
 
-/// Who asked: as told, else who runs walproof.
-fn initiator(args: &RunArgs) -> String {
-    args.initiator.clone().unwrap_or_else(|| {
-        let own = nix::unistd::Uid::current();
-        nix::unistd::User::from_uid(own)
-            .ok()
-            .flatten()
-            .map_or_else(|| format!("uid {own}"), |user| user.name)
-    })
-}
-
-/// This machine's name.
-fn host() -> String {
+fn own_host() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
+        .map(|name| name.trim().to_owned())
+        .unwrap_or_default()
+}
+
+/// Logs are small: they are bounded where they are kept.
+fn kept_logs(files: &[PathBuf]) -> Vec<Digest> {
+    files
+        .iter()
+        .filter_map(|file| {
+            let name = file.file_name()?.to_string_lossy().into_owned();
+            Some(Digest::of(name, &std::fs::read(file).ok()?))
+        })
+        .collect()
 }
 
 /// Removes what dead drills left.
@@ -240,23 +225,6 @@ fn stopped(stop: Stop) -> Failure {
     }
 }
 
-fn target(text: &TargetText) -> Result<Target, Failure> {
-    Ok(match text {
-        TargetText::Tip => Target::Tip,
-        TargetText::Immediate => Target::Immediate,
-        TargetText::Time(time) => Target::Time(*time),
-        TargetText::Ago(period) => Target::Time(Utc::now() - period.as_chrono()),
-        TargetText::Lsn(lsn, inclusive) => Target::Lsn {
-            lsn: *lsn,
-            inclusive: *inclusive,
-        },
-        TargetText::Xid(xid, inclusive) => {
-            Target::parse_xid(&xid.to_string(), *inclusive).map_err(Failure::usage)?
-        }
-        TargetText::Name(name) => Target::parse_name(name).map_err(Failure::usage)?,
-    })
-}
-
 fn options(
     args: &RunArgs,
     definition: &DrillDefinition,
@@ -291,7 +259,7 @@ fn options(
             "auto" => BackupChoice::Auto,
             id => BackupChoice::Id(id.to_owned()),
         },
-        target: target(&definition.target)?,
+        target: Target::try_from(&definition.target)?,
         timeline: args.target.timeline()?.map(TimelineId),
         local,
         checks: checks_of(definition, source)?,

@@ -4,13 +4,17 @@ use clap::{Args, ValueEnum};
 
 use serde::Serialize;
 
+use crate::cli::recording::{Recording, failed, outcome};
 use crate::cli::render::verify as render;
 use crate::cli::source::{Source, SourceArgs, resolve_all};
 use crate::cli::{Context, ExitCode, Failure};
 use crate::config::{Period, Tier};
+use crate::evidence::Verdict;
 use crate::finding::Severity;
 use crate::repository;
+use crate::state::{Outcome, RunKind};
 use crate::storage::Store;
+use crate::verify::words;
 use crate::verify::{VerifyOptions, VerifyReport, verify};
 
 /// Check what a repository holds: findings, windows, archive tip
@@ -93,9 +97,19 @@ impl ObjectiveArgs {
 pub async fn run(args: VerifyArgs, context: &Context) -> Result<ExitCode, Failure> {
     let config = context.config()?;
     let sources = resolve_all(&args.source, &config)?;
+    let threshold = Severity::from(args.fail_on);
     let mut reports = Vec::new();
     for source in &sources {
-        reports.push(verify_one(source, &args, context).await?);
+        let recording = Recording::try_begin(RunKind::Verify, source, &config, context).await;
+        let result = verify_one(source, &args, context).await;
+        if let Some(recording) = recording {
+            let outcome = match &result {
+                Ok(report) => outcome_of(report, threshold),
+                Err(failure) => failed(failure),
+            };
+            recording.finish(&outcome).await?;
+        }
+        reports.push(result?);
     }
     if context.output.is_json() {
         match reports.as_slice() {
@@ -112,17 +126,45 @@ pub async fn run(args: VerifyArgs, context: &Context) -> Result<ExitCode, Failur
                 .text(&render::render(report, context.output.style(), args.limit))?;
         }
     }
-    let threshold = Severity::from(args.fail_on);
-    let problem = reports.iter().any(|report| {
-        report
-            .worst_severity()
-            .is_some_and(|worst| worst >= threshold)
-    });
+    let problem = reports.iter().any(|report| is_problem(report, threshold));
     Ok(if problem {
         ExitCode::Problem
     } else {
         ExitCode::Done
     })
+}
+
+fn is_problem(report: &VerifyReport, threshold: Severity) -> bool {
+    report
+        .worst_severity()
+        .is_some_and(|worst| worst >= threshold)
+}
+
+/// A verification proves nothing, so the best that it can leave is no verdict.
+fn outcome_of(report: &VerifyReport, threshold: Severity) -> Outcome {
+    let problem = is_problem(report, threshold);
+    let code = if problem {
+        ExitCode::Problem
+    } else {
+        ExitCode::Done
+    };
+    let end = report
+        .tip
+        .as_ref()
+        .and_then(|tip| tip.commit)
+        .map_or_else(String::new, |commit| {
+            format!("recoverable to {}, ", words::utc(commit.time))
+        });
+    outcome(
+        problem.then_some(Verdict::Failed),
+        code,
+        format!(
+            "{end}{}",
+            words::count(report.findings.len() as u64, "finding")
+        ),
+        &report.findings,
+        (&report.schema, report),
+    )
 }
 
 #[derive(Serialize)]

@@ -6,10 +6,13 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::backup::{self, PushError};
 use crate::cli::source::{SourceArgs, open_for_writing, resolve};
-use crate::cli::{Context, ExitCode, Failure};
+use crate::cli::{Context, ExitCode, Failure, interrupted};
 use crate::codec::Codec;
-use crate::postgres::WalFileName;
-use crate::restore::wal::{self, WalAnswer};
+use crate::postgres::{SegmentSize, WalFileName};
+use crate::repository::{self, Repository};
+use crate::restore::read_plan;
+use crate::restore::wal::{self, WalAnswer, WalGetOptions, wal_get};
+use crate::storage::Store;
 
 /// Archive and fetch WAL: for archive_command and restore_command
 #[derive(Subcommand, Clone, Debug)]
@@ -60,9 +63,16 @@ pub struct GetArgs {
     /// Let an unfinished segment (.partial) pass for a full one
     #[arg(long)]
     pub allow_partial: bool,
+    /// What recovery needs, as `walproof restore` wrote it; a needed file that is missing
+    /// then stops recovery instead of ending it
+    #[arg(long, value_name = "FILE", conflicts_with = "segment_size")]
+    pub plan: Option<PathBuf>,
+    /// The cluster's WAL segment size in bytes, where there is no plan [default: 16 MiB]
+    #[arg(long, value_name = "BYTES", value_parser = parse_segment_size)]
+    pub segment_size: Option<SegmentSize>,
     /// How many segments are fetched ahead
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    pub read_ahead: u32,
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub read_ahead: usize,
     /// Directory for segments fetched ahead [default: beside PATH]
     #[arg(long, value_name = "DIRECTORY")]
     pub spool: Option<PathBuf>,
@@ -116,15 +126,17 @@ impl From<CompressionArg> for Codec {
     }
 }
 
+/// The exit code of a `restore_command` that cannot tell whether the file is there.
+pub(in crate::cli) const CANNOT_TELL: ExitCode = ExitCode::RestoreCommand(201);
+
+/// The exit code of a `restore_command` that was ended by SIGTERM, as a shell tells it.
+const ENDED: ExitCode = ExitCode::RestoreCommand(143);
+
 /// Runs a `wal` command.
 pub async fn run(command: WalCommand, context: &Context) -> Result<ExitCode, Failure> {
     match command {
         WalCommand::Push(args) => push(args, context).await,
-        WalCommand::Get(args) => {
-            let config = context.config()?;
-            let _source = resolve(&args.source, &config)?;
-            Err(Failure::not_built("wal get"))
-        }
+        WalCommand::Get(args) => get(args, context).await,
         WalCommand::Fetch(args) => Err(Failure::unproven(format_args!(
             "fetch {}: it is answered before the runtime starts",
             args.name
@@ -180,4 +192,53 @@ fn push_failure(error: PushError) -> Failure {
         PushError::Differs { .. } | PushError::StoredUnreadable { .. } => Failure::refused(error),
         error => Failure::unproven(error),
     }
+}
+
+fn parse_segment_size(text: &str) -> Result<SegmentSize, String> {
+    let bytes: u64 = text
+        .parse()
+        .map_err(|_| "not a number of bytes".to_owned())?;
+    SegmentSize::new(bytes).map_err(|error| error.to_string())
+}
+
+/// What goes wrong before anything was asked of the archive must stop recovery as well:
+/// PostgreSQL takes codes up to 125 for "not there" and would promote.
+async fn get(args: GetArgs, context: &Context) -> Result<ExitCode, Failure> {
+    let mut interrupt = context.interrupt.clone();
+    let answer = match prepare(&args, context) {
+        Ok((repository, options)) => {
+            tokio::select! {
+                answer = wal_get(&repository, &args.name, &args.path, &options) => answer,
+                // A server that shuts down ends its restore_command first.
+                () = interrupted(&mut interrupt) => return Ok(ENDED),
+            }
+        }
+        Err(failure) => WalAnswer::Unreachable(failure.message),
+    };
+    if answer != WalAnswer::Delivered {
+        context
+            .progress
+            .print(&format!("walproof wal get: {}: {answer}\n", args.name));
+    }
+    Ok(ExitCode::RestoreCommand(answer.exit_code()))
+}
+
+fn prepare(args: &GetArgs, context: &Context) -> Result<(Repository, WalGetOptions), Failure> {
+    let config = context.config()?;
+    let source = resolve(&args.source, &config)?;
+    let plan = args
+        .plan
+        .as_deref()
+        .map(read_plan)
+        .transpose()
+        .map_err(Failure::unproven)?;
+    let options = WalGetOptions {
+        plan,
+        segment_size: args.segment_size.unwrap_or_default(),
+        spool: args.spool.clone(),
+        read_ahead: args.read_ahead,
+        allow_partial: args.allow_partial,
+    };
+    let store = Store::open(&source.location, &source.options)?;
+    Ok((repository::open(store), options))
 }

@@ -6,5 +6,6 @@ pub mod history;
 pub mod recoverability;
 #[cfg(test)]
 mod recoverability_tests;
+pub mod restore;
 pub mod style;
 pub mod verify;

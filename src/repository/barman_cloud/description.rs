@@ -18,6 +18,10 @@ pub(super) fn describe(
     findings: &mut Vec<Finding>,
 ) -> BaseBackup {
     let key = info_key(id);
+    let size = match &bytes {
+        Some(Ok(bytes)) => Some(bytes.len() as u64),
+        _ => None,
+    };
     let sha256 = match &bytes {
         Some(Ok(bytes)) => Some(Sha256::of(bytes).to_string()),
         _ => None,
@@ -92,6 +96,7 @@ pub(super) fn describe(
         archives,
         info_key: key,
         info_sha256: sha256,
+        info_bytes: size,
         notes,
     }
 }

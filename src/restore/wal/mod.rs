@@ -9,9 +9,13 @@ mod client;
 mod command;
 mod fetch;
 mod get;
+#[cfg(test)]
+mod get_tests;
 mod plan;
 mod protocol;
 mod server;
+#[cfg(test)]
+mod server_tests;
 
 pub use client::fetch;
 pub use command::{shell_quote, wal_fetch_command, wal_get_command};
