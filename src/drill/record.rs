@@ -1,5 +1,7 @@
 //! From a drill's report to the record that outlives it.
 
+use std::fmt::Write as _;
+
 use uuid::Uuid;
 
 use super::phases::PhaseTiming;
@@ -212,10 +214,10 @@ fn wal(report: &DrillReport, plan: &DrillPlan) -> Option<WalRangeRecord> {
             })
             .collect()
     } else {
-        let list: String = segments
-            .iter()
-            .map(|file| format!("{}  {}\n", file.sha256, file.name))
-            .collect();
+        let list = segments.iter().fold(String::new(), |mut list, file| {
+            let _ = writeln!(list, "{}  {}", file.sha256, file.name);
+            list
+        });
         vec![Digest::of(
             "list of `<sha256>  <segment>` lines",
             list.as_bytes(),

@@ -57,7 +57,8 @@ fn a_long_scratch_path_still_works() {
     let place = Place::new();
     let long = place.path().join("long".repeat(20));
     let definition = place.definition(&format!("scratch: {}\n", long.display()));
-    let mut arguments = place.arguments(&fixture.tree().url(), &["--definition", &definition]);
+    let tree = fixture.tree();
+    let mut arguments = place.arguments(&tree.url(), &["--definition", &definition]);
     let own = arguments
         .iter()
         .position(|word| word == "--scratch")
