@@ -204,8 +204,8 @@ pub(super) async fn admit(
             end_lsn: backup.end_lsn,
             begin_time: backup.begin_time,
             end_time: backup.end_time,
-            stored_bytes: backup.stored_bytes(),
             server_version: backup.server_version,
+            stored_bytes: backup.stored_bytes(),
         },
         wal: PlannedWal {
             segments: resolved.plan.count(),

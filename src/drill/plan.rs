@@ -33,10 +33,10 @@ pub struct PlannedBackup {
     pub begin_time: Option<DateTime<Utc>>,
     /// When it was finished.
     pub end_time: Option<DateTime<Utc>>,
+    /// `server_version_num` of its server, such as 150018.
+    pub server_version: Option<u32>,
     /// Stored bytes of its archives.
     pub stored_bytes: u64,
-    /// `server_version_num` of the source, such as 150018.
-    pub server_version: Option<u32>,
 }
 
 /// The WAL that will be replayed, as it was read beforehand.

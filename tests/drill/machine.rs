@@ -47,7 +47,11 @@ fn a_role_that_is_not_there_is_named() {
 fn a_time_limit_ends_the_drill_and_leaves_nothing() {
     require!(Postgres, S3, Barman);
     let place = Place::new();
-    unproven(&place, &["--timeout", "1s"], "time limit of 1 s");
+    // A check that would go on for longer, however quick the machine.
+    let definition = place.definition(
+        "timeout: 3s\nchecks:\n- {name: wait, database: postgres, sql: 'select pg_sleep(120)', expect: '> 0', timeout: 5m}\n",
+    );
+    unproven(&place, &["--definition", &definition], "time limit of 3 s");
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn a_repository_by_barman_is_proven_to_its_last_commit() {
     let record = &shown["record"];
     assert_eq!(record["schema"], "walproof.dev/drill-record/v1");
     assert_eq!(record["verdict"], "proven");
-    assert_eq!(record["id"], report["id"]);
+    assert_eq!(record["run_id"], report["id"]);
     assert_eq!(record["end_of_recovery"]["agrees"], true);
     assert_eq!(
         record["end_of_recovery"]["reached_lsn"],

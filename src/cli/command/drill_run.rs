@@ -16,17 +16,17 @@ use crate::cli::{Context, ExitCode, Failure, Progress, render};
 use crate::config::{Config, DrillDefinition, Expectation, Period};
 use crate::drill::checks::{self, CheckDefinition, CheckKind};
 use crate::drill::environments::local::scratch::default_root;
+use crate::drill::record::RecordContext;
 use crate::drill::{
     self, BackupChoice, DrillObserver, DrillOptions, DrillReport, LocalOptions, Objectives, Phase,
-    PhaseTiming, RecordContext, Stop, Unit,
+    PhaseTiming, Stop, Unit,
 };
-use crate::evidence::{Digest, Due, Trigger, sha256_hex};
+use crate::evidence::{Digest, Trigger, sha256_hex};
 use crate::postgres::TimelineId;
 use crate::repository;
 use crate::restore::Target;
 use crate::state::RunKind;
 use crate::storage::Store;
-use crate::verify::words;
 
 /// Runs a drill.
 pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, Failure> {
@@ -37,7 +37,7 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, F
         wanted.copy.clone_from(&definition.copy);
     }
     let source = resolve(&wanted, &config)?;
-    let options = options(args, &definition, &source, &config)?;
+    let mut options = options(args, &definition, &source, &config)?;
     let store = Store::open(&source.location, &source.options)?;
     let repository = repository::open(store);
     let cancellation = drill::Cancellation::from(context.interrupt.clone());
@@ -64,57 +64,10 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, F
     ));
     // A proof that leaves no record is none, so there is no drill without a state.
     let recording = Recording::begin(RunKind::Drill, &source, &config, context).await?;
-    let asked_at = Utc::now();
+    // One identity for run, scratch directory and kept files.
+    options.id = recording.id();
     let report = drill::run(&options, &repository, watcher, cancellation).await;
-    let code = ExitCode::ALL
-        .into_iter()
-        .find(|code| code.number() == report.exit_code())
-        .unwrap_or(ExitCode::Unproven);
-    let due = Due {
-        definition: definition.name.clone(),
-        definition_sha256: serde_json::to_vec(&definition)
-            .ok()
-            .map(|json| sha256_hex(&json)),
-        trigger: Trigger::Manual,
-        initiator: args.initiator.clone().unwrap_or_else(own_name),
-        due_at: asked_at,
-    };
-    let record = drill::record(
-        &report,
-        RecordContext {
-            run_id: recording.id(),
-            due,
-            cluster: source.name.clone(),
-            owner: source
-                .cluster
-                .as_ref()
-                .and_then(|cluster| cluster.owner.clone()),
-            tier: source
-                .cluster
-                .as_ref()
-                .and_then(|cluster| cluster.tier.clone()),
-            copy: source.copy.clone(),
-            location: source.location.clone(),
-            asked: definition.target.to_string(),
-            objectives_set_by: set_by(args, &source),
-            host: own_host(),
-            logs: kept_logs(&report.environment.kept),
-        },
-    );
-    let file = recording.keep(&record).await?;
-    let summary = report
-        .reasons
-        .first()
-        .map_or_else(|| summary(&report), |reason| reason.text.clone());
-    recording
-        .finish(&outcome(
-            Some(report.verdict),
-            code,
-            summary,
-            &report.findings,
-            (drill::report::SCHEMA, &report),
-        ))
-        .await?;
+    let file = keep(args, &source, &definition, recording, &report).await?;
     if context.output.is_json() {
         context.output.json(&report)?;
     } else {
@@ -124,63 +77,104 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, F
             .output
             .line(format_args!("  record                 {}", file.display()))?;
     }
-    Ok(code)
+    Ok(code_of(&report))
 }
 
-/// One line for the history of a proven drill.
-fn summary(report: &DrillReport) -> String {
-    let end = report
-        .plan
-        .as_ref()
-        .and_then(|plan| plan.expected_end.recovery_point)
-        .map_or_else(
-            || "no commit to recover".to_owned(),
-            |commit| format!("recovered to {}", words::utc(commit.time)),
-        );
-    match report.measurements.time_to_verified {
-        Some(milliseconds) => format!(
-            "{end} in {:.1} s",
-            Duration::from_millis(milliseconds).as_secs_f64()
-        ),
-        None => end,
-    }
-}
-
-fn set_by(args: &RunArgs, source: &Source) -> String {
-    if args.objectives.rpo.is_some() || args.objectives.rto.is_some() {
-        return "command line".to_owned();
-    }
-    source
+/// Keeps the report and its record in the state database.
+async fn keep(
+    args: &RunArgs,
+    source: &Source,
+    definition: &DrillDefinition,
+    recording: Recording,
+    report: &DrillReport,
+) -> Result<PathBuf, Failure> {
+    let tier = source
         .cluster
         .as_ref()
-        .and_then(|cluster| cluster.tier.as_ref())
-        .map_or_else(|| "nobody".to_owned(), |tier| format!("tier {tier}"))
+        .and_then(|cluster| cluster.tier.clone());
+    let set_by = [
+        ("rpo", args.objectives.rpo.is_some()),
+        ("rto", args.objectives.rto.is_some()),
+    ]
+    .into_iter()
+    .map(|(name, given)| {
+        let by = match &tier {
+            Some(tier) if !given => format!("tier {tier}"),
+            _ => "command line".to_owned(),
+        };
+        (name.to_owned(), by)
+    })
+    .collect();
+    let file_digest = |path: &std::path::Path| {
+        let bytes = std::fs::read(path).ok()?;
+        let name = path.file_name()?.to_str()?.to_owned();
+        Some(Digest::of(name, &bytes))
+    };
+    let record = drill::record::record(
+        report,
+        RecordContext {
+            run_id: recording.id(),
+            definition_sha256: serde_json::to_vec(definition)
+                .ok()
+                .map(|json| sha256_hex(&json)),
+            trigger: Trigger::Manual,
+            initiator: initiator(args),
+            due_at: report.started_at,
+            owner: source
+                .cluster
+                .as_ref()
+                .and_then(|cluster| cluster.owner.clone()),
+            tier,
+            location: source.location.clone(),
+            server_version: report
+                .plan
+                .as_ref()
+                .and_then(|plan| plan.backup.server_version),
+            host: host(),
+            set_by,
+            logs: report
+                .environment
+                .kept
+                .iter()
+                .filter_map(|path| file_digest(path))
+                .collect(),
+        },
+    );
+    let file = recording.keep(&record).await?;
+    recording
+        .finish(&outcome(
+            Some(report.verdict),
+            code_of(report),
+            render::drill::summary(report),
+            &report.findings,
+            (&report.schema, report),
+        ))
+        .await?;
+    Ok(file)
 }
 
-/// The name of the user who runs walproof.
-fn own_name() -> String {
-    let uid = nix::unistd::Uid::effective();
-    nix::unistd::User::from_uid(uid)
-        .ok()
-        .flatten()
-        .map_or_else(|| uid.to_string(), |user| user.name)
+fn code_of(report: &DrillReport) -> ExitCode {
+    ExitCode::ALL
+        .into_iter()
+        .find(|code| code.number() == report.exit_code())
+        .unwrap_or(ExitCode::Unproven)
 }
 
-fn own_host() -> String {
+/// Who asked: as told, else who runs walproof.
+fn initiator(args: &RunArgs) -> String {
+    args.initiator.clone().unwrap_or_else(|| {
+        let own = nix::unistd::Uid::current();
+        nix::unistd::User::from_uid(own)
+            .ok()
+            .flatten()
+            .map_or_else(|| format!("uid {own}"), |user| user.name)
+    })
+}
+
+/// This machine's name.
+fn host() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map(|name| name.trim().to_owned())
-        .unwrap_or_default()
-}
-
-/// Logs are small: they are bounded where they are kept.
-fn kept_logs(files: &[PathBuf]) -> Vec<Digest> {
-    files
-        .iter()
-        .filter_map(|file| {
-            let name = file.file_name()?.to_string_lossy().into_owned();
-            Some(Digest::of(name, &std::fs::read(file).ok()?))
-        })
-        .collect()
+        .map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
 }
 
 /// Removes what dead drills left.

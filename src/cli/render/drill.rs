@@ -72,6 +72,16 @@ fn finding_lines(text: &mut String, findings: &[Finding], palette: Palette) {
     }
 }
 
+/// A drill in one line, for the history.
+pub fn summary(report: &DrillReport) -> String {
+    let target = &report.target;
+    match (report.reasons.first(), report.measurements.time_to_verified) {
+        (Some(reason), _) => format!("{target}: {}", reason.text),
+        (None, Some(time)) => format!("{target}: verified in {}", duration(time)),
+        (None, None) => target.clone(),
+    }
+}
+
 /// A plan.
 pub fn plan(plan: &DrillPlan, palette: Palette) -> String {
     let mut text = String::new();
