@@ -175,7 +175,7 @@ fn a_server_archives_straight_into_a_tree() {
         workload::write(&server, "some", 2000, 2);
         let last = server.archive_all();
         let key = tree.wal_key(&last);
-        assert_eq!(key.ends_with(".gz"), gzip);
+        assert_eq!(codec::extension(key.as_ref()) == ".gz", gzip);
         assert_eq!(tree.segments().last(), Some(&last));
         assert_eq!(
             codec::decode(codec::extension(key.as_ref()), &tree.read(&key)).len(),

@@ -57,7 +57,8 @@ impl Server {
             command
                 .arg(format!("--reuid={}", user.uid))
                 .arg(format!("--regid={}", user.gid))
-                .arg("--clear-groups");
+                .arg("--clear-groups")
+                .env("HOME", "/tmp");
         }
         command
             .arg("--")

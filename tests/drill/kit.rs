@@ -9,33 +9,33 @@ use crate::common::scratch;
 use crate::common::walproof::{self, Run};
 
 /// A place of a test's own: scratch root, state, definitions.
-pub struct Place {
+pub(crate) struct Place {
     keep: TempDir,
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             keep: scratch::directory(),
         }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.keep.path()
     }
 
-    pub fn scratch(&self) -> PathBuf {
+    pub(crate) fn scratch(&self) -> PathBuf {
         self.path().join("scratch")
     }
 
     /// Writes a drill definition with these lines below its name.
-    pub fn definition(&self, lines: &str) -> String {
+    pub(crate) fn definition(&self, lines: &str) -> String {
         let file = self.path().join("drill.yaml");
         std::fs::write(&file, format!("version: 1\nname: test\n{lines}")).unwrap();
         file.to_str().unwrap().to_owned()
     }
 
-    pub fn arguments(&self, url: &str, more: &[&str]) -> Vec<String> {
+    pub(crate) fn arguments(&self, url: &str, more: &[&str]) -> Vec<String> {
         let mut all: Vec<String> = ["drill", "run", url, "--output", "json"]
             .map(str::to_owned)
             .to_vec();
@@ -47,27 +47,27 @@ impl Place {
         all
     }
 
-    pub fn drill(&self, url: &str, more: &[&str]) -> Run {
+    pub(crate) fn drill(&self, url: &str, more: &[&str]) -> Run {
         let arguments = self.arguments(url, more);
         let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
         walproof::run(&words, &[])
     }
 
     /// Everything left in the scratch root.
-    pub fn left(&self) -> Vec<PathBuf> {
+    pub(crate) fn left(&self) -> Vec<PathBuf> {
         std::fs::read_dir(self.scratch())
             .map(|entries| entries.map(|entry| entry.unwrap().path()).collect())
             .unwrap_or_default()
     }
 
     #[track_caller]
-    pub fn assert_clean(&self) {
+    pub(crate) fn assert_clean(&self) {
         assert_eq!(self.left(), Vec::<PathBuf>::new());
         assert_eq!(self.servers(), Vec::<String>::new());
     }
 
     /// Command lines of processes that name this place.
-    pub fn servers(&self) -> Vec<String> {
+    pub(crate) fn servers(&self) -> Vec<String> {
         let needle = self.path().to_str().unwrap().to_owned();
         std::fs::read_dir("/proc")
             .unwrap()
@@ -81,7 +81,7 @@ impl Place {
 }
 
 /// The codes of the reasons of a report.
-pub fn reason_codes(report: &Value) -> Vec<String> {
+pub(crate) fn reason_codes(report: &Value) -> Vec<String> {
     report["reasons"]
         .as_array()
         .unwrap()
@@ -92,7 +92,7 @@ pub fn reason_codes(report: &Value) -> Vec<String> {
 
 /// The one check of that name.
 #[track_caller]
-pub fn check<'a>(report: &'a Value, name: &str) -> &'a Value {
+pub(crate) fn check<'a>(report: &'a Value, name: &str) -> &'a Value {
     report["checks"]
         .as_array()
         .unwrap()
@@ -103,7 +103,7 @@ pub fn check<'a>(report: &'a Value, name: &str) -> &'a Value {
 
 /// Phases that add up to the total, in an order that a drill can take.
 #[track_caller]
-pub fn assert_phases_add_up(report: &Value) {
+pub(crate) fn assert_phases_add_up(report: &Value) {
     let phases = report["phases"].as_array().unwrap();
     let sum: u64 = phases
         .iter()

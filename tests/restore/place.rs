@@ -103,7 +103,7 @@ pub(crate) fn wish_from(backup: &str, target: Target) -> Wish {
 /// Starts a server that pauses at its target, waits for that, and gives the position.
 pub(crate) fn replay_until_paused(server: &mut TestServer) -> Lsn {
     server.start();
-    wait_until(Duration::from_secs(60), "recovery to pause", || {
+    wait_until(Duration::from_mins(1), "recovery to pause", || {
         server.psql("select pg_get_wal_replay_pause_state()") == "paused"
     });
     server
