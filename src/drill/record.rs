@@ -4,6 +4,7 @@
 //! query, so what a server said in its own words is reduced to its SQLSTATE.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -143,10 +144,15 @@ fn wal_range(report: &DrillReport) -> Option<WalRangeRecord> {
     }
     let mut digests: Vec<Digest> = served.into_values().collect();
     if digests.len() > DIGESTS {
-        let list: String = digests
-            .iter()
-            .map(|digest| format!("{} {} {}\n", digest.sha256, digest.bytes, digest.name))
-            .collect();
+        let list = digests.iter().fold(String::new(), |mut list, digest| {
+            let Digest {
+                name,
+                bytes,
+                sha256,
+            } = digest;
+            let _ = writeln!(list, "{sha256} {bytes} {name}");
+            list
+        });
         let name = format!(
             "list of {} files of WAL: SHA-256, bytes, name",
             digests.len()
