@@ -47,7 +47,11 @@ fn a_role_that_is_not_there_is_named() {
 fn a_time_limit_ends_the_drill_and_leaves_nothing() {
     require!(Postgres, S3, Barman);
     let place = Place::new();
-    unproven(&place, &["--timeout", "1s"], "time limit of 1 s");
+    // A check that would go on for longer, however quick the machine.
+    let definition = place.definition(
+        "timeout: 3s\nchecks:\n- {name: wait, database: postgres, sql: 'select pg_sleep(120)', expect: '> 0', timeout: 5m}\n",
+    );
+    unproven(&place, &["--definition", &definition], "time limit of 3 s");
 }
 
 #[test]
@@ -57,14 +61,17 @@ fn a_long_scratch_path_still_works() {
     let place = Place::new();
     let long = place.path().join("long".repeat(20));
     let definition = place.definition(&format!("scratch: {}\n", long.display()));
-    let mut arguments = place.arguments(&fixture.tree().url(), &["--definition", &definition]);
+    let tree = fixture.tree();
+    let mut arguments = place.arguments(&tree.url(), &["--definition", &definition]);
     let own = arguments
         .iter()
         .position(|word| word == "--scratch")
         .unwrap();
     arguments.drain(own..own + 2);
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let report = crate::common::walproof::run(&words, &[]).json();
+    let report = crate::common::walproof::run(&words, &[])
+        .expect_code(0)
+        .json();
     assert_eq!(report["verdict"], "proven", "{:#}", report["reasons"]);
     assert_eq!(std::fs::read_dir(&long).unwrap().count(), 0);
 }
