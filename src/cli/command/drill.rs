@@ -203,7 +203,7 @@ async fn show(args: &ShowArgs, context: &Context) -> Result<ExitCode, Failure> {
     } else {
         context
             .output
-            .text(&render::history::drill(&drill, context.output.palette))?;
+            .text(&render::history::drill(&drill, context.output))?;
     }
     Ok(ExitCode::Done)
 }

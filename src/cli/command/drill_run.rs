@@ -11,6 +11,7 @@ use indicatif::ProgressBar;
 
 use super::drill::{RunArgs, SweepArgs, definition};
 use crate::cli::recording::{Recording, outcome};
+use crate::cli::render::style::Style;
 use crate::cli::source::{Source, resolve};
 use crate::cli::{Context, ExitCode, Failure, Progress, render};
 use crate::config::{Config, DrillDefinition, Expectation, Period};
@@ -49,7 +50,7 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, F
         if context.output.is_json() {
             context.output.json(&plan)?;
         } else {
-            let text = render::drill::plan(&plan, context.output.palette);
+            let text = render::drill::plan(&plan, context.output.style());
             context.output.text(&text)?;
         }
         return Ok(if plan.holes.is_empty() {
@@ -61,6 +62,7 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, F
     let watcher = Arc::new(Watcher::new(
         context.progress.clone(),
         !context.output.is_json(),
+        context.output.style(),
     ));
     // A proof that leaves no record is none, so there is no drill without a state.
     let recording = Recording::begin(RunKind::Drill, &source, &config, context).await?;
@@ -71,11 +73,8 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, F
     if context.output.is_json() {
         context.output.json(&report)?;
     } else {
-        let text = render::drill::report(&report, context.output.palette);
+        let text = render::drill::report(&report, &file, context.output.style());
         context.output.text(&text)?;
-        context
-            .output
-            .line(format_args!("  record                 {}", file.display()))?;
     }
     Ok(code_of(&report))
 }
@@ -346,14 +345,16 @@ fn expectation(expect: &Expectation) -> Result<checks::Expectation, Failure> {
 struct Watcher {
     progress: Progress,
     lines: bool,
+    style: Style,
     bar: Mutex<Option<ProgressBar>>,
 }
 
 impl Watcher {
-    const fn new(progress: Progress, lines: bool) -> Self {
+    const fn new(progress: Progress, lines: bool, style: Style) -> Self {
         Self {
             progress,
             lines,
+            style,
             bar: Mutex::new(None),
         }
     }
@@ -374,7 +375,8 @@ impl DrillObserver for Watcher {
     fn phase_finished(&self, timing: &PhaseTiming) {
         self.replace(None);
         if self.lines {
-            self.progress.print(&render::drill::phase_line(timing));
+            self.progress
+                .print(&render::drill::phase_line(timing, self.style));
         }
     }
 
