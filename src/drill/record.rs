@@ -145,12 +145,7 @@ fn wal_range(report: &DrillReport) -> Option<WalRangeRecord> {
     let mut digests: Vec<Digest> = served.into_values().collect();
     if digests.len() > DIGESTS {
         let list = digests.iter().fold(String::new(), |mut list, digest| {
-            let Digest {
-                name,
-                bytes,
-                sha256,
-            } = digest;
-            let _ = writeln!(list, "{sha256} {bytes} {name}");
+            let _ = writeln!(list, "{} {} {}", digest.sha256, digest.bytes, digest.name);
             list
         });
         let name = format!(

@@ -52,12 +52,20 @@ impl Profile {
                 .map(PathBuf::from)
                 .or_else(|| home.as_ref().map(|home| home.join(".aws").join(usual)))
         };
+        let keys_given = asked.is_none() && environment.get("AWS_ACCESS_KEY_ID").is_some();
         let mut other_ways = None;
         for (path, prefix) in [
             (file("AWS_SHARED_CREDENTIALS_FILE", "credentials"), ""),
             (file("AWS_CONFIG_FILE", "config"), "profile "),
         ] {
-            let Some(text) = path.as_deref().map(read).transpose()?.flatten() else {
+            let text = match path.as_deref().map(read).transpose() {
+                Ok(text) => text.flatten(),
+                // A server's archive_command often runs with another user's HOME; with keys
+                // in the environment nobody needs that user's files.
+                Err(_) if keys_given => None,
+                Err(words) => return Err(words),
+            };
+            let Some(text) = text else {
                 continue;
             };
             profile.take_from(&text, prefix, &mut other_ways);
@@ -172,6 +180,18 @@ mod tests {
         let error = load(CREDENTIALS, CONFIG, &[("AWS_PROFILE", "nobody")]).err();
         assert!(error.unwrap().contains("no profile \"nobody\""));
         let profile = Profile::load(&Environment::new(&[], [])).unwrap();
+        assert!(!profile.found);
+    }
+
+    #[test]
+    fn another_users_files_do_not_matter_beside_keys_in_the_environment() {
+        let home = tempfile::tempdir().unwrap();
+        // A directory in the file's place cannot be read as a file, not even by root.
+        std::fs::create_dir_all(home.path().join(".aws/credentials")).unwrap();
+        let home = ("HOME".to_owned(), home.path().display().to_string());
+        assert!(Profile::load(&Environment::new(std::slice::from_ref(&home), [])).is_err());
+        let key = ("AWS_ACCESS_KEY_ID".to_owned(), "A".to_owned());
+        let profile = Profile::load(&Environment::new(&[home, key], [])).unwrap();
         assert!(!profile.found);
     }
 }

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use crate::cli::render::restore as render;
 use crate::cli::source::{Source, SourceArgs, resolve};
 use crate::cli::{Context, ExitCode, Failure, Interrupt, Progress, TargetArgs, interrupted};
+use crate::finding::{Finding, Severity};
 use crate::postgres::TimelineId;
 use crate::repository;
 use crate::restore::configuration::RecoveryAction;
@@ -125,7 +126,13 @@ pub async fn run(args: RestoreArgs, context: &Context) -> Result<ExitCode, Failu
             .map(|report| Done::Restored(Box::new(report)))
     };
     stopper.abort();
-    match outcome.map_err(failure)? {
+    let outcome = outcome.map_err(|error| failure(&error))?;
+    let worst = outcome
+        .findings()
+        .iter()
+        .map(|finding| finding.severity)
+        .max();
+    match outcome {
         Done::Planned(plan) if context.output.is_json() => context.output.json(&Document {
             schema: "walproof.restore-plan/v1",
             body: &plan,
@@ -137,12 +144,26 @@ pub async fn run(args: RestoreArgs, context: &Context) -> Result<ExitCode, Failu
         })?,
         Done::Restored(report) => context.output.text(&render::report(&report, style))?,
     }
-    Ok(ExitCode::Done)
+    // What was asked for is there, but not all that should be: a hole behind the tip.
+    Ok(if worst == Some(Severity::Critical) {
+        ExitCode::Problem
+    } else {
+        ExitCode::Done
+    })
 }
 
 enum Done {
     Planned(Box<RestorePlan>),
     Restored(Box<RestoreReport>),
+}
+
+impl Done {
+    fn findings(&self) -> &[Finding] {
+        match self {
+            Self::Planned(plan) => &plan.target.findings,
+            Self::Restored(report) => &report.findings,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -238,7 +259,7 @@ fn stop_when_interrupted(mut interrupt: Interrupt, cancel: Cancel) -> JoinHandle
     })
 }
 
-fn failure(error: RunError) -> Failure {
+fn failure(error: &RunError) -> Failure {
     let code = if error.is_cancelled() {
         ExitCode::Interrupted
     } else if error.is_refusal() {

@@ -144,6 +144,12 @@ pub async fn run(command: WalCommand, context: &Context) -> Result<ExitCode, Fai
     }
 }
 
+/// What recovery can do without is asked for in every healthy recovery, and would only
+/// alarm in the server's log.
+const fn is_trouble(answer: &WalAnswer) -> bool {
+    matches!(answer, WalAnswer::Stop(_) | WalAnswer::Unreachable(_))
+}
+
 /// Runs `wal fetch`: small and blocking, because PostgreSQL starts it anew for every file.
 /// Its exit codes are those of `restore_command`, not walproof's: 1 for "recovery can do
 /// without", above 125 to make recovery stop, also when walproof itself has a defect.
@@ -151,7 +157,7 @@ pub(in crate::cli) fn fetch(args: &FetchArgs) -> std::process::ExitCode {
     use std::io::Write as _;
     let answer = std::panic::catch_unwind(|| wal::fetch(&args.socket, &args.name, &args.path))
         .unwrap_or_else(|_| WalAnswer::Unreachable("walproof has a defect".to_owned()));
-    if answer != WalAnswer::Delivered {
+    if is_trouble(&answer) {
         // Standard error is the server's log.
         let _ = writeln!(
             std::io::stderr(),
@@ -215,7 +221,7 @@ async fn get(args: GetArgs, context: &Context) -> Result<ExitCode, Failure> {
         }
         Err(failure) => WalAnswer::Unreachable(failure.message),
     };
-    if answer != WalAnswer::Delivered {
+    if is_trouble(&answer) {
         context
             .progress
             .print(&format!("walproof wal get: {}: {answer}\n", args.name));
