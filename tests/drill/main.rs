@@ -16,5 +16,6 @@ mod damaged;
 mod kit;
 mod machine;
 mod proven;
+mod shipped;
 mod targets;
 mod traps;

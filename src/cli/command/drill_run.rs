@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use indicatif::ProgressBar;
+use serde::Serialize;
 
 use super::drill::{RunArgs, SweepArgs, definition};
 use crate::cli::recording::{Recording, outcome};
@@ -19,8 +20,8 @@ use crate::drill::checks::{self, CheckDefinition, CheckKind};
 use crate::drill::environments::local::scratch::default_root;
 use crate::drill::record::RecordContext;
 use crate::drill::{
-    self, BackupChoice, DrillObserver, DrillOptions, DrillReport, LocalOptions, Objectives, Phase,
-    PhaseTiming, Stop, Unit,
+    self, BackupChoice, DrillObserver, DrillOptions, DrillPlan, DrillReport, LocalOptions,
+    Objectives, Phase, PhaseTiming, Stop, Unit,
 };
 use crate::evidence::{Digest, Trigger, sha256_hex};
 use crate::postgres::TimelineId;
@@ -48,7 +49,10 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, F
             .await
             .map_err(stopped)?;
         if context.output.is_json() {
-            context.output.json(&plan)?;
+            context.output.json(&PlanDocument {
+                schema: "walproof.drill-plan/v1",
+                plan: &plan,
+            })?;
         } else {
             let text = render::drill::plan(&plan, context.output.style());
             context.output.text(&text)?;
@@ -77,6 +81,14 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, F
         context.output.text(&text)?;
     }
     Ok(code_of(&report))
+}
+
+/// A plan as programs read it.
+#[derive(Serialize)]
+struct PlanDocument<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    plan: &'a DrillPlan,
 }
 
 /// Keeps the report and its record in the state database.
@@ -234,6 +246,7 @@ fn options(
     let local = LocalOptions {
         scratch_root: definition.scratch.clone().unwrap_or_else(default_root),
         binaries: args.pg_bin.clone(),
+        run_as: args.run_as.clone(),
         superuser: definition
             .superuser
             .clone()
@@ -331,6 +344,14 @@ fn checks_of(
                     jobs: amcheck.jobs.unwrap_or(1),
                 },
             )
+        });
+    }
+    if definition.checksums {
+        all.push(CheckDefinition {
+            timeout: definition
+                .timeout
+                .map_or(Duration::from_hours(2), Period::as_std),
+            ..CheckDefinition::new("checksums", CheckKind::Checksums)
         });
     }
     Ok(all)

@@ -113,7 +113,7 @@ pub fn drill(drill: &StoredDrill, output: Output) -> String {
         let _ = writeln!(text, "  summary   {}", run.summary);
     }
     match &drill.record {
-        Some(record) => describe(&mut text, record, palette),
+        Some(record) => describe(&mut text, record, output),
         None => {
             let _ = writeln!(text, "  It did not come as far as a record.");
         }
@@ -125,7 +125,8 @@ pub fn drill(drill: &StoredDrill, output: Output) -> String {
     text
 }
 
-fn describe(text: &mut String, record: &DrillRecord, palette: Palette) {
+fn describe(text: &mut String, record: &DrillRecord, output: Output) {
+    let (palette, style) = (output.palette, output.style());
     if let Some(backup) = &record.source.backup {
         let _ = writeln!(text, "  backup    {}", backup.id);
     }
@@ -160,12 +161,12 @@ fn describe(text: &mut String, record: &DrillRecord, palette: Palette) {
             PhaseOutcome::Failed => palette.red("failed"),
             PhaseOutcome::NotReached => palette.dim("not reached"),
         };
-        let _ = writeln!(
-            text,
+        let line = format!(
             "  {:<20} {:>8}  {mark}",
-            phase.name,
+            phase.name.replace('-', " "),
             measured(phase.duration_ms)
         );
+        let _ = writeln!(text, "{}", line.trim_end());
     }
     if !record.checks.is_empty() {
         let _ = writeln!(text, "\n{}", palette.bold("Checks"));
@@ -205,7 +206,10 @@ fn describe(text: &mut String, record: &DrillRecord, palette: Palette) {
         let _ = writeln!(text, "\n{}", palette.bold("What this does not prove"));
     }
     for limit in &record.limits {
-        let _ = writeln!(text, "  {limit}");
+        for (index, line) in style.wrap(limit, 4).iter().enumerate() {
+            let lead = if index == 0 { "- " } else { "  " };
+            let _ = writeln!(text, "  {lead}{line}");
+        }
     }
 }
 
