@@ -17,7 +17,7 @@ use crate::verify::backups::{Way, assess};
 use crate::verify::bad_segments::BadSegments;
 use crate::verify::objects::system_id;
 use crate::verify::path::SegmentPath;
-use crate::verify::{Timelines, VerifyOptions};
+use crate::verify::{Timelines, VerifyOptions, words};
 
 /// Which base backup to restore from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -209,16 +209,36 @@ fn candidates<'a>(
         };
     }
     let mut usable = Vec::new();
+    let mut oldest_too_new = None;
     for backup in catalog.backups.iter().rev() {
-        match judge(backup).or_else(|| too_new(backup, &wish.target)) {
+        let unusable = judge(backup);
+        let good = unusable.is_none();
+        match unusable.or_else(|| too_new(backup, &wish.target)) {
             None => usable.push(backup),
-            Some(reason) => passed_over.push(PassedOver {
-                id: backup.id.clone(),
-                reason,
-            }),
+            Some(reason) => {
+                if good {
+                    oldest_too_new = Some((backup.id.clone(), reason.clone()));
+                }
+                passed_over.push(PassedOver {
+                    id: backup.id.clone(),
+                    reason,
+                });
+            }
         }
     }
-    Ok(usable)
+    match oldest_too_new {
+        // There are good base backups: the target is what is wrong.
+        Some((backup, reason)) if usable.is_empty() => Err(ResolveError::TargetUnreachable {
+            target: wish.target.clone(),
+            backup,
+            why: format!(
+                "{reason}, and there is no older base backup that can be used; choose a later target"
+            ),
+            may_lie_before: false,
+            findings: Vec::new(),
+        }),
+        _ => Ok(usable),
+    }
 }
 
 /// Why a backup certainly lies behind the target. A clock may err, so a time close to
@@ -232,7 +252,7 @@ fn too_new(backup: &BaseBackup, target: &Target) -> Option<String> {
         Target::Time(time) => backup
             .end_time
             .filter(|end| *end > *time + chrono::Duration::minutes(5))
-            .map(|end| format!("it ended at {end}, after the target")),
+            .map(|end| format!("it ended at {}, after the target", words::utc(end))),
         Target::Tip | Target::Xid { .. } | Target::Name(_) | Target::Immediate => None,
     }
 }
