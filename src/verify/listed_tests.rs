@@ -601,6 +601,46 @@ fn wal_that_a_backup_needs() {
 }
 
 #[test]
+fn a_finished_backup_proves_that_its_wal_existed() {
+    // The newest backup's WAL is gone: the older one's chain ends in a hole, although
+    // nothing follows.
+    let built = |hours| {
+        CatalogBuilder::new()
+            .segments(1, 1..=9)
+            .backup(backup("20261119T120000", 1, 3, 3, 48))
+            .backup(backup("20261120T120000", 1, 10, 12, hours))
+            .build()
+    };
+    let (survey, findings) = look(&built(24));
+    assert_eq!(codes(&findings), [Code::BackupWalMissing, Code::WalGap]);
+    assert!(
+        findings[1]
+            .message
+            .contains("00000001000000000000000A to 00000001000000000000000C"),
+        "{}",
+        findings[1].message
+    );
+    let hole = ChainStop::Hole {
+        first: SegmentNumber(10),
+        last: SegmentNumber(12),
+    };
+    assert_eq!(survey.chains[0].stopped_by, hole);
+    // One that ended a minute ago may still be archiving.
+    let (survey, _) = look(&built(0));
+    assert_eq!(survey.chains[0].stopped_by, ChainStop::ArchiveEnd);
+    // Another system's backup says nothing of this way.
+    let other = BaseBackup {
+        system_id: Some(SystemId(7)),
+        ..backup("20261118T120000", 1, 30, 30, 72)
+    };
+    let catalog = healthy()
+        .with(|catalog| catalog.backups.insert(0, other))
+        .build();
+    let (survey, _) = look(&catalog);
+    assert_eq!(survey.chains[0].stopped_by, ChainStop::ArchiveEnd);
+}
+
+#[test]
 fn snapshots_are_named_and_not_usable_from_here() {
     let (survey, findings) = with_newest(|backup| {
         backup.method = BackupMethod::Snapshot;
