@@ -124,6 +124,41 @@ fn a_switch_without_wal_on_the_child_yet_is_healthy() {
 }
 
 #[test]
+fn a_history_file_alone_does_not_speak_for_its_timeline() {
+    // Production goes on on timeline 1; somebody's copy left a history file.
+    let orphan = || {
+        CatalogBuilder::new()
+            .segments(1, 1..=20)
+            .history(2, &[(1, 10, 0x148)])
+            .backup(backup("20261119T120000", 1, 3, 3, 48))
+    };
+    let (survey, findings) = look(&orphan().build());
+    assert_eq!(survey.timelines.contested_by, Some(TimelineId(1)));
+    let side = only(&findings);
+    assert_eq!(
+        (side.code, side.severity),
+        (Code::TimelineAbandoned, Severity::Warning)
+    );
+    // WAL or a backup of its own speaks for it, and so does the parent's silence.
+    for catalog in [
+        orphan().segments(2, 10..=10).build(),
+        orphan()
+            .backup(backup("20261121T110000", 2, 10, 10, 1))
+            .build(),
+        CatalogBuilder::new()
+            .segments(1, 1..=11)
+            .history(2, &[(1, 10, 0x148)])
+            .backup(backup("20261119T120000", 1, 3, 3, 48))
+            .build(),
+    ] {
+        assert_eq!(
+            Survey::of(&catalog, &options()).timelines.contested_by,
+            None
+        );
+    }
+}
+
+#[test]
 fn what_the_old_primary_never_archived_is_a_gap_although_nothing_follows() {
     let catalog = CatalogBuilder::new()
         .segments(1, 1..=7)
