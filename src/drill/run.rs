@@ -34,6 +34,7 @@ use crate::restore::wal::wal_fetch_command;
 use crate::restore::{
     Cancel, ExtractOptions, ExtractReport, ProgressSink, Step, TablespaceMap, Target, WalServer,
     WalServerLog, WalServerOptions, Watch, extract, review_set_aside, set_aside_finding,
+    settings_raised_finding,
 };
 
 /// At most this much of the server's log is kept in a file.
@@ -163,6 +164,11 @@ async fn drill(
     let files = &extracted.extracted.set_aside;
     work.findings
         .extend(set_aside_finding(&admitted.backup.id, &review, files));
+    work.findings.extend(settings_raised_finding(
+        &admitted.backup.id,
+        &admitted.plan.wal.required_settings,
+        &extracted.facts.control_file,
+    ));
     work.review = review;
     let preload = decide_preload(&work.review, options, admitted);
     work.findings.extend(preload.findings.iter().cloned());

@@ -236,6 +236,8 @@ fn a_base_from_a_standby_with_hostile_configuration_touches_nothing() {
     source.server.psql("checkpoint");
     let tip = workload::write_moment(&source.server, "tip", 100, 2);
     let tree = source.tree();
+    // Barman leaves it out; snapshots and pg_basebackup -R bring it.
+    tree.change_members(&backup, &[("standby.signal", Some(b""))]);
     wait_until(Duration::from_secs(30), "the standby's goodbye", || {
         source
             .server
@@ -349,13 +351,13 @@ fn subscriptions_slots_and_odd_databases_stay_quiet() {
         ),
         (
             "loading",
-            "alter database loading set session_preload_libraries = 'no_such_library'",
+            "alter role postgres in database loading set local_preload_libraries = 'no_such_library'; \
+             alter database loading set session_preload_libraries = 'no_such_library'",
         ),
     ] {
         server.psql(&format!("create database {name}"));
         server.psql(change);
     }
-    server.psql("alter role postgres set local_preload_libraries = 'no_such_library'");
     server.psql("create extension dblink");
     let backup = source.back_up();
     let state = std::fs::read(server.data().join("pg_replslot/production/state")).unwrap();
