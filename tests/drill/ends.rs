@@ -15,7 +15,7 @@ fn time(time: DateTime<Utc>) -> String {
 /// A drill whose rows and beats are checked.
 fn proven(place: &Place, tree: &Tree, more: &[&str], rows: i64, beats: i64) -> Value {
     let definition = place.definition(&format!(
-        "checks:\n\
+        "settings: {{fsync: 'off'}}\nchecks:\n\
          - {{name: rows, database: postgres, sql: 'select count(*) from ledger', expect: '= {rows}'}}\n\
          - {{name: beats, database: postgres, sql: 'select count(*) from heartbeat', expect: '= {beats}'}}\n"
     ));
@@ -144,7 +144,7 @@ fn a_lost_or_garbled_history_never_leads_onto_the_abandoned_branch() {
     // The branch is reached by who names it, and only so.
     let tree = fixture.tree();
     let definition = place.definition(&format!(
-        "checks:\n- {{name: abandoned, database: postgres, sql: \"select count(*) from ledger where label = 'abandoned'\", expect: '= {}'}}\n",
+        "settings: {{fsync: 'off'}}\nchecks:\n- {{name: abandoned, database: postgres, sql: \"select count(*) from ledger where label = 'abandoned'\", expect: '= {}'}}\n",
         fixture.facts.abandoned_rows
     ));
     let more = ["--target-timeline", "1", "--definition", &definition];

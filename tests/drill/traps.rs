@@ -31,7 +31,7 @@ fn contents(directory: &Path) -> BTreeMap<String, Vec<u8>> {
 /// A definition with one check of the number of rows.
 fn rows(place: &Place, rows: i64) -> String {
     place.definition(&format!(
-        "checks:\n- {{name: rows, database: postgres, sql: 'select count(*) from ledger', expect: '= {rows}'}}\n"
+        "settings: {{fsync: 'off'}}\nchecks:\n- {{name: rows, database: postgres, sql: 'select count(*) from ledger', expect: '= {rows}'}}\n"
     ))
 }
 
