@@ -66,6 +66,19 @@ fn unresolved(
     {
         return Stop::unproven(error);
     }
+    if let ResolveError::HistoryMissing { timeline } = error {
+        // It may be there and say nothing: then that is what is wrong.
+        let name = timeline.history_file_name();
+        let unreadable: Vec<Finding> = survey
+            .findings
+            .iter()
+            .filter(|found| found.code == Code::HistoryUnreadable && found.object.contains(&name))
+            .cloned()
+            .collect();
+        if !unreadable.is_empty() {
+            return Stop::Failed(unreadable);
+        }
+    }
     let mut findings = error.findings();
     if error.is_refusal() {
         return Stop::Refused {

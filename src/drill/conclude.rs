@@ -1,6 +1,6 @@
 //! From everything that a drill learned to its report.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::course::{Course, Stop};
 use super::options::DrillOptions;

@@ -13,8 +13,11 @@ mod common;
 
 mod cleanup;
 mod damaged;
+mod ends;
 mod kit;
 mod machine;
+mod outside;
 mod proven;
+mod source;
 mod targets;
 mod traps;
