@@ -1,6 +1,6 @@
 //! From everything that a drill learned to its report.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::course::{Course, Stop};
 use super::options::DrillOptions;
@@ -11,6 +11,21 @@ use super::verdict::{Facts, Objective, ObjectiveState, judge};
 use crate::finding::{Code, Finding};
 use crate::repository::Repository;
 use crate::restore::{ExtractReport, Target};
+
+/// A commit may bear a time this far ahead of this machine's clock.
+const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
+
+fn in_future(moment: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    moment.signed_duration_since(now) > CLOCK_TOLERANCE
+}
+
+/// What is lost between `newest`, the newest recovered moment, and `declared`, in
+/// milliseconds. `None` when `newest` lies in the future: a clock is wrong somewhere, and
+/// by it nothing would ever be lost.
+fn lost(newest: DateTime<Utc>, declared: DateTime<Utc>, now: DateTime<Utc>) -> Option<u64> {
+    let lost = declared.signed_duration_since(newest).num_milliseconds();
+    (!in_future(newest, now)).then(|| u64::try_from(lost).unwrap_or(0))
+}
 
 /// Recovery point: how much would be lost, and what it is compared with.
 fn measure_point(
@@ -28,16 +43,17 @@ fn measure_point(
         _ => None,
     };
     let plan = work.admitted.as_ref().map(|admitted| &admitted.plan);
-    let since = |moment: DateTime<Utc>| {
-        declared.map(|declared| {
-            let lost = declared.signed_duration_since(moment).num_milliseconds();
-            u64::try_from(lost).unwrap_or(0)
-        })
-    };
+    let now = Utc::now();
+    let since = |moment| declared.and_then(|declared| lost(moment, declared, now));
     let point = plan.and_then(|plan| plan.expected_end.recovery_point);
     let proven = work.facts.proof.state == super::proof::ProofState::Held;
     let (actual, method) = match (point, plan.and_then(|plan| plan.backup.end_time)) {
         _ if !proven => (None, "the end of recovery is not proven"),
+        (Some(commit), _) if in_future(commit.time, now) => (
+            None,
+            "the newest recovered commit bears a time in the future: look at the clocks of the \
+             source and of this machine",
+        ),
         (Some(commit), _) => (
             since(commit.time),
             "declared loss minus commit time of the newest recovered transaction",
@@ -195,3 +211,18 @@ const LIMITS: [&str; 3] = [
     "A drill that replayed little WAL gives the least time a recovery takes, not an estimate.",
     "What no check asked about is proven only as far as PostgreSQL replayed it without an error.",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_of_the_future_measures_no_loss() {
+        let at = |second: i64| DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap();
+        assert_eq!(lost(at(-60), at(0), at(10)), Some(60_000));
+        // Recovered past the declared loss: nothing is lost.
+        assert_eq!(lost(at(5), at(0), at(10)), Some(0));
+        assert_eq!(lost(at(300), at(0), at(10)), Some(0));
+        assert_eq!(lost(at(3600), at(0), at(10)), None);
+    }
+}

@@ -27,6 +27,7 @@ use crate::restore::configuration::SettingsReview;
 use crate::restore::wal::wal_fetch_command;
 use crate::restore::{
     Cancel, ExtractReport, WalServer, WalServerOptions, Watch, review_set_aside, set_aside_finding,
+    settings_raised_finding,
 };
 
 /// Everything that a drill has made and learned so far. What it owns is given back in the
@@ -151,6 +152,11 @@ async fn drill(
     let files = &extracted.extracted.set_aside;
     work.findings
         .extend(set_aside_finding(&admitted.backup.id, &review, files));
+    work.findings.extend(settings_raised_finding(
+        &admitted.backup.id,
+        &admitted.plan.wal.required_settings,
+        &extracted.facts.control_file,
+    ));
     work.review = review;
     let preload = decide_preload(&work.review, options, admitted);
     work.findings.extend(preload.findings.iter().cloned());

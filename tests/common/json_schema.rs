@@ -43,11 +43,16 @@ fn check(root: &Value, schema: &Value, value: &Value, path: &str, found: &mut Ve
                     found.push(format!("{path}: {value} is not of type {rule}"));
                 }
             }
-            "const" if value != rule => found.push(format!("{path}: {value} is not {rule}")),
-            "enum" if !rule.as_array().unwrap().contains(value) => {
-                found.push(format!("{path}: {value} is none of {rule}"));
+            "const" => {
+                if value != rule {
+                    found.push(format!("{path}: {value} is not {rule}"));
+                }
             }
-            "const" | "enum" => {}
+            "enum" => {
+                if !rule.as_array().unwrap().contains(value) {
+                    found.push(format!("{path}: {value} is none of {rule}"));
+                }
+            }
             "minimum" => {
                 if value
                     .as_f64()
