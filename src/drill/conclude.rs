@@ -208,8 +208,8 @@ pub(super) fn conclude(
 /// What a drill's report never proves.
 const LIMITS: [&str; 3] = [
     "detection, decision and the switch of clients are not part of any time",
-    "a drill that replayed little WAL gives the least time a recovery takes, not an estimate",
-    "what no check asked about is proven only as far as PostgreSQL replayed it without an error",
+    "A drill that replayed little WAL gives the least time a recovery takes, not an estimate.",
+    "What no check asked about is proven only as far as PostgreSQL replayed it without an error.",
 ];
 
 #[cfg(test)]

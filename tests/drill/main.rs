@@ -18,6 +18,7 @@ mod kit;
 mod machine;
 mod outside;
 mod proven;
+mod shipped;
 mod source;
 mod targets;
 mod traps;

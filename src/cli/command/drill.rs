@@ -59,6 +59,10 @@ pub struct RunArgs {
     /// Directory with PostgreSQL's programs [default: the right major is looked for]
     #[arg(long, value_name = "DIRECTORY")]
     pub pg_bin: Option<PathBuf>,
+    /// The system's user that runs the restored server, when walproof runs as root
+    /// [default: walproof if there is such a user, else nobody]
+    #[arg(long, value_name = "USER")]
+    pub run_as: Option<String>,
     /// Give up after this time
     #[arg(long, value_name = "PERIOD")]
     pub timeout: Option<Period>,
@@ -203,7 +207,7 @@ async fn show(args: &ShowArgs, context: &Context) -> Result<ExitCode, Failure> {
     } else {
         context
             .output
-            .text(&render::history::drill(&drill, context.output.palette))?;
+            .text(&render::history::drill(&drill, context.output))?;
     }
     Ok(ExitCode::Done)
 }
