@@ -184,6 +184,10 @@ pub async fn plan(
     let into = std::path::absolute(&options.into)
         .map_err(|error| RestoreError::local("find the path of", &options.into, error))?;
     check_free(&into)?;
+    if !into.parent().is_none_or(Path::is_dir) {
+        let missing = io::Error::from(io::ErrorKind::NotFound);
+        return Err(RestoreError::local("create", &into, missing).into());
+    }
     let owner = owner(options, &into)?;
     // Reads only, so that it may be left at any point, also while the store is silent.
     let choice = tokio::select! {

@@ -66,7 +66,7 @@ impl ErrorKind {
     pub const fn hint(self) -> &'static str {
         match self {
             Self::NotFound => "check the key; `walproof repository discover` shows what is there",
-            Self::MissingBucket => "check the bucket's name and the endpoint",
+            Self::MissingBucket => "check the name of the bucket or directory, and the endpoint",
             Self::Credentials => {
                 "check the access key and secret (environment, file or platform identity); none were accepted"
             }

@@ -15,7 +15,7 @@ use crate::places::{assert_explained, assert_unproven, fingerprint, state_of};
 fn sized(bytes: &str) -> Tree {
     let tree = Fixture::get(&RepositoryOptions::default()).tree();
     for backup in tree.backups() {
-        tree.set_info(&backup, "size", bytes);
+        tree.set_info(&backup, "cluster_size", bytes);
     }
     tree
 }

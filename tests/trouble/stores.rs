@@ -109,7 +109,7 @@ fn a_store_that_cannot_be_used_is_explained_by_every_command() {
     for trouble in [
         Trouble {
             environment: wrong("nobody", "admin-secret"),
-            what: "XAdminUserNotFound",
+            what: "InvalidAccessKeyId",
             ..trouble
         },
         Trouble {
@@ -121,7 +121,7 @@ fn a_store_that_cannot_be_used_is_explained_by_every_command() {
             url: "s3://no-such-bucket/pg/orders",
             environment: s3.environment(),
             what: "NoSuchBucket",
-            todo: "check the bucket's name",
+            todo: "check the name of the bucket",
             ..trouble
         },
         Trouble {
