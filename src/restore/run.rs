@@ -185,7 +185,10 @@ pub async fn plan(
         .map_err(|error| RestoreError::local("find the path of", &options.into, error))?;
     check_free(&into)?;
     if !into.parent().is_none_or(Path::is_dir) {
-        let missing = io::Error::from(io::ErrorKind::NotFound);
+        let missing = io::Error::new(
+            io::ErrorKind::NotFound,
+            "there is no directory to create it in",
+        );
         return Err(RestoreError::local("create", &into, missing).into());
     }
     let owner = owner(options, &into)?;

@@ -103,6 +103,7 @@ fn a_locked_damaged_newer_or_closed_database_stops_drills_and_not_verify() {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o555);
         std::fs::set_permissions(&directory, mode).unwrap();
         scratch::server_directory(&place.scratch());
+        crate::common::walproof::readable_copy(place.path());
         let closed = format!("sqlite://{}/state.sqlite", directory.display());
         meet(
             &place,

@@ -202,7 +202,7 @@ fn destinations_that_are_not_free_are_refused_untouched() {
         (
             "no/such/parent",
             3,
-            "No such file",
+            "there is no directory to create it in",
             "create the directory above",
         ),
     ] {
