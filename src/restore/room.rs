@@ -20,8 +20,9 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
 }
 
 /// Bytes that these archives hold at least once they are extracted: their share of the
-/// cluster's recorded size by stored bytes; without one, what is stored. No guess is added:
-/// a restore that would have fitted must not be refused.
+/// cluster's recorded size by stored bytes, or what is stored plain, less a fifth for what a
+/// restore leaves out. Nothing is added for growth: a restore that would have fitted must
+/// not be refused.
 fn at_least(backup: &BaseBackup, stored: u64) -> u64 {
     let whole = u128::from(backup.stored_bytes().max(1));
     let share = backup.cluster_size.map_or(0, |size| {
@@ -31,7 +32,6 @@ fn at_least(backup: &BaseBackup, stored: u64) -> u64 {
         .archives
         .iter()
         .all(|archive| archive.codec == Codec::None);
-    // A tar of many small files is a little larger than they are.
     share.max(if plain { stored / 10 * 8 } else { 0 })
 }
 

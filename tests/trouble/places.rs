@@ -16,9 +16,12 @@ pub(crate) fn fingerprint(root: &Path) -> Vec<String> {
     let mut all = Vec::new();
     let mut open = vec![root.to_owned()];
     while let Some(directory) = open.pop() {
-        for entry in std::fs::read_dir(directory).unwrap() {
+        // A server that runs may remove something in between.
+        for entry in std::fs::read_dir(directory).into_iter().flatten() {
             let path = entry.unwrap().path();
-            let meta = std::fs::symlink_metadata(&path).unwrap();
+            let Ok(meta) = std::fs::symlink_metadata(&path) else {
+                continue;
+            };
             if meta.is_dir() {
                 open.push(path.clone());
             }

@@ -3,14 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
+use crate::common::postgres::TestServer;
 use crate::common::process::wait_until;
 use crate::common::repository::{Fixture, RepositoryOptions};
 use crate::common::require;
-use crate::common::s3::{Credentials, READER, S3Server};
+use crate::common::s3::{ADMIN, Credentials, READER, S3Server};
 use crate::common::walproof::{Run, run};
 use crate::kit::Place;
 use crate::places::{
-    assert_explained, assert_unproven, fingerprint, newest_run, start, start_drill, state_of,
+    assert_explained, assert_unproven, fingerprint, finish, newest_run, signal, start, start_drill,
+    state_of,
 };
 use crate::wire::Wire;
 
@@ -234,13 +238,97 @@ fn a_store_that_goes_away_in_the_middle_leaves_things_unproven_and_nothing_behin
         wire.cut();
     }
     for (child, place) in begun.into_iter().zip(&places) {
-        let ended = crate::places::finish(child);
+        let ended = finish(child);
         let report = assert_unproven(&ended, "127.0.0.1", "check endpoint");
         assert_eq!(report["environment"]["removed"], true);
         assert_eq!(newest_run(place)["verdict"], "unproven");
         place.assert_clean();
     }
-    let restore = crate::places::finish(restore);
+    let restore = finish(restore);
     assert_explained(&restore, 3, "data.tar", "check endpoint");
     assert!(!into.exists());
+}
+
+#[test]
+fn a_backup_that_cannot_be_stored_leaves_the_server_as_it_was() {
+    require!(Postgres, S3);
+    let server = TestServer::options().segment_size_mb(1).create();
+    let mut s3 = S3Server::start();
+    let url = format!("s3://{}/taken", S3Server::BUCKET);
+    let port = TestServer::PORT.to_string();
+    let socket = server.socket_directory();
+    let go = |credentials, more: &[&str]| {
+        let words = [
+            "backup", "take", &url, "--output", "json", "--user", "postgres",
+        ];
+        let address = ["--host", socket.to_str().unwrap(), "--port", &port];
+        let environment = s3.environment_for(credentials);
+        start(&[&words[..], &address, more].concat(), &environment)
+    };
+    let resting = |what: &str| {
+        wait_until(Duration::from_secs(20), what, || {
+            let others =
+                "select count(*) from pg_stat_activity where application_name like 'walproof%'";
+            server.number(others) == 0
+        });
+        let label = server.data().join("backup_label");
+        assert!(!label.exists(), "{what}");
+    };
+    let reader = finish(go(READER, &[]));
+    assert_explained(&reader, 3, "AccessDenied", "lack the permission");
+    resting("after a store that only reads");
+    let secret = "not-the-secret";
+    let wrong = finish(go(
+        Credentials {
+            key: "admin",
+            secret,
+        },
+        &[],
+    ));
+    assert_explained(&wrong, 3, "SignatureDoesNotMatch", "access key and secret");
+    resting("after a wrong secret");
+    assert_eq!(
+        fingerprint(&s3.bucket(S3Server::BUCKET)),
+        Vec::<String>::new()
+    );
+
+    // Nothing archives here, so that it waits until somebody has had enough of it.
+    let waiting = go(ADMIN, &["--wait", "10m"]);
+    wait_until(Duration::from_mins(1), "the archives", || {
+        fingerprint(&s3.object("taken"))
+            .iter()
+            .any(|line| line.contains("data.tar"))
+    });
+    signal(&waiting, Signal::SIGINT);
+    let report = finish(waiting).expect_code(130).json();
+    assert_eq!(report["archived"], false);
+    assert!(
+        report["notes"].to_string().contains("interrupted before"),
+        "{report:#}"
+    );
+    resting("after an interruption");
+    let verify = run(&["verify", &url, "--output", "json"], &s3.environment()).expect_code(1);
+    let codes = verify.finding_codes();
+    assert!(
+        codes
+            .iter()
+            .any(|code| code.contains("backup") || code.contains("wal")),
+        "{codes:?}"
+    );
+
+    let address = s3.endpoint();
+    s3.interrupt();
+    let environment = s3.environment();
+    let words = [
+        "backup", "take", &url, "--output", "json", "--user", "postgres",
+    ];
+    let host = ["--host", socket.to_str().unwrap(), "--port", &port];
+    let away = run(&[&words[..], &host].concat(), &environment);
+    assert_explained(
+        &away,
+        3,
+        address.trim_start_matches("http://"),
+        "check endpoint",
+    );
+    resting("after a store that is away");
 }
