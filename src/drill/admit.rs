@@ -15,6 +15,7 @@ use crate::finding::{Code, Finding, Severity};
 use crate::repository::{BaseBackup, Catalog, Repository};
 use crate::restore::{
     BackupChoice, ResolveError, ResolvedTarget, RestoreError, Target, Watch, Wish, choose,
+    enclosing_data_directory,
 };
 use crate::verify::VerifyOptions;
 use crate::verify::listed::Survey;
@@ -154,6 +155,16 @@ pub(super) async fn admit(
     };
     let survey = Survey::of(catalog, &verify);
     let root = &options.local.scratch_root;
+    if let Some(other) = enclosing_data_directory(root) {
+        return Err(Stop::Refused {
+            reason: format!(
+                "the scratch directory {} lies in the PostgreSQL directory {}, whose server and backups would take it for their own; name a place outside of it with --scratch",
+                root.display(),
+                other.display()
+            ),
+            findings: Vec::new(),
+        });
+    }
     let run_as = identity::choose(options.local.run_as.as_deref(), root).map_err(Stop::unproven)?;
     // What this machine lacks is said before gigabytes of WAL are read.
     let newest = survey.usable(catalog).last();

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::RestoreError;
 use super::placement::UNFINISHED;
+use super::room::existing_above;
 
 /// Directories that this restore may fill and, when it fails, empty again. Only what was
 /// absent or empty is ever claimed, so giving back removes only what the restore made.
@@ -104,8 +105,49 @@ impl Claim {
     }
 }
 
-/// Whether a directory may be filled: absent, or there and empty.
+/// The PostgreSQL data directory or tablespace that `path` lies in or is, if any: what a
+/// server believes to be its own nobody else writes into. Links are resolved as far as the
+/// path exists.
+pub fn enclosing_data_directory(path: &Path) -> Option<PathBuf> {
+    let existing = existing_above(path).canonicalize().ok()?;
+    existing
+        .ancestors()
+        .find(|place| {
+            let name = place.file_name().and_then(|name| name.to_str());
+            place.join("PG_VERSION").is_file() || name.is_some_and(is_tablespace_version)
+        })
+        .map(Path::to_owned)
+}
+
+/// `PG_15_202209061`, the directory of one version's files in a tablespace
+/// (`TABLESPACE_VERSION_DIRECTORY`, `src/include/common/relpath.h`).
+fn is_tablespace_version(name: &str) -> bool {
+    name.strip_prefix("PG_")
+        .and_then(|rest| rest.split_once('_'))
+        .is_some_and(|(major, catalog)| {
+            [major, catalog]
+                .iter()
+                .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+        })
+}
+
+/// Whether a directory may be filled: absent, or there and empty, and not within the data
+/// directory of another server.
 pub fn check_free(path: &Path) -> Result<(), RestoreError> {
+    check_unused(path)?;
+    match enclosing_data_directory(path) {
+        Some(other) => Err(RestoreError::Destination {
+            path: path.to_owned(),
+            reason: format!(
+                "it lies in the PostgreSQL directory {}; name a place outside of it",
+                other.display()
+            ),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn check_unused(path: &Path) -> Result<(), RestoreError> {
     match fs::symlink_metadata(path) {
         Ok(meta) if meta.is_symlink() => Err(RestoreError::Destination {
             path: path.to_owned(),
@@ -186,6 +228,32 @@ mod tests {
         fs::write(full.join(UNFINISHED), "").unwrap();
         let error = check_free(&full).unwrap_err();
         assert!(error.to_string().contains("did not finish"), "{error}");
+    }
+
+    #[test]
+    fn other_servers_directories_are_seen_from_within_and_through_links() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path().canonicalize().unwrap();
+        let data = root.join("main");
+        fs::create_dir_all(data.join("base")).unwrap();
+        fs::create_dir_all(root.join("space/PG_15_202209061/5")).unwrap();
+        fs::write(data.join("PG_VERSION"), "15\n").unwrap();
+        let link = root.join("link");
+        std::os::unix::fs::symlink(data.join("base"), &link).unwrap();
+        for inside in [data.clone(), data.join("base/new/er"), link.join("new")] {
+            assert_eq!(enclosing_data_directory(&inside), Some(data.clone()));
+        }
+        let version = root.join("space/PG_15_202209061");
+        assert_eq!(
+            enclosing_data_directory(&version.join("5")),
+            Some(version.clone())
+        );
+        let error = check_free(&link.join("new")).unwrap_err();
+        assert!(error.is_refusal(), "{error}");
+        for outside in [root.join("other"), root.join("space"), root.join("PG_x_1")] {
+            assert_eq!(enclosing_data_directory(&outside), None);
+            check_free(&root.join("other")).unwrap();
+        }
     }
 
     #[test]

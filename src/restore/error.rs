@@ -91,6 +91,19 @@ pub enum RestoreError {
         /// The system's own words.
         source: io::Error,
     },
+    /// The file system is too small.
+    #[error(
+        "{} has {available} bytes free, the backup needs at least {needed}; free some room or choose another directory (--ignore-free-space where the file system compresses)",
+        path.display()
+    )]
+    NoRoom {
+        /// A directory on that file system.
+        path: PathBuf,
+        /// What is free there, in bytes.
+        available: u64,
+        /// What is needed there, in bytes.
+        needed: u64,
+    },
     /// Somebody asked to stop. What had been created is removed.
     #[error("interrupted; what had been restored so far was removed")]
     Cancelled,
@@ -131,7 +144,7 @@ impl RestoreError {
     pub const fn is_unreachable(&self) -> bool {
         matches!(
             self,
-            Self::Storage(_) | Self::Local { .. } | Self::Worker(_)
+            Self::Storage(_) | Self::Local { .. } | Self::NoRoom { .. } | Self::Worker(_)
         )
     }
 

@@ -324,7 +324,11 @@ impl Extraction<'_> {
             return Err(RestoreError::Cancelled);
         }
         let room = self.room(archive.contents)?;
-        let opened = self.repository.store().blocking_reader(&archive.key).await;
+        let store = self.repository.store();
+        let opened = tokio::select! {
+            opened = store.blocking_reader(&archive.key) => opened,
+            () = stop.cancelled() => return Err(RestoreError::Cancelled),
+        };
         let (_, reader) = match opened {
             Err(error) if error.is_not_found() => {
                 return Err(RestoreError::Damaged {
@@ -335,7 +339,18 @@ impl Extraction<'_> {
             other => other?,
         };
         let (key, codec) = (archive.key.clone(), archive.codec);
-        blocking(move || {
+        // A thread that waits for a silent store hears of nothing else: the transfer is
+        // ended for it.
+        let transfer = reader.transfer();
+        let stopper = tokio::spawn({
+            let stop = stop.clone();
+            async move {
+                stop.cancelled().await;
+                transfer.abort();
+            }
+        });
+        let stopping = stop.clone();
+        let result = blocking(move || {
             let mut digest = DigestReader::new(Metered {
                 inner: reader,
                 meter,
@@ -349,7 +364,12 @@ impl Extraction<'_> {
             };
             Ok((archive, extracted))
         })
-        .await
+        .await;
+        stopper.abort();
+        match result {
+            Err(_) if stopping.is_cancelled() => Err(RestoreError::Cancelled),
+            other => other,
+        }
     }
 
     fn room(&self, contents: ArchiveContents) -> Result<Room, RestoreError> {

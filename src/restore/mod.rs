@@ -19,6 +19,7 @@ mod progress;
 mod resolve;
 mod resolve_error;
 mod review;
+mod room;
 mod run;
 mod safe_path;
 mod stop;
@@ -30,7 +31,7 @@ mod unpack_tests;
 pub mod wal;
 
 pub use choose::{BackupChoice, Choice, PassedOver, Wish, choose};
-pub use destination::check_free;
+pub use destination::{check_free, enclosing_data_directory};
 pub use error::RestoreError;
 pub use extract::{ExtractOptions, ExtractReport, FetchedArchive, check_restorable, extract};
 pub use inspect::RestoredFacts;
@@ -39,6 +40,7 @@ pub use progress::{Cancel, Progress, ProgressSink, Step, Unwatched, Watch};
 pub use resolve::{ResolvedTarget, resolve};
 pub use resolve_error::ResolveError;
 pub use review::{review_set_aside, set_aside_finding, settings_raised_finding};
+pub use room::free_bytes;
 pub use run::{
     RestoreOptions, RestorePlan, RestoreReport, RunError, WAL_PLAN_FILE, plan, read_plan, run,
 };

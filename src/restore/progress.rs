@@ -93,6 +93,13 @@ impl Cancel {
         self.wished.load(Ordering::SeqCst) || self.parent.as_deref().is_some_and(Self::is_cancelled)
     }
 
+    /// Waits for the wish, to within a tenth of a second.
+    pub(crate) async fn cancelled(&self) {
+        while !self.is_cancelled() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// A wish of its own that also follows this one.
     pub(crate) fn child(&self) -> Self {
         Self {

@@ -22,6 +22,7 @@ use super::progress::Watch;
 use super::resolve::ResolvedTarget;
 use super::resolve_error::ResolveError;
 use super::review::{review_set_aside, set_aside_finding, settings_raised_finding};
+use super::room::check_room;
 use super::tablespaces::{PlacedTablespace, TablespaceMap};
 use super::wal::{WalPlan, wal_get_command};
 use crate::finding::Finding;
@@ -58,6 +59,9 @@ pub struct RestoreOptions {
     pub socket_directory: PathBuf,
     /// The server's port.
     pub port: u16,
+    /// Whether to begin although the free space seems too little: file systems that
+    /// compress hold more than they say.
+    pub ignore_free_space: bool,
 }
 
 /// What a restore would do.
@@ -180,13 +184,28 @@ pub async fn plan(
     let into = std::path::absolute(&options.into)
         .map_err(|error| RestoreError::local("find the path of", &options.into, error))?;
     check_free(&into)?;
+    if !into.parent().is_none_or(Path::is_dir) {
+        let missing = io::Error::new(
+            io::ErrorKind::NotFound,
+            "there is no directory to create it in",
+        );
+        return Err(RestoreError::local("create", &into, missing).into());
+    }
     let owner = owner(options, &into)?;
-    let choice = choose(repository, catalog, &options.wish, watch).await?;
+    // Reads only, so that it may be left at any point, also while the store is silent.
+    let choice = tokio::select! {
+        biased;
+        choice = choose(repository, catalog, &options.wish, watch) => choice?,
+        () = watch.cancel.cancelled() => return Err(ResolveError::Cancelled.into()),
+    };
     let tablespaces = options
         .tablespaces
         .place(&into, &choice.backup.tablespaces)?;
     for tablespace in &tablespaces {
         check_free(&tablespace.path)?;
+    }
+    if !options.ignore_free_space {
+        check_room(&choice.backup, &into, &tablespaces)?;
     }
     let restore_command = wal_get_command(
         &options.program,

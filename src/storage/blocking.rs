@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use bytes::{Buf, Bytes};
 use futures::StreamExt;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 use super::{ObjectEntry, ObjectRead, StorageError, Store};
 
@@ -24,6 +25,7 @@ enum Message {
 /// transfer. Call it from `spawn_blocking` or a thread of its own: it blocks.
 pub struct BlockingReader {
     messages: mpsc::Receiver<Message>,
+    transfer: AbortHandle,
     chunk: Bytes,
     ended: bool,
 }
@@ -32,12 +34,18 @@ impl BlockingReader {
     /// Pumps an object's stream into a reader. Must be called inside the runtime.
     pub fn new(read: ObjectRead) -> Self {
         let (sender, messages) = mpsc::channel(WAITING);
-        tokio::spawn(pump(read, sender));
+        let transfer = tokio::spawn(pump(read, sender)).abort_handle();
         Self {
             messages,
+            transfer,
             chunk: Bytes::new(),
             ended: false,
         }
+    }
+
+    /// The transfer, for somebody else to end: a reader that waits for bytes then fails.
+    pub fn transfer(&self) -> AbortHandle {
+        self.transfer.clone()
     }
 }
 

@@ -15,7 +15,9 @@ pub fn program() -> &'static Path {
 pub fn readable_copy(directory: &Path) -> PathBuf {
     let copy = directory.join("walproof");
     if !copy.exists() {
-        std::fs::copy(program(), &copy).unwrap();
+        // Not by this process: another thread's child could hold the file open for writing
+        // just when it is to be run.
+        super::process::run(Command::new("cp").arg(program()).arg(&copy));
     }
     copy
 }

@@ -60,6 +60,7 @@ impl Place {
             preload: Vec::new(),
             socket_directory: self.keep.path().join("pg/s"),
             port: TestServer::PORT,
+            ignore_free_space: false,
         }
     }
 

@@ -131,7 +131,13 @@ pub async fn run(command: BackupCommand, context: &Context) -> Result<ExitCode, 
             .output
             .text(&render(&report, context.output.palette))?;
     }
-    Ok(ExitCode::Done)
+    // The backup is whole, but what was asked for was to see its WAL archived.
+    let waited_in_vain = report.archived == Some(false) && *context.interrupt.borrow();
+    Ok(if waited_in_vain {
+        ExitCode::Interrupted
+    } else {
+        ExitCode::Done
+    })
 }
 
 fn outcome_of(result: &Result<TakeReport, Failure>) -> Outcome {

@@ -63,6 +63,9 @@ pub struct RunArgs {
     /// [default: walproof if there is such a user, else nobody]
     #[arg(long, value_name = "USER")]
     pub run_as: Option<String>,
+    /// The superuser of the restored cluster; wins over the definition [default: postgres]
+    #[arg(long, value_name = "ROLE")]
+    pub superuser: Option<String>,
     /// Give up after this time
     #[arg(long, value_name = "PERIOD")]
     pub timeout: Option<Period>,
@@ -155,6 +158,9 @@ pub fn definition(args: &RunArgs, config: &Config) -> Result<DrillDefinition, Fa
     }
     if args.timeout.is_some() {
         definition.timeout = args.timeout;
+    }
+    if args.superuser.is_some() {
+        definition.superuser.clone_from(&args.superuser);
     }
     if args.scratch.is_some() {
         definition.scratch.clone_from(&args.scratch);

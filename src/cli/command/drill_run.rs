@@ -236,6 +236,18 @@ fn options(
     source: &Source,
     config: &Config,
 ) -> Result<DrillOptions, Failure> {
+    // A minute for clocks that differ.
+    if let Some(lost_at) = args.lost_at
+        && lost_at > Utc::now() + chrono::TimeDelta::minutes(1)
+    {
+        return Err(Failure::usage(format_args!(
+            "--lost-at {} has not come yet",
+            lost_at.format("%Y-%m-%dT%H:%M:%SZ")
+        ))
+        .with_hint(
+            "name a moment in the past, or leave it out: then it is when the drill starts",
+        ));
+    }
     let tier = args.objectives.over(&source.tier);
     let settings: BTreeMap<String, String> = definition
         .settings

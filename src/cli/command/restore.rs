@@ -78,6 +78,9 @@ pub struct RestoreArgs {
         default_value_t = 5432
     )]
     pub port: u16,
+    /// Begin although the free space seems too little: file systems that compress hold more
+    #[arg(long)]
+    pub ignore_free_space: bool,
     /// Show what would be restored, and touch nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -111,7 +114,11 @@ pub async fn run(args: RestoreArgs, context: &Context) -> Result<ExitCode, Failu
     let source = resolve(&args.source, &config)?;
     let options = options(&args, &source, context)?;
     let repository = repository::open(Store::open(&source.location, &source.options)?);
-    let catalog = repository.catalog().await?;
+    let mut interrupt = context.interrupt.clone();
+    let catalog = tokio::select! {
+        catalog = repository.catalog() => catalog?,
+        () = interrupted(&mut interrupt) => return Err(Failure::interrupted()),
+    };
     let watch = Watch {
         sink: Arc::new(Bars::new(context.progress.clone())),
         cancel: Cancel::new(),
@@ -249,6 +256,7 @@ fn options(
         preload: args.preload.clone(),
         socket_directory: args.socket_directory.clone(),
         port: args.port,
+        ignore_free_space: args.ignore_free_space,
     })
 }
 

@@ -12,14 +12,15 @@ use crate::verify::report::ARCHIVE_ENDS;
 use crate::verify::words::{bytes, count, length, utc, utc_milliseconds};
 use crate::verify::{BackupReport, TimeSource, TimelineRole, VerifyReport};
 
-/// The whole report, with at most `limit` findings.
+/// The whole report, with at most `limit` findings, windows and unusable backups (of the
+/// latter two never fewer than a handful, if there are).
 pub fn render(report: &VerifyReport, style: Style, limit: usize) -> String {
     let mut out = String::new();
     for block in [
         heading(report, style),
         draw(report, style),
-        windows(report, style),
-        backups(report, style),
+        windows(report, style, limit),
+        backups(report, style, limit),
         archive(report, style),
         findings(report, style, limit),
     ] {
@@ -127,13 +128,14 @@ fn table(style: Style, head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     lines
 }
 
-fn windows(report: &VerifyReport, style: Style) -> Vec<String> {
+fn windows(report: &VerifyReport, style: Style, limit: usize) -> Vec<String> {
     if report.windows.is_empty() {
         return Vec::new();
     }
     let time = |time: DateTime<Utc>| time.format("%Y-%m-%d %H:%M:%S").to_string();
-    let rows: Vec<Vec<String>> = report
-        .windows
+    let hidden = report.windows.len().saturating_sub(limit.max(BACKUPS));
+    let shown = report.windows.get(hidden..).unwrap_or_default();
+    let rows: Vec<Vec<String>> = shown
         .iter()
         .map(|window| {
             let span = window.begin_time.zip(window.end_time);
@@ -163,7 +165,11 @@ fn windows(report: &VerifyReport, style: Style) -> Vec<String> {
     ];
     let mut table = table(style, &head, &rows).into_iter();
     lines.extend(table.next());
-    for (line, window) in table.zip(&report.windows) {
+    if hidden > 0 {
+        let text = format!("  {hidden} older ones; --limit or --output json shows them");
+        lines.push(style.paint(Tone::Quiet, &text));
+    }
+    for (line, window) in table.zip(shown) {
         lines.push(line);
         if window.ends_because != ARCHIVE_ENDS {
             let text = format!("    ends because {}", window.ends_because);
@@ -176,7 +182,7 @@ fn windows(report: &VerifyReport, style: Style) -> Vec<String> {
 /// How many usable backups are listed; the newest count most.
 const BACKUPS: usize = 5;
 
-fn backups(report: &VerifyReport, style: Style) -> Vec<String> {
+fn backups(report: &VerifyReport, style: Style, limit: usize) -> Vec<String> {
     if report.backups.is_empty() {
         return Vec::new();
     }
@@ -218,7 +224,17 @@ fn backups(report: &VerifyReport, style: Style) -> Vec<String> {
             &rows,
         ));
     }
-    for backup in report.backups.iter().filter(|backup| !backup.usable) {
+    let unusable: Vec<&BackupReport> = report
+        .backups
+        .iter()
+        .filter(|backup| !backup.usable)
+        .collect();
+    let hidden = unusable.len().saturating_sub(limit.max(BACKUPS));
+    if hidden > 0 {
+        let text = format!("  {hidden} older unusable ones; --limit or --output json shows them");
+        lines.push(style.paint(Tone::Quiet, &text));
+    }
+    for backup in unusable.into_iter().skip(hidden) {
         let tone = if backup.status == BackupStatus::Started {
             Tone::Quiet
         } else {

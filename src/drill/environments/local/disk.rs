@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use nix::sys::statvfs::statvfs;
+use crate::restore::free_bytes;
 
 /// Too little room, or none could be told.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +26,7 @@ pub enum RoomError {
         /// The directory.
         path: PathBuf,
         /// The system's own words.
-        source: nix::Error,
+        source: std::io::Error,
     },
 }
 
@@ -70,11 +70,10 @@ impl RoomNeeded {
 
 /// Bytes that an unprivileged user may still write below `path`.
 pub fn available(path: &Path) -> Result<u64, RoomError> {
-    let stat = statvfs(path).map_err(|source| RoomError::Unknown {
+    free_bytes(path).map_err(|source| RoomError::Unknown {
         path: path.to_owned(),
         source,
-    })?;
-    Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
+    })
 }
 
 /// Checks that `needed` bytes are free below `path`; returns what is available.

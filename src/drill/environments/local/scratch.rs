@@ -256,9 +256,7 @@ impl Scratch {
         if inside.join(SOCKET_NAME).as_os_str().len() <= SOCKET_LIMIT {
             return inside;
         }
-        let digits = id.simple().to_string();
-        let tail: String = digits.chars().skip(20).collect();
-        PathBuf::from("/tmp").join(format!("wp-{tail}"))
+        outside_sockets(id)
     }
 
     fn write_marker(&mut self) -> Result<(), ScratchError> {
@@ -318,6 +316,14 @@ impl Scratch {
         }
         remove_tree(&self.path)
     }
+}
+
+/// Where the sockets of a drill lie that has no room for them: its id's last digits, which
+/// are random.
+pub(super) fn outside_sockets(id: Uuid) -> PathBuf {
+    let digits = id.simple().to_string();
+    let tail: String = digits.chars().skip(20).collect();
+    PathBuf::from("/tmp").join(format!("wp-{tail}"))
 }
 
 /// Removes a tree. A process that is just ending may still write into it, so a failure is

@@ -12,7 +12,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::process::{ProcessId, boot_id};
-use super::scratch::{MARKER, Marker, PREFIX, remove_tree};
+use super::scratch::{MARKER, Marker, PREFIX, outside_sockets, remove_tree};
 
 /// What a sweep did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
@@ -128,8 +128,8 @@ fn ours(
 /// The socket directory outside the scratch directory, if its name is one that we give.
 fn sockets_of(marker: &Marker) -> Option<PathBuf> {
     let path = marker.socket_directory.clone()?;
-    let name = path.file_name()?.to_str()?;
-    let ours = path.parent() == Some(Path::new("/tmp")) && name.starts_with("wp-");
+    // Computed anew: a marker may have been changed, and other drills have theirs there.
+    let ours = path == outside_sockets(marker.id);
     (ours && std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir()))
         .then_some(path)
 }
