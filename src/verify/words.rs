@@ -45,9 +45,12 @@ pub fn measured(milliseconds: u64) -> String {
     match milliseconds {
         0..1_000 => format!("{milliseconds}ms"),
         1_000..60_000 => format!("{}.{}s", milliseconds / 1_000, milliseconds % 1_000 / 100),
-        _ => length(Duration::seconds(
-            i64::try_from(milliseconds / 1_000).unwrap_or(i64::MAX / 1_000),
-        )),
+        _ => length(
+            i64::try_from(milliseconds)
+                .ok()
+                .and_then(Duration::try_milliseconds)
+                .unwrap_or(Duration::MAX),
+        ),
     }
 }
 
