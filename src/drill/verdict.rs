@@ -15,6 +15,7 @@ use super::neutral::SafetyReport;
 use super::proof::{EndProof, ProofState};
 use crate::evidence::Verdict;
 use crate::finding::{Code, Finding};
+use crate::verify::words;
 
 /// What came of an objective.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -174,9 +175,9 @@ pub fn judge(facts: &Facts<'_>) -> Judgement {
                 Verdict::Failed,
                 Some(code),
                 format!(
-                    "{name} missed: {} ms measured, {} ms allowed",
-                    objective.actual_milliseconds.unwrap_or_default(),
-                    objective.limit_milliseconds.unwrap_or_default()
+                    "{name} missed: {} measured, {} allowed",
+                    words::measured(objective.actual_milliseconds.unwrap_or_default()),
+                    words::measured(objective.limit_milliseconds.unwrap_or_default())
                 ),
             ),
             // A drill that stopped before has said why already.
