@@ -25,6 +25,7 @@ pub mod report;
 mod run;
 pub mod settings;
 pub mod verdict;
+mod wal_wanted;
 
 pub use cancel::{Cancellation, Canceller};
 pub use course::Stop;
