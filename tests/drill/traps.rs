@@ -114,6 +114,11 @@ fn an_idle_database_raised_settings_and_a_moment_of_minimal_wal() {
     assert_eq!(report["verdict"], "proven", "{:#}", report["reasons"]);
     assert_eq!(report["proof"]["state"], "held");
     assert!(report["measurements"]["recovery_point"].is_null());
+    assert!(
+        !report["findings"]
+            .to_string()
+            .contains("wal-settings-raised")
+    );
     place.assert_clean();
 
     source.server.append_settings(&[
