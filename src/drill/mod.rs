@@ -28,6 +28,7 @@ mod run;
 pub mod settings;
 mod tear_down;
 pub mod verdict;
+mod wal_wanted;
 
 pub use cancel::{Cancellation, Canceller};
 pub use course::Stop;

@@ -21,6 +21,7 @@ use super::prepare::{
 use super::recovery::{RecoveryFacts, recover};
 use super::report::DrillReport;
 use super::tear_down::tear_down;
+use super::wal_wanted::why_wal;
 use crate::finding::{Code, Finding};
 use crate::repository::{Catalog, Repository};
 use crate::restore::configuration::SettingsReview;
@@ -271,32 +272,4 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(Stop::unproven)
-}
-
-/// When recovery stopped because it was refused a file, that is the reason, not the
-/// server's last words.
-fn why_wal(wal_server: Option<&WalServer>, stop: Stop) -> Stop {
-    if matches!(stop, Stop::Interrupted | Stop::Refused { .. }) {
-        return stop;
-    }
-    let Some(log) = wal_server.map(WalServer::log) else {
-        return stop;
-    };
-    match log.stopped_by() {
-        // Recovery always begins with a segment: if it asked for none, it could not ask.
-        None if log.served.is_empty() && log.refused.is_empty() => Stop::Unproven(format!(
-            "the restored server never asked walproof for WAL, so it cannot run {}; read the server log",
-            "`walproof wal fetch`"
-        )),
-        None => stop,
-        // 201: storage or this machine did not answer.
-        Some(refused) if refused.exit_code == 201 => {
-            Stop::Unproven(format!("WAL file {}: {}", refused.name, refused.words))
-        }
-        Some(refused) => Stop::failed(Finding::new(
-            Code::WalUnreadable,
-            refused.name.clone(),
-            refused.words.clone(),
-        )),
-    }
 }

@@ -208,6 +208,18 @@ fn wal_within_the_base_does_not_hide_a_hole_in_the_archive() {
     let served = &report["measurements"]["wal_files_served"];
     assert!(served.as_u64() >= report["plan"]["wal"]["segments"].as_u64());
 
+    // Nor does a restore keep them.
+    let (data, far) = (place.path().join("into"), place.path().join("far"));
+    let (data, far) = (data.to_str().unwrap(), format!("far={}", far.display()));
+    let words = ["restore", &tree.url(), "--into", data, "--tablespace", &far];
+    crate::common::walproof::run(&words, &[]).expect_code(0);
+    let kept = std::fs::read_dir(format!("{data}/pg_wal")).unwrap();
+    let kept: Vec<String> = kept
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| names.contains(name))
+        .collect();
+    assert_eq!(kept, Vec::<String>::new());
+
     let later: Vec<&String> = names
         .iter()
         .filter(|name| **name > backup.end_wal)

@@ -33,9 +33,8 @@ impl Canary {
         }
         // Older than any backup: what pg_archivecleanup deletes first.
         for number in 1..4 {
-            let segment = canary.path().join(format!("archive/{number:024X}"));
-            let segment = segment.with_file_name(format!("0000000100000000{number:08X}"));
-            std::fs::write(segment, "precious").unwrap();
+            let segment = format!("archive/0000000100000000{number:08X}");
+            std::fs::write(canary.path().join(segment), "precious").unwrap();
         }
         std::fs::write(canary.path().join("hba"), "local all all trust\n").unwrap();
         canary
@@ -223,14 +222,16 @@ fn a_base_from_a_standby_with_hostile_configuration_touches_nothing() {
             &format!("recovery_end_command = '{}'\n", canary.touch("included")),
         );
     }
-    let quoted = settings
+    let quoted: Vec<String> = settings
         .iter()
-        .map(|(name, value)| format!("{name} = '{value}'\n"))
-        .collect::<Vec<String>>()
-        .concat();
+        .map(|(name, value)| format!("{name} = '{value}'"))
+        .collect();
     append(
         "postgresql.auto.conf",
-        &format!("{quoted}archive_mode = 'on'\nlogging_collector = 'on'\n"),
+        &format!(
+            "{}\narchive_mode = 'on'\nlogging_collector = 'on'\n",
+            quoted.join("\n")
+        ),
     );
     let backup = source.back_up_from(&standby);
     drop(standby);

@@ -249,6 +249,27 @@ fn history_files_missing_garbled_or_with_a_wrong_switch_point() {
 }
 
 #[test]
+fn a_first_segment_that_does_not_repeat_its_parent() {
+    require!(Postgres, S3, Barman);
+    // The old primary lived on, so its own copy of that segment is there to compare with.
+    let fixture = fixture(TimelineSwitch::AbandonedBranch);
+    let tree = fixture.tree();
+    assert!(!codes(&verify(&tree)).contains(&Code::HistoryContradictory));
+    let switch: walproof::postgres::Lsn =
+        fixture.facts.switch_lsn.clone().unwrap().parse().unwrap();
+    let within = usize::try_from(switch.bytes() % fixture.facts.segment_size).unwrap();
+    let first = tree.segments_of(2)[0].clone();
+    tree.change_inside(&tree.wal_key(&first), |bytes| bytes[within / 2] ^= 0x5A);
+    let report = verify(&tree);
+    let found = report
+        .findings
+        .iter()
+        .find(|found| found.code == Code::HistoryContradictory)
+        .unwrap_or_else(|| panic!("{:#?}", report.findings));
+    assert!(found.message.contains(&first), "{}", found.message);
+}
+
+#[test]
 fn a_segment_missing_at_the_switch() {
     require!(Postgres, S3, Barman);
     let fixture = fixture(TimelineSwitch::Promotion);
