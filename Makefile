@@ -24,7 +24,7 @@ lint: ## Formatting, clippy, dependency rules, documentation; warnings are error
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	scripts/deny
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --quiet
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --no-deps --document-private-items --quiet
 
 build: ## Build for development
 	cargo build --locked

@@ -238,3 +238,36 @@ fn a_reader_that_goes_away_is_no_failure() {
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     assert_eq!(stderr(&output), "");
 }
+
+#[test]
+fn a_copy_that_cannot_be_reached_does_not_hide_the_others() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("empty")).unwrap();
+    let here = directory.path().display();
+    std::fs::write(
+        directory.path().join("walproof.yaml"),
+        format!(
+            "version: 1\nclusters:\n  - name: orders\n    primary: {{url: 'file://{here}/gone'}}\n    \
+             replicas: [{{name: second, url: 'file://{here}/empty'}}]\n"
+        ),
+    )
+    .unwrap();
+    let output = run(directory.path(), &["verify", "orders", "-o", "json"]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["schema"], "walproof.verify-copies/v1");
+    assert_eq!(document["failures"][0]["copy"], "primary");
+    assert_eq!(document["failures"][0]["error"]["exit_code"], 3);
+    let finding = &document["reports"][0]["findings"][0];
+    assert_eq!(finding["code"], "repository-empty");
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).contains("copy primary: error: "));
+
+    // A single copy that cannot be reached is the error itself.
+    let output = run(
+        directory.path(),
+        &["verify", "orders", "--copy", "primary", "-o", "json"],
+    );
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["schema"], "walproof.error/v1");
+    assert_eq!(code(&output), 3);
+}

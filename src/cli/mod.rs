@@ -6,6 +6,7 @@
 
 pub mod command;
 mod context;
+pub mod contract;
 mod exit;
 mod failure;
 mod global;

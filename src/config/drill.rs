@@ -57,6 +57,10 @@ pub struct DrillDefinition {
     /// Questions put to the restored databases.
     #[serde(default)]
     pub checks: Vec<Check>,
+    /// Whether `pg_checksums` reads every page after the server was stopped. The cluster
+    /// must have data checksums.
+    #[serde(default)]
+    pub checksums: bool,
     /// Runs `pg_amcheck` over the restored databases.
     #[serde(default)]
     pub amcheck: Option<Amcheck>,
@@ -88,6 +92,7 @@ impl DrillDefinition {
             preload: Vec::new(),
             settings: BTreeMap::new(),
             checks: Vec::new(),
+            checksums: false,
             amcheck: None,
         }
     }

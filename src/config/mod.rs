@@ -1,6 +1,6 @@
 //! The configuration: `walproof.yaml` and the drill definitions beside it.
 //!
-//! Strict by design. [`load`] reports every mistake at once, each with file, line, column
+//! Strict by design. [`load()`] reports every mistake at once, each with file, line, column
 //! and what is allowed; the JSON Schemas that editors use ([`schema`]) are generated from
 //! the same types that drive the check. Secrets never stand in these files: credentials
 //! name environment variables or files, which are read when a repository is opened.

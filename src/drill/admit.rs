@@ -67,6 +67,19 @@ fn unresolved(
     {
         return Stop::unproven(error);
     }
+    if let ResolveError::HistoryMissing { timeline } = error {
+        // It may be there and say nothing: then that is what is wrong.
+        let name = timeline.history_file_name();
+        let unreadable: Vec<Finding> = survey
+            .findings
+            .iter()
+            .filter(|found| found.code == Code::HistoryUnreadable && found.object.contains(&name))
+            .cloned()
+            .collect();
+        if !unreadable.is_empty() {
+            return Stop::Failed(unreadable);
+        }
+    }
     let mut findings = error.findings();
     if error.is_refusal() {
         return Stop::Refused {
@@ -88,19 +101,17 @@ fn unresolved(
     Stop::Failed(findings)
 }
 
-/// What keeps the tip from being the archive's end. Such a drill cannot be proven, though
-/// the stretch before restores.
+/// What keeps the tip from being the archive's end, and whatever else is gravely wrong
+/// with the WAL up to the target. Such a drill cannot be proven, though the stretch
+/// restores: a switch to bytes that are not the parent's replays without an error.
 fn holes(resolved: &ResolvedTarget) -> (Vec<Finding>, Vec<Finding>) {
-    let whole = resolved.range.stopped_by == StopReason::ArchiveEnd;
-    if resolved.target != Target::Tip || whole {
-        return (Vec::new(), resolved.findings.clone());
-    }
     let (mut holes, rest): (Vec<_>, Vec<_>) = resolved
         .findings
         .iter()
         .cloned()
         .partition(|finding| finding.severity == Severity::Critical);
-    if holes.is_empty() {
+    let whole = resolved.range.stopped_by == StopReason::ArchiveEnd;
+    if resolved.target == Target::Tip && !whole && holes.is_empty() {
         holes.push(
             Finding::new(
                 Code::WalGap,
@@ -258,4 +269,80 @@ pub(super) async fn admit(
         binaries: found,
         run_as,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::{Lsn, SegmentSize, TimelineId};
+    use crate::restore::WalPlan;
+    use crate::restore::configuration::RequiredSettings;
+    use crate::verify::wal_range::RangeReport;
+
+    fn resolved(target: Target, stopped_by: StopReason, findings: Vec<Finding>) -> ResolvedTarget {
+        let (begin, end) = (Lsn::new(0x200_0028), Lsn::new(0x300_0148));
+        ResolvedTarget {
+            target,
+            backup_id: "20261120T120000".into(),
+            timeline: TimelineId(2),
+            begin,
+            stop_record: begin,
+            end,
+            consistent_at: begin,
+            recovery_point: None,
+            next_commit: None,
+            required: RequiredSettings::default(),
+            plan: WalPlan {
+                segment_size: SegmentSize::DEFAULT,
+                system_id: None,
+                timeline: TimelineId(2),
+                segments: Vec::new(),
+                histories: Vec::new(),
+                codecs: Vec::new(),
+            },
+            range: RangeReport {
+                begin,
+                last_record: Some(begin),
+                end,
+                incomplete: false,
+                segments: 2,
+                bytes: 2,
+                records: 1,
+                commits: 0,
+                major: Some(15),
+                first_commit: None,
+                last_commit: None,
+                last_commits: Vec::new(),
+                stopped_by,
+                settings: None,
+                tablespaces_created: Vec::new(),
+                tablespaces_dropped: Vec::new(),
+                wal_level_minimal: None,
+                restore_points: Vec::new(),
+                prepared: Vec::new(),
+                clock_steps: Vec::new(),
+                clock_steps_count: 0,
+                findings: findings.clone(),
+            },
+            findings,
+        }
+    }
+
+    #[test]
+    fn what_is_gravely_wrong_up_to_the_target_keeps_a_drill_from_being_proven() {
+        let grave = Finding::new(Code::HistoryContradictory, "wals/00000002.history", "x");
+        let slight = Finding::new(Code::WalClockStepped, "0/2000100", "x");
+        for (target, stopped_by) in [
+            (Target::Tip, StopReason::ArchiveEnd),
+            (Target::Immediate, StopReason::Visitor),
+        ] {
+            let both = vec![slight.clone(), grave.clone()];
+            let (found, rest) = holes(&resolved(target.clone(), stopped_by.clone(), both));
+            assert_eq!((found, rest), (vec![grave.clone()], vec![slight.clone()]));
+            let (found, rest) = holes(&resolved(target, stopped_by, vec![slight.clone()]));
+            assert_eq!((found, rest), (vec![], vec![slight.clone()]));
+        }
+        let (found, _) = holes(&resolved(Target::Tip, StopReason::Visitor, Vec::new()));
+        assert_eq!(found.len(), 1, "the tip is before the archive's end");
+    }
 }

@@ -9,6 +9,7 @@
 mod admit;
 pub mod cancel;
 pub mod checks;
+mod conclude;
 pub mod course;
 pub mod environments;
 pub mod log;
@@ -18,12 +19,14 @@ pub mod options;
 pub mod phases;
 pub mod plan;
 pub mod preload;
+mod prepare;
 pub mod proof;
 pub mod record;
 pub mod recovery;
 pub mod report;
 mod run;
 pub mod settings;
+mod tear_down;
 pub mod verdict;
 
 pub use cancel::{Cancellation, Canceller};

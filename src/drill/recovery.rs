@@ -245,12 +245,12 @@ impl Recovery<'_, '_> {
         let until = Instant::now() + CONNECT_PATIENCE;
         loop {
             let settings = super::checks::sql::session_settings(Duration::from_mins(1));
-            let connecting = self.server.connect("postgres", &settings);
+            let connecting = self.server.connect_anywhere(&settings);
             match self.course.wait(connecting).await? {
                 Ok(connection) => return Ok(connection),
                 Err(ConnectError::NotYet(_)) if Instant::now() < until => self.step().await?,
                 Err(error @ ConnectError::Refused { code: Some(_), .. }) => {
-                    // The server answered, and cannot open its own maintenance database.
+                    // The server answered, and cannot open a maintenance database of its own.
                     return Err(Stop::failed(Finding::new(
                         Code::RecoveryFailed,
                         "restored server",

@@ -15,6 +15,7 @@ use super::neutral::SafetyReport;
 use super::proof::{EndProof, ProofState};
 use crate::evidence::Verdict;
 use crate::finding::{Code, Finding};
+use crate::verify::words;
 
 /// What came of an objective.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -140,6 +141,13 @@ pub fn judge(facts: &Facts<'_>) -> Judgement {
     reasons.found(facts.holes);
     match facts.stop {
         None => {}
+        // It stopped because it was not confined, which is told below. Whatever else may
+        // come to stop it without a finding: what did not end is never proven.
+        Some(Stop::Failed(findings))
+            if findings.is_empty() && facts.safety.holds != Some(false) =>
+        {
+            reasons.add(Verdict::Failed, None, "the drill did not come to its end");
+        }
         Some(Stop::Failed(findings)) => reasons.found(findings),
         Some(Stop::Refused { reason, .. }) => {
             reasons.add(Verdict::Unproven, None, format!("refused: {reason}"));
@@ -167,9 +175,9 @@ pub fn judge(facts: &Facts<'_>) -> Judgement {
                 Verdict::Failed,
                 Some(code),
                 format!(
-                    "{name} missed: {} ms measured, {} ms allowed",
-                    objective.actual_milliseconds.unwrap_or_default(),
-                    objective.limit_milliseconds.unwrap_or_default()
+                    "{name} missed: {} measured, {} allowed",
+                    words::measured(objective.actual_milliseconds.unwrap_or_default()),
+                    words::measured(objective.limit_milliseconds.unwrap_or_default())
                 ),
             ),
             // A drill that stopped before has said why already.
@@ -408,6 +416,21 @@ mod tests {
             case.checks.clear();
         });
         assert_eq!((judged, reasons), (Verdict::Failed, 2));
+    }
+
+    #[test]
+    fn a_stop_without_a_finding_is_never_proven() {
+        let stopped = |case: &mut Case| {
+            case.stop = Some(Stop::Failed(Vec::new()));
+            case.rto = Objective::default();
+        };
+        assert_eq!(verdict(stopped), (Verdict::Failed, 1));
+        // One that was let loose is told once.
+        let loose = |case: &mut Case| {
+            stopped(case);
+            case.safety.holds = Some(false);
+        };
+        assert_eq!(verdict(loose), (Verdict::Failed, 1));
     }
 
     #[test]

@@ -138,8 +138,15 @@ fn older_may_do(error: &ResolveError) -> bool {
 fn history(catalog: &Catalog, wish: &Wish) -> Result<TimelineHistory, ResolveError> {
     let Some(timeline) = wish.timeline else {
         let timelines = Timelines::of(catalog);
-        return match timelines.unreachable_above() {
-            Some(timeline) => Err(ResolveError::HistoryMissing { timeline }),
+        if let Some(timeline) = timelines.unreachable_above() {
+            return Err(ResolveError::HistoryMissing { timeline });
+        }
+        // Staying short of WAL that is there would look like a whole recovery.
+        return match timelines.contested_by {
+            Some(other) => Err(ResolveError::TimelineContested {
+                newest: timelines.current.timeline,
+                other,
+            }),
             None => Ok(timelines.current),
         };
     };
@@ -252,4 +259,64 @@ fn no_candidate(wish: &Wish, passed_over: &[PassedOver]) -> String {
         wish.target,
         reasons.join("; ")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repository::{
+        Catalog, HistoryObject, Layout, SegmentRun, UnknownObjects, WalInventory,
+    };
+
+    /// Timeline 1 with segments 1 to 20, and a history file of timeline 2 that leaves it
+    /// in segment 10.
+    fn catalog() -> Catalog {
+        let mut wal = WalInventory::default();
+        wal.timelines.entry(TimelineId(1)).or_default().runs = vec![SegmentRun {
+            first: crate::postgres::SegmentNumber(1),
+            last: crate::postgres::SegmentNumber(20),
+            codec: crate::codec::Codec::None,
+        }];
+        let history = TimelineHistory::parse(TimelineId(2), b"1\t0/A000148\tx\n").unwrap();
+        wal.histories.insert(
+            TimelineId(2),
+            HistoryObject {
+                key: "wals/00000002.history".into(),
+                codec: crate::codec::Codec::None,
+                history: Ok(history),
+            },
+        );
+        Catalog {
+            layout: Layout::BarmanCloud,
+            location: "file:///srv/orders".into(),
+            listed_at: chrono::Utc::now(),
+            objects: 21,
+            bytes: 1,
+            backups: Vec::new(),
+            wal,
+            unknown: UnknownObjects::default(),
+            findings: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_timeline_that_only_a_history_file_speaks_for_must_be_named() {
+        let catalog = catalog();
+        let way = |timeline: Option<u32>| {
+            let wish = Wish {
+                timeline: timeline.map(TimelineId),
+                ..Wish::default()
+            };
+            history(&catalog, &wish).map(|history| history.timeline)
+        };
+        let error = way(None).unwrap_err();
+        assert!(
+            matches!(error, ResolveError::TimelineContested { other, .. } if other == TimelineId(1)),
+            "{error}"
+        );
+        assert!(error.findings().is_empty(), "nobody knows who is right");
+        assert_eq!(way(Some(1)).unwrap(), TimelineId(1));
+        assert_eq!(way(Some(2)).unwrap(), TimelineId(2));
+    }
 }

@@ -39,7 +39,7 @@ pub use placement::{SET_ASIDE, STANDARD_DIRECTORIES, UNFINISHED};
 pub use progress::{Cancel, Progress, ProgressSink, Step, Unwatched, Watch};
 pub use resolve::{ResolvedTarget, resolve};
 pub use resolve_error::ResolveError;
-pub use review::{review_set_aside, set_aside_finding};
+pub use review::{review_set_aside, set_aside_finding, settings_raised_finding};
 pub use room::free_bytes;
 pub use run::{
     RestoreOptions, RestorePlan, RestoreReport, RunError, WAL_PLAN_FILE, plan, read_plan, run,

@@ -102,6 +102,13 @@ pub(crate) fn place_data(path: &SafePath, kind: MemberKind, separate: &[u32]) ->
         MemberKind::Special(_) => Placement::Refuse("only files and directories are restored"),
         MemberKind::Directory | MemberKind::File if first == SET_ASIDE => Placement::LeaveOut,
         MemberKind::Directory | MemberKind::File if first == UNFINISHED => Placement::LeaveOut,
+        // The server asks of a signal file only whether its name is there
+        // (`readRecoverySignalFile` in `src/backend/access/transam/xlogrecovery.c`).
+        MemberKind::Directory | MemberKind::File
+            if STEERING.contains(&first) && !(kind == MemberKind::File && path.is_top_level()) =>
+        {
+            Placement::Refuse("a directory stands where a server has a file")
+        }
         MemberKind::Directory | MemberKind::File if behind_tablespace(path, separate) => match kind
         {
             MemberKind::Directory if path.as_path().components().count() == 2 => {
@@ -186,6 +193,16 @@ mod tests {
                 Placement::SetAside(PathBuf::from(name)),
                 "{name}"
             );
+        }
+        // A directory of such a name would steer the server as well.
+        for name in STEERING {
+            let behind = format!("{name}/x");
+            for (path, kind) in [(*name, Directory), (&behind, File), (&behind, Directory)] {
+                assert!(
+                    matches!(place(path, kind), Placement::Refuse(_)),
+                    "{path} {kind:?}"
+                );
+            }
         }
         // Only at the top do these names mean anything to the server.
         assert_eq!(place("base/1/postgresql.conf", File), Placement::Write);

@@ -88,6 +88,17 @@ pub enum ResolveError {
         /// The timeline that cannot be reached.
         timeline: TimelineId,
     },
+    /// Nothing but a history file speaks for the newest timeline, while an older one goes
+    /// on past it.
+    #[error(
+        "timeline {newest} has a history file here and nothing else, while timeline {other} goes on past the point where {newest} branched off: which of them production is on cannot be told; ask it (`SELECT timeline_id FROM pg_control_checkpoint()`) and name that timeline explicitly"
+    )]
+    TimelineContested {
+        /// The newest timeline.
+        newest: TimelineId,
+        /// The one that goes on.
+        other: TimelineId,
+    },
     /// The store or this machine failed; nothing is known of the target.
     #[error(transparent)]
     Verify(#[from] VerifyError),
@@ -174,7 +185,10 @@ impl ResolveError {
                 timeline.history_file_name(),
                 self.to_string(),
             )],
-            Self::Timeline { .. } | Self::Verify(_) | Self::Cancelled => Vec::new(),
+            Self::Timeline { .. }
+            | Self::TimelineContested { .. }
+            | Self::Verify(_)
+            | Self::Cancelled => Vec::new(),
         }
     }
 }

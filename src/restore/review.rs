@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use super::configuration::{SettingsReview, parse_conf, review_settings};
+use super::configuration::{RequiredSettings, SettingsReview, parse_conf, review_settings};
 use super::error::RestoreError;
 use super::placement::SET_ASIDE;
 use crate::finding::{Code, Finding};
+use crate::postgres::ControlFile;
 
 /// The most bytes of one configuration file that are looked at.
 const MAX_CONF: u64 = 4 << 20;
@@ -62,6 +63,32 @@ pub fn set_aside_finding(
             Code::BackupConfigurationSetAside,
             backup_id,
             format!("set aside: {}", names.join(", ")),
+        )
+    })
+}
+
+/// Settings that the WAL asks to be higher than the backup's control file does, or `None`.
+pub fn settings_raised_finding(
+    backup_id: &str,
+    required: &RequiredSettings,
+    control: &ControlFile,
+) -> Option<Finding> {
+    let mut before = RequiredSettings::default();
+    before.raise_to_control_file(control);
+    let mut after = before;
+    after.raise(*required);
+    let raised: Vec<String> = before
+        .assignments()
+        .into_iter()
+        .zip(after.assignments())
+        .filter(|((_, before), (_, after))| before != after)
+        .map(|((name, before), (_, after))| format!("{name} from {before} to {after}"))
+        .collect();
+    (!raised.is_empty()).then(|| {
+        Finding::new(
+            Code::WalSettingsRaised,
+            backup_id,
+            format!("raised after the base backup: {}", raised.join(", ")),
         )
     })
 }

@@ -21,7 +21,7 @@ use super::extract::{ExtractOptions, ExtractReport, blocking, extract_claimed};
 use super::progress::Watch;
 use super::resolve::ResolvedTarget;
 use super::resolve_error::ResolveError;
-use super::review::{review_set_aside, set_aside_finding};
+use super::review::{review_set_aside, set_aside_finding, settings_raised_finding};
 use super::room::check_room;
 use super::tablespaces::{PlacedTablespace, TablespaceMap};
 use super::wal::{WalPlan, wal_get_command};
@@ -326,6 +326,11 @@ fn finish(
         &plan.backup_id,
         &settings,
         &extracted.extracted.set_aside,
+    ));
+    findings.extend(settings_raised_finding(
+        &plan.backup_id,
+        &plan.target.required,
+        &extracted.facts.control_file,
     ));
     Ok(RestoreReport {
         required,

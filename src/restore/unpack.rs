@@ -20,6 +20,9 @@ use crate::storage::StorageError;
 /// Bytes copied at once; one buffer per archive that is being extracted.
 const BUFFER: usize = 256 * 1024;
 
+/// The most links that an archive may have: one per tablespace, and a handful more.
+const MAX_LINKS: usize = 4_096;
+
 /// What an archive's members belong to.
 #[derive(Clone, Debug)]
 pub(crate) enum Room {
@@ -79,7 +82,10 @@ pub(crate) fn unpack(
     room: &Room,
     cancel: &Cancel,
 ) -> Result<Extracted, RestoreError> {
-    let mut walk = ArchiveWalk::new(reader);
+    let mut walk = ArchiveWalk::new(Stoppable {
+        inner: reader,
+        cancel,
+    });
     let mut unpacking = Unpacking {
         object,
         room,
@@ -91,11 +97,27 @@ pub(crate) fn unpack(
     };
     while let Some(member) = walk
         .next_member()
-        .map_err(|error| walk_error(object, error))?
+        .map_err(|error| walk_error(object, error, cancel))?
     {
         unpacking.member(&mut walk, &member)?;
     }
     Ok(unpacking.done)
+}
+
+/// Ends once somebody wishes to stop, also within what is skipped: a few kilobytes may
+/// decode to years of zeros.
+struct Stoppable<'a, R> {
+    inner: R,
+    cancel: &'a Cancel,
+}
+
+impl<R: Read> Read for Stoppable<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.cancel.is_cancelled() {
+            return Err(io::Error::other("interrupted"));
+        }
+        self.inner.read(into)
+    }
 }
 
 struct Unpacking<'a> {
@@ -137,6 +159,9 @@ impl Unpacking<'_> {
             Placement::Refuse(reason) => Err(self.refuse(member, reason)),
             Placement::LeaveOut => {
                 if member.kind == MemberKind::SymbolicLink {
+                    if self.links.len() >= MAX_LINKS {
+                        return Err(self.refuse(member, "the archive holds too many links"));
+                    }
                     self.links.push(path.as_path().to_owned());
                 }
                 self.done.left_out += 1;
@@ -205,7 +230,7 @@ impl Unpacking<'_> {
         loop {
             let got = walk
                 .read_body(&mut self.buffer)
-                .map_err(|error| walk_error(self.object, error))?;
+                .map_err(|error| walk_error(self.object, error, self.cancel))?;
             let bytes = self.buffer.get(..got).unwrap_or_default();
             if bytes.is_empty() {
                 return Ok(written);
@@ -267,8 +292,9 @@ fn create_file(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-fn walk_error(object: &str, error: WalkError) -> RestoreError {
+fn walk_error(object: &str, error: WalkError, cancel: &Cancel) -> RestoreError {
     match error {
+        WalkError::Read(_) if cancel.is_cancelled() => RestoreError::Cancelled,
         WalkError::Damaged { .. } => RestoreError::Damaged {
             object: object.to_owned(),
             what: error.to_string(),

@@ -485,6 +485,53 @@ fn a_wish_to_stop_ends_the_extraction() {
 }
 
 #[test]
+fn a_wish_to_stop_ends_what_is_only_skipped() {
+    /// Zeros without end, at some point of which somebody wishes to stop.
+    struct Endless(Cancel, u32);
+    impl std::io::Read for Endless {
+        fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+            self.1 += 1;
+            assert!(self.1 < 1_000, "it reads on");
+            if self.1 == 10 {
+                self.0.cancel();
+            }
+            into.fill(0);
+            Ok(into.len())
+        }
+    }
+    let left_out = header(b"pg_wal/0", EntryType::Regular, 8_000_000_000);
+    // Within a member that is left out, and behind the end of the archive.
+    for head in [left_out.as_bytes().as_slice(), &[]] {
+        let cancel = Cancel::new();
+        let zeros = Endless(cancel.clone(), 0);
+        let archive = std::io::Read::chain(head, zeros);
+        let error = unpack(archive, "o", &Place::new().room(), &cancel).unwrap_err();
+        assert!(error.is_cancelled(), "{error}");
+    }
+}
+
+#[test]
+fn links_without_end_are_refused() {
+    let many = |count: u32| {
+        let mut archive = Vec::new();
+        for oid in 0..count {
+            link(
+                &mut archive,
+                EntryType::Symlink,
+                &format!("pg_tblspc/{oid}"),
+                "/srv",
+            );
+        }
+        Place::new().unpack(&end(archive))
+    };
+    assert_eq!(many(4_096).unwrap().left_out, 4_096);
+    assert!(matches!(
+        many(4_097),
+        Err(RestoreError::UnsafeMember { .. })
+    ));
+}
+
+#[test]
 fn unread_bodies_are_skipped_in_step() {
     let mut archive = Vec::new();
     file(&mut archive, "a", &[1; 1_000]);

@@ -139,7 +139,11 @@ impl FromStr for Location {
             _ => return Err(error("unknown scheme")),
         };
         if rest.contains('@') || rest.contains('?') || rest.contains('#') {
-            return Err(error("credentials and options do not go into the URL"));
+            // The text may hold a password or a signature, so it is not repeated.
+            return Err(LocationError {
+                text: format!("{}://…", scheme.as_str()),
+                reason: "credentials and options do not go into the URL",
+            });
         }
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         if scheme == Scheme::File {
@@ -226,6 +230,10 @@ mod tests {
         ] {
             let error = text.parse::<Location>().unwrap_err();
             assert_eq!(error.reason, reason, "{text}");
+        }
+        for text in ["s3://key:secret@bucket/b", "az://box/b?sig=secret"] {
+            let words = text.parse::<Location>().unwrap_err().to_string();
+            assert!(!words.contains("secret"), "{words}");
         }
     }
 }

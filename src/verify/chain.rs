@@ -1,9 +1,12 @@
 //! Chains: how far contiguous WAL carries a base backup.
 
+use chrono::Duration;
+
 use crate::postgres::{SegmentNumber, TimelineHistory, TimelineId};
-use crate::repository::BaseBackup;
+use crate::repository::{BackupStatus, BaseBackup};
 
 use super::backups::{Way, needed_wal};
+use super::objects;
 
 /// Why a chain goes no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,11 +55,40 @@ impl Chain {
 }
 
 /// The newest segment that a way has, or is known to have had: a history file proves
-/// that its ancestors' WAL existed up to the switch point.
+/// that its ancestors' WAL existed up to the switch point, a finished base backup that
+/// its own did up to its end.
 pub fn known_end(way: Way<'_>) -> Option<SegmentNumber> {
     let proven = way.path.last_stretch_begin().previous();
     let present = archive_end(way).map(|(_, number)| number);
-    present.max(proven)
+    present.max(proven).max(end_of_backups(way))
+}
+
+/// How long the last segment of a finished backup may be on its way: `pg_backup_stop` on
+/// a standby does not wait until it is archived.
+const ARCHIVING: Duration = Duration::minutes(15);
+
+/// The last segment that any finished backup of this system on the way needs.
+fn end_of_backups(way: Way<'_>) -> Option<SegmentNumber> {
+    let catalog = way.catalog;
+    let system_id = objects::system_id(catalog);
+    let ended_before = catalog.listed_at - ARCHIVING;
+    catalog
+        .backups
+        .iter()
+        .filter(|backup| {
+            backup.status == BackupStatus::Done
+                && backup.segment_size == catalog.wal.segment_size
+                && (backup.system_id.is_none() || backup.system_id == system_id)
+                && backup.end_time.is_none_or(|end| end < ended_before)
+        })
+        .filter(|backup| {
+            backup.timeline.is_some_and(|timeline| {
+                let switch = way.history.switch_from(timeline);
+                way.history.contains(timeline) && (switch.is_none() || backup.end_lsn <= switch)
+            })
+        })
+        .filter_map(|backup| needed_wal(backup).map(|(_, last)| last))
+        .max()
 }
 
 /// The newest segment that the archive holds on a way.

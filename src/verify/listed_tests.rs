@@ -124,6 +124,41 @@ fn a_switch_without_wal_on_the_child_yet_is_healthy() {
 }
 
 #[test]
+fn a_history_file_alone_does_not_speak_for_its_timeline() {
+    // Production goes on on timeline 1; somebody's copy left a history file.
+    let orphan = || {
+        CatalogBuilder::new()
+            .segments(1, 1..=20)
+            .history(2, &[(1, 10, 0x148)])
+            .backup(backup("20261119T120000", 1, 3, 3, 48))
+    };
+    let (survey, findings) = look(&orphan().build());
+    assert_eq!(survey.timelines.contested_by, Some(TimelineId(1)));
+    let side = only(&findings);
+    assert_eq!(
+        (side.code, side.severity),
+        (Code::TimelineAbandoned, Severity::Warning)
+    );
+    // WAL or a backup of its own speaks for it, and so does the parent's silence.
+    for catalog in [
+        orphan().segments(2, 10..=10).build(),
+        orphan()
+            .backup(backup("20261121T110000", 2, 10, 10, 1))
+            .build(),
+        CatalogBuilder::new()
+            .segments(1, 1..=11)
+            .history(2, &[(1, 10, 0x148)])
+            .backup(backup("20261119T120000", 1, 3, 3, 48))
+            .build(),
+    ] {
+        assert_eq!(
+            Survey::of(&catalog, &options()).timelines.contested_by,
+            None
+        );
+    }
+}
+
+#[test]
 fn what_the_old_primary_never_archived_is_a_gap_although_nothing_follows() {
     let catalog = CatalogBuilder::new()
         .segments(1, 1..=7)
@@ -598,6 +633,46 @@ fn wal_that_a_backup_needs() {
         })
         .build();
     assert_eq!(look(&catalog).1, []);
+}
+
+#[test]
+fn a_finished_backup_proves_that_its_wal_existed() {
+    // The newest backup's WAL is gone: the older one's chain ends in a hole, although
+    // nothing follows.
+    let built = |hours| {
+        CatalogBuilder::new()
+            .segments(1, 1..=9)
+            .backup(backup("20261119T120000", 1, 3, 3, 48))
+            .backup(backup("20261120T120000", 1, 10, 12, hours))
+            .build()
+    };
+    let (survey, findings) = look(&built(24));
+    assert_eq!(codes(&findings), [Code::BackupWalMissing, Code::WalGap]);
+    assert!(
+        findings[1]
+            .message
+            .contains("00000001000000000000000A to 00000001000000000000000C"),
+        "{}",
+        findings[1].message
+    );
+    let hole = ChainStop::Hole {
+        first: SegmentNumber(10),
+        last: SegmentNumber(12),
+    };
+    assert_eq!(survey.chains[0].stopped_by, hole);
+    // One that ended a minute ago may still be archiving.
+    let (survey, _) = look(&built(0));
+    assert_eq!(survey.chains[0].stopped_by, ChainStop::ArchiveEnd);
+    // Another system's backup says nothing of this way.
+    let other = BaseBackup {
+        system_id: Some(SystemId(7)),
+        ..backup("20261118T120000", 1, 30, 30, 72)
+    };
+    let catalog = healthy()
+        .with(|catalog| catalog.backups.insert(0, other))
+        .build();
+    let (survey, _) = look(&catalog);
+    assert_eq!(survey.chains[0].stopped_by, ChainStop::ArchiveEnd);
 }
 
 #[test]

@@ -54,6 +54,11 @@ pub struct Timelines {
     pub all: Vec<TimelineReport>,
     /// Timelines with WAL or finished backups, but without a history file.
     pub without_history: Vec<TimelineId>,
+    /// A timeline that goes on past the point where the current one branched off, while
+    /// the current one has neither WAL nor a finished backup of its own: nothing but a
+    /// history file says that production ever went there. A restored copy that was let
+    /// archive leaves just that.
+    pub contested_by: Option<TimelineId>,
 }
 
 impl Timelines {
@@ -69,7 +74,7 @@ impl Timelines {
             .timelines
             .keys()
             .copied()
-            .chain(finished)
+            .chain(finished.clone())
             .filter(|timeline| timeline.0 > 0)
             .collect();
         let known: BTreeSet<TimelineId> = traces
@@ -92,11 +97,25 @@ impl Timelines {
         let all = known
             .iter()
             .map(|timeline| describe(wal, &current, *timeline))
-            .collect();
+            .collect::<Vec<_>>();
+        let traced = wal
+            .timelines
+            .get(&current.timeline)
+            .is_some_and(|own| own.count() > 0)
+            || finished
+                .clone()
+                .any(|timeline| timeline == current.timeline);
+        let contested_by = all
+            .iter()
+            .rev()
+            .filter(|report| !traced && beside(wal, &current, report).is_some())
+            .map(|report| report.timeline)
+            .next();
         Self {
             current,
             all,
             without_history,
+            contested_by,
         }
     }
 
@@ -206,7 +225,7 @@ pub fn findings(
         }
     }
     for report in &timelines.all {
-        findings.extend(abandoned(wal, &timelines.current, report));
+        findings.extend(abandoned(wal, timelines, report));
     }
     findings
 }
@@ -271,22 +290,34 @@ fn missing(
 /// failover often leaves the one that was being written, and one more.
 const REMAINS: u64 = 1;
 
-fn abandoned(
+/// The first and last full segment that a timeline has beside the way to the current one.
+fn beside(
     wal: &WalInventory,
     current: &TimelineHistory,
     report: &TimelineReport,
-) -> Option<Finding> {
-    let timeline = report.timeline;
-    let own = wal.timelines.get(&timeline)?;
+) -> Option<(SegmentNumber, SegmentNumber)> {
+    let own = wal.timelines.get(&report.timeline)?;
     let first = match report.role {
         TimelineRole::Current | TimelineRole::Unplaced => return None,
         TimelineRole::SideBranch => own.oldest()?,
         TimelineRole::Ancestor => {
-            let switch = wal.segment_size.segment_of(current.switch_from(timeline)?);
+            let switch = current.switch_from(report.timeline)?;
+            let switch = wal.segment_size.segment_of(switch);
             SegmentNumber(switch.0.saturating_add(1 + REMAINS))
         }
     };
     let last = own.newest().filter(|last| *last >= first)?;
+    Some((first, last))
+}
+
+fn abandoned(
+    wal: &WalInventory,
+    timelines: &Timelines,
+    report: &TimelineReport,
+) -> Option<Finding> {
+    let current = &timelines.current;
+    let timeline = report.timeline;
+    let (first, last) = beside(wal, current, report)?;
     let begin = if report.role == TimelineRole::Ancestor {
         current.switch_from(timeline)?
     } else {
@@ -305,6 +336,9 @@ fn abandoned(
     let stored = |timeline: TimelineId| wal.timelines.get(&timeline)?.newest_stored;
     Some(match (stored(timeline), stored(current.timeline)) {
         (Some(side), Some(main)) if side > main => {
+            still_written(finding, timeline, current.timeline, side)
+        }
+        (Some(side), None) if timelines.contested_by.is_some() => {
             still_written(finding, timeline, current.timeline, side)
         }
         _ => finding,

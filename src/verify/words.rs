@@ -7,6 +7,11 @@ pub fn utc(moment: DateTime<Utc>) -> String {
     moment.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
+/// A moment to the millisecond, with its zone: for commits, where many share a second.
+pub fn utc_milliseconds(moment: DateTime<Utc>) -> String {
+    moment.format("%Y-%m-%d %H:%M:%S%.3f UTC").to_string()
+}
+
 /// A moment for machines: RFC 3339 with microseconds, as PostgreSQL keeps them.
 pub fn rfc3339(moment: DateTime<Utc>) -> String {
     moment.to_rfc3339_opts(SecondsFormat::Micros, true)
@@ -32,6 +37,17 @@ pub fn length(duration: Duration) -> String {
         "0s".to_owned()
     } else {
         words.join(" ")
+    }
+}
+
+/// A measured length, exact where it is short: `312ms`, `2.8s`, `12m 5s`.
+pub fn measured(milliseconds: u64) -> String {
+    match milliseconds {
+        0..1_000 => format!("{milliseconds}ms"),
+        1_000..60_000 => format!("{}.{}s", milliseconds / 1_000, milliseconds % 1_000 / 100),
+        _ => length(Duration::seconds(
+            i64::try_from(milliseconds / 1_000).unwrap_or(i64::MAX / 1_000),
+        )),
     }
 }
 
@@ -83,6 +99,28 @@ mod tests {
         ] {
             assert_eq!(length(Duration::seconds(seconds)), words);
         }
+    }
+
+    #[test]
+    fn short_lengths_are_exact() {
+        for (milliseconds, words) in [
+            (0, "0ms"),
+            (999, "999ms"),
+            (1_250, "1.2s"),
+            (59_999, "59.9s"),
+            (61_000, "1m 1s"),
+            (90_000_000, "1d 1h"),
+        ] {
+            assert_eq!(measured(milliseconds), words);
+        }
+        assert!(measured(u64::MAX).contains('d'));
+    }
+
+    #[test]
+    fn moments_name_their_zone() {
+        let moment: DateTime<Utc> = "2026-11-21T02:00:00.25Z".parse().unwrap();
+        assert_eq!(utc(moment), "2026-11-21 02:00:00 UTC");
+        assert_eq!(utc_milliseconds(moment), "2026-11-21 02:00:00.250 UTC");
     }
 
     #[test]

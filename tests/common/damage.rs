@@ -258,6 +258,46 @@ impl Tree {
         self.write(key, &codec::encode(extension, &bytes));
     }
 
+    /// Changes files of a base backup's main archive: those named get new contents, or go
+    /// (`None`); names that are not there are added.
+    pub fn change_members(&self, backup: &str, change: &[(&str, Option<&[u8]>)]) {
+        let key = self
+            .archives(backup)
+            .into_iter()
+            .find(|key| key.contains("/data.tar"))
+            .unwrap();
+        self.change_inside(&key, |bytes| {
+            let mut archive = tar::Archive::new(&bytes[..]);
+            let mut changed = tar::Builder::new(Vec::new());
+            let mut open: Vec<_> = change.iter().collect();
+            for entry in archive.entries().unwrap() {
+                let mut entry = entry.unwrap();
+                let name = entry.path().unwrap().to_str().unwrap().to_owned();
+                let name = name.trim_start_matches("./");
+                let mut header = entry.header().clone();
+                match open.iter().position(|(changed, _)| *changed == name) {
+                    None => changed.append(&header, &mut entry).unwrap(),
+                    Some(index) => {
+                        let (_, contents) = open.remove(index);
+                        if let Some(contents) = contents {
+                            header.set_size(contents.len() as u64);
+                            header.set_cksum();
+                            changed.append(&header, *contents).unwrap();
+                        }
+                    }
+                }
+            }
+            for (name, contents) in open {
+                let contents = contents.unwrap_or_else(|| panic!("{name} is not in {key}"));
+                let mut header = tar::Header::new_ustar();
+                header.set_mode(0o600);
+                header.set_size(contents.len() as u64);
+                changed.append_data(&mut header, name, contents).unwrap();
+            }
+            *bytes = changed.into_inner().unwrap();
+        });
+    }
+
     /// A backup's description.
     pub fn info(&self, backup: &str) -> String {
         String::from_utf8(self.read(&format!("base/{backup}/backup.info"))).unwrap()

@@ -25,6 +25,7 @@
 pub mod barman;
 pub mod codec;
 pub mod damage;
+pub mod json_schema;
 pub mod postgres;
 pub mod process;
 pub mod repository;

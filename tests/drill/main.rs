@@ -13,8 +13,12 @@ mod common;
 
 mod cleanup;
 mod damaged;
+mod ends;
 mod kit;
 mod machine;
+mod outside;
 mod proven;
+mod shipped;
+mod source;
 mod targets;
 mod traps;

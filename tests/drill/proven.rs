@@ -144,6 +144,7 @@ fn a_dry_run_shows_the_plan_and_writes_nothing() {
         .drill(&fixture.tree().url(), &["--dry-run"])
         .expect_code(0)
         .json();
+    assert_eq!(plan["schema"], "walproof.drill-plan/v1");
     assert_eq!(plan["target"], "tip");
     assert_eq!(
         plan["expected_end"]["recovery_point"]["xid"],

@@ -6,10 +6,12 @@ use clap::{Args, Subcommand, ValueEnum};
 use indicatif::ProgressBar;
 
 use crate::backup::{self, ServerAddress, TakeError, TakeOptions, TakeProgress, TakeReport};
+use crate::cli::recording::{self, Recording, failed};
 use crate::cli::source::{SourceArgs, open_for_writing, resolve};
 use crate::cli::{Context, ExitCode, Failure, Palette, interrupted};
 use crate::codec::Codec;
 use crate::config::Period;
+use crate::state::{Outcome, RunKind};
 use crate::verify::words;
 
 /// Take base backups of a local server
@@ -108,6 +110,7 @@ pub async fn run(command: BackupCommand, context: &Context) -> Result<ExitCode, 
         )
     };
     let bar = context.progress.bytes("base backup", 0);
+    let recording = Recording::try_begin(RunKind::Backup, &source, &config, context).await;
     let mut interrupt = context.interrupt.clone();
     let report = backup::take(
         options,
@@ -117,6 +120,9 @@ pub async fn run(command: BackupCommand, context: &Context) -> Result<ExitCode, 
     .await
     .map_err(failure);
     bar.finish_and_clear();
+    if let Some(recording) = recording {
+        recording.finish(&outcome_of(&report)).await?;
+    }
     let report = report?;
     if context.output.is_json() {
         context.output.json(&report)?;
@@ -132,6 +138,19 @@ pub async fn run(command: BackupCommand, context: &Context) -> Result<ExitCode, 
     } else {
         ExitCode::Done
     })
+}
+
+fn outcome_of(result: &Result<TakeReport, Failure>) -> Outcome {
+    match result {
+        Ok(report) => recording::outcome(
+            None,
+            ExitCode::Done,
+            format!("{}, {} read", report.id, words::bytes(report.read_bytes)),
+            &[],
+            ("walproof.backup/v1", report),
+        ),
+        Err(failure) => failed(failure),
+    }
 }
 
 fn show(bar: &ProgressBar, state: &TakeProgress) {

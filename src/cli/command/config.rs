@@ -161,10 +161,15 @@ fn summary(config: &Config, palette: Palette) -> String {
         };
         let _ = writeln!(
             text,
-            "drill     {}: {clusters}, target {}, {}{}",
+            "drill     {}: {clusters}, target {}, {}{}{}",
             palette.bold(&definition.name),
             definition.target,
             counted(definition.checks.len(), "check"),
+            if definition.checksums {
+                ", pg_checksums"
+            } else {
+                ""
+            },
             if definition.amcheck.is_some() {
                 ", pg_amcheck"
             } else {

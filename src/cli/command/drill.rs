@@ -60,7 +60,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIRECTORY")]
     pub pg_bin: Option<PathBuf>,
     /// The system's user that runs the restored server, when walproof runs as root
-    /// [default: walproof, else nobody]
+    /// [default: walproof if there is such a user, else nobody]
     #[arg(long, value_name = "USER")]
     pub run_as: Option<String>,
     /// The superuser of the restored cluster; wins over the definition [default: postgres]
@@ -213,7 +213,7 @@ async fn show(args: &ShowArgs, context: &Context) -> Result<ExitCode, Failure> {
     } else {
         context
             .output
-            .text(&render::history::drill(&drill, context.output.palette))?;
+            .text(&render::history::drill(&drill, context.output))?;
     }
     Ok(ExitCode::Done)
 }

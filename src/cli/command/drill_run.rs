@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use chrono::Utc;
 use indicatif::ProgressBar;
+use serde::Serialize;
 
 use super::drill::{RunArgs, SweepArgs, definition};
 use crate::cli::recording::{Recording, outcome};
+use crate::cli::render::style::Style;
 use crate::cli::source::{Source, resolve};
 use crate::cli::{Context, ExitCode, Failure, Progress, render};
 use crate::config::{Config, DrillDefinition, Expectation, Period};
@@ -18,8 +20,8 @@ use crate::drill::checks::{self, CheckDefinition, CheckKind};
 use crate::drill::environments::local::scratch::default_root;
 use crate::drill::record::RecordContext;
 use crate::drill::{
-    self, BackupChoice, DrillObserver, DrillOptions, DrillReport, LocalOptions, Objectives, Phase,
-    PhaseTiming, Stop, Unit,
+    self, BackupChoice, DrillObserver, DrillOptions, DrillPlan, DrillReport, LocalOptions,
+    Objectives, Phase, PhaseTiming, Stop, Unit,
 };
 use crate::evidence::{Digest, Trigger, sha256_hex};
 use crate::postgres::TimelineId;
@@ -47,9 +49,12 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, F
             .await
             .map_err(stopped)?;
         if context.output.is_json() {
-            context.output.json(&plan)?;
+            context.output.json(&PlanDocument {
+                schema: "walproof.drill-plan/v1",
+                plan: &plan,
+            })?;
         } else {
-            let text = render::drill::plan(&plan, context.output.palette);
+            let text = render::drill::plan(&plan, context.output.style());
             context.output.text(&text)?;
         }
         return Ok(if plan.holes.is_empty() {
@@ -61,6 +66,7 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, F
     let watcher = Arc::new(Watcher::new(
         context.progress.clone(),
         !context.output.is_json(),
+        context.output.style(),
     ));
     // A proof that leaves no record is none, so there is no drill without a state.
     let recording = Recording::begin(RunKind::Drill, &source, &config, context).await?;
@@ -71,13 +77,18 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, F
     if context.output.is_json() {
         context.output.json(&report)?;
     } else {
-        let text = render::drill::report(&report, context.output.palette);
+        let text = render::drill::report(&report, &file, context.output.style());
         context.output.text(&text)?;
-        context
-            .output
-            .line(format_args!("  record                 {}", file.display()))?;
     }
     Ok(code_of(&report))
+}
+
+/// A plan as programs read it.
+#[derive(Serialize)]
+struct PlanDocument<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    plan: &'a DrillPlan,
 }
 
 /// Keeps the report and its record in the state database.
@@ -347,6 +358,14 @@ fn checks_of(
             )
         });
     }
+    if definition.checksums {
+        all.push(CheckDefinition {
+            timeout: definition
+                .timeout
+                .map_or(Duration::from_hours(2), Period::as_std),
+            ..CheckDefinition::new("checksums", CheckKind::Checksums)
+        });
+    }
     Ok(all)
 }
 
@@ -359,14 +378,16 @@ fn expectation(expect: &Expectation) -> Result<checks::Expectation, Failure> {
 struct Watcher {
     progress: Progress,
     lines: bool,
+    style: Style,
     bar: Mutex<Option<ProgressBar>>,
 }
 
 impl Watcher {
-    const fn new(progress: Progress, lines: bool) -> Self {
+    const fn new(progress: Progress, lines: bool, style: Style) -> Self {
         Self {
             progress,
             lines,
+            style,
             bar: Mutex::new(None),
         }
     }
@@ -387,7 +408,8 @@ impl DrillObserver for Watcher {
     fn phase_finished(&self, timing: &PhaseTiming) {
         self.replace(None);
         if self.lines {
-            self.progress.print(&render::drill::phase_line(timing));
+            self.progress
+                .print(&render::drill::phase_line(timing, self.style));
         }
     }
 

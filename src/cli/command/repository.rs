@@ -41,20 +41,6 @@ pub async fn run(command: RepositoryCommand, context: &Context) -> Result<ExitCo
     let found = repository::discover(&store).await;
     bar.finish_and_clear();
     let found = found?;
-    if context.output.is_json() {
-        context.output.json(&Document {
-            schema: "walproof.discover/v1",
-            location: location.to_string(),
-            servers: &found,
-        })?;
-    } else if !found.is_empty() {
-        let settings = StoreSettings::of(&options);
-        context.output.text(&render::discovered(
-            &found,
-            &settings,
-            context.output.palette,
-        ))?;
-    }
     if found.is_empty() {
         return Err(Failure::new(
             ExitCode::Problem,
@@ -63,6 +49,20 @@ pub async fn run(command: RepositoryCommand, context: &Context) -> Result<ExitCo
         .with_hint(
             "a server is a folder that holds `base/` and `wals/`; check bucket and prefix",
         ));
+    }
+    if context.output.is_json() {
+        context.output.json(&Document {
+            schema: "walproof.discover/v1",
+            location: location.to_string(),
+            servers: &found,
+        })?;
+    } else {
+        let settings = StoreSettings::of(&options);
+        context.output.text(&render::discovered(
+            &found,
+            &settings,
+            context.output.palette,
+        ))?;
     }
     Ok(ExitCode::Done)
 }

@@ -10,6 +10,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use tokio::task::JoinHandle;
 
+use crate::cli::recording::{self, Recording, failed};
 use crate::cli::render::restore as render;
 use crate::cli::source::{Source, SourceArgs, resolve};
 use crate::cli::{Context, ExitCode, Failure, Interrupt, Progress, TargetArgs, interrupted};
@@ -22,6 +23,7 @@ use crate::restore::{
     RestorePlan, RestoreReport, RunError, Step, TablespaceMap, TablespaceOverride, Target, Watch,
     Wish,
 };
+use crate::state::{Outcome, RunKind};
 use crate::storage::Store;
 
 /// Restore into an empty directory, up to any target
@@ -123,6 +125,11 @@ pub async fn run(args: RestoreArgs, context: &Context) -> Result<ExitCode, Failu
     };
     let stopper = stop_when_interrupted(context.interrupt.clone(), watch.cancel.clone());
     let style = context.output.style();
+    let recording = if args.dry_run {
+        None
+    } else {
+        Recording::try_begin(RunKind::Restore, &source, &config, context).await
+    };
     let outcome = if args.dry_run {
         restore::plan(&repository, &catalog, &options, &watch)
             .await
@@ -133,7 +140,11 @@ pub async fn run(args: RestoreArgs, context: &Context) -> Result<ExitCode, Failu
             .map(|report| Done::Restored(Box::new(report)))
     };
     stopper.abort();
-    let outcome = outcome.map_err(|error| failure(&error))?;
+    let outcome = outcome.map_err(|error| failure(&error));
+    if let Some(recording) = recording {
+        recording.finish(&outcome_of(&outcome)).await?;
+    }
+    let outcome = outcome?;
     let worst = outcome
         .findings()
         .iter()
@@ -159,6 +170,35 @@ pub async fn run(args: RestoreArgs, context: &Context) -> Result<ExitCode, Failu
     })
 }
 
+/// A restore proves nothing by itself, so it has no verdict.
+fn outcome_of(result: &Result<Done, Failure>) -> Outcome {
+    let done = match result {
+        Ok(done) => done,
+        Err(failure) => return failed(failure),
+    };
+    let (summary, schema) = match done {
+        Done::Planned(_) => ("planned".to_owned(), "walproof.restore-plan/v1"),
+        Done::Restored(report) => (
+            format!(
+                "backup {} into {}, up to {}",
+                report.plan.backup_id,
+                report.plan.into.display(),
+                report.expected_end
+            ),
+            "walproof.restore/v1",
+        ),
+    };
+    recording::outcome(
+        None,
+        ExitCode::Done,
+        summary,
+        done.findings(),
+        (schema, done),
+    )
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
 enum Done {
     Planned(Box<RestorePlan>),
     Restored(Box<RestoreReport>),

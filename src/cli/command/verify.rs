@@ -99,6 +99,8 @@ pub async fn run(args: VerifyArgs, context: &Context) -> Result<ExitCode, Failur
     let sources = resolve_all(&args.source, &config)?;
     let threshold = Severity::from(args.fail_on);
     let mut reports = Vec::new();
+    // One copy that cannot be reached must not hide what the others say.
+    let mut failures: Vec<(&str, Failure)> = Vec::new();
     for source in &sources {
         let recording = Recording::try_begin(RunKind::Verify, source, &config, context).await;
         let result = verify_one(source, &args, context).await;
@@ -109,7 +111,11 @@ pub async fn run(args: VerifyArgs, context: &Context) -> Result<ExitCode, Failur
             };
             recording.finish(&outcome).await?;
         }
-        reports.push(result?);
+        match result {
+            Ok(report) => reports.push(report),
+            Err(failure) if sources.len() == 1 => return Err(failure),
+            Err(failure) => failures.push((&source.copy, failure)),
+        }
     }
     if context.output.is_json() {
         match reports.as_slice() {
@@ -117,20 +123,36 @@ pub async fn run(args: VerifyArgs, context: &Context) -> Result<ExitCode, Failur
             all => context.output.json(&Reports {
                 schema: "walproof.verify-copies/v1",
                 reports: all,
+                failures: failures
+                    .iter()
+                    .map(|(copy, failure)| CopyFailure {
+                        copy,
+                        error: failure.document(),
+                    })
+                    .collect(),
             })?,
         }
     } else {
-        for report in &reports {
-            context
-                .output
-                .text(&render::render(report, context.output.style(), args.limit))?;
-        }
+        let style = context.output.style();
+        let texts: Vec<String> = reports
+            .iter()
+            .map(|report| render::render(report, style, args.limit))
+            .collect();
+        context.output.text(&texts.join("\n\n"))?;
+    }
+    for (copy, failure) in &failures {
+        context.progress.print(&format!(
+            "copy {copy}: {}\n",
+            failure.render(context.error_palette)
+        ));
     }
     let problem = reports.iter().any(|report| is_problem(report, threshold));
     Ok(if problem {
         ExitCode::Problem
     } else {
-        ExitCode::Done
+        failures
+            .first()
+            .map_or(ExitCode::Done, |(_, failure)| failure.code)
     })
 }
 
@@ -168,9 +190,18 @@ fn outcome_of(report: &VerifyReport, threshold: Severity) -> Outcome {
 }
 
 #[derive(Serialize)]
-struct Reports<'a> {
+struct Reports<'a, E: Serialize> {
     schema: &'static str,
     reports: &'a [VerifyReport],
+    /// Copies that could not be looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failures: Vec<CopyFailure<'a, E>>,
+}
+
+#[derive(Serialize)]
+struct CopyFailure<'a, E: Serialize> {
+    copy: &'a str,
+    error: E,
 }
 
 async fn verify_one(

@@ -39,14 +39,14 @@ pub fn discovered(found: &[Discovered], settings: &StoreSettings, palette: Palet
         .unwrap_or_default()
         .max("server".len());
     let heading = format!(
-        "{:<width$}  {:>8}  {:<20}  {:>8}  {:<20}  {:>10}  {}",
+        "{:<width$}  {:>8}  {:<23}  {:>8}  {:<23}  {:>10}  {}",
         "server", "backups", "newest backup", "segments", "newest segment", "stored", "PostgreSQL"
     );
     let _ = writeln!(text, "{}", palette.dim(heading.trim_end()));
     for server in found {
         let majors: Vec<String> = server.majors.iter().map(ToString::to_string).collect();
         let line = format!(
-            "{:<width$}  {:>8}  {:<20}  {:>8}  {:<20}  {:>10}  {}",
+            "{:<width$}  {:>8}  {:<23}  {:>8}  {:<23}  {:>10}  {}",
             name(server),
             format!("{} of {}", server.finished_backups, server.backups),
             server

@@ -1,75 +1,35 @@
-//! Drills as people read them.
+//! Drills as people read them: the verdict first, then what it rests on, then what is wrong,
+//! then what was kept.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
-use chrono::{DateTime, SecondsFormat, Utc};
-
+use super::style::{Style, Tone};
+use super::verify::one_finding;
 use crate::cli::Palette;
-use crate::drill::checks::CheckOutcome;
+use crate::drill::checks::{CheckOutcome, CheckResult};
 use crate::drill::verdict::{Objective, ObjectiveState};
 use crate::drill::{DrillPlan, DrillReport, PhaseTiming, SweepReport, Verdict};
-use crate::finding::{Finding, Severity};
+use crate::finding::Finding;
+use crate::verify::words::{bytes, count, measured, utc, utc_milliseconds};
 
-/// Milliseconds as people say them.
-pub fn duration(milliseconds: u64) -> String {
-    let seconds = milliseconds / 1_000;
-    match seconds {
-        0..=59 => format!("{seconds}.{:01} s", milliseconds % 1_000 / 100),
-        60..=3_599 => format!("{} min {:02} s", seconds / 60, seconds % 60),
-        3_600..=86_399 => format!("{} h {:02} min", seconds / 3_600, seconds / 60 % 60),
-        _ => format!("{} d {:02} h", seconds / 86_400, seconds / 3_600 % 24),
-    }
-}
-
-/// Bytes as people say them.
-pub fn bytes(number: u64) -> String {
-    let units = [
-        (1_u64 << 40, "TiB"),
-        (1 << 30, "GiB"),
-        (1 << 20, "MiB"),
-        (1 << 10, "KiB"),
-    ];
-    for (size, unit) in units {
-        if number >= size {
-            let tenths = u128::from(number) * 10 / u128::from(size);
-            return format!("{}.{} {unit}", tenths / 10, tenths % 10);
-        }
-    }
-    format!("{number} bytes")
-}
-
-fn utc(moment: DateTime<Utc>) -> String {
-    moment.to_rfc3339_opts(SecondsFormat::Millis, true)
-}
+/// Columns before a row's value.
+const VALUE: usize = 24;
+/// Lines of the server's log that a drill without proof shows.
+const LOG_LINES: usize = 8;
 
 /// One line for a phase that has ended.
-pub fn phase_line(timing: &PhaseTiming) -> String {
-    let mark = if timing.completed { "✓" } else { "✗" };
+pub fn phase_line(timing: &PhaseTiming, style: Style) -> String {
+    let mark = if timing.completed {
+        style.pick("✓", "+")
+    } else {
+        style.pick("✗", "x")
+    };
     format!(
-        "  {mark} {:<18} {:>12}\n",
+        "  {mark} {:<18} {:>9}\n",
         timing.phase.words(),
-        duration(timing.milliseconds)
+        measured(timing.milliseconds)
     )
-}
-
-fn row(text: &mut String, name: &str, value: impl std::fmt::Display) {
-    let _ = writeln!(text, "  {name:<22} {value}");
-}
-
-fn finding_lines(text: &mut String, findings: &[Finding], palette: Palette) {
-    for finding in findings {
-        let code = match finding.severity {
-            Severity::Critical => palette.red(finding.code),
-            Severity::Warning => palette.yellow(finding.code),
-            Severity::Info => palette.dim(finding.code),
-        };
-        let _ = writeln!(text, "  {code}  {}", finding.object);
-        let _ = writeln!(text, "      {}", finding.message);
-        if finding.severity != Severity::Info {
-            let _ = writeln!(text, "      {}", finding.consequence);
-            let _ = writeln!(text, "      {}", palette.cyan(&finding.action));
-        }
-    }
 }
 
 /// A drill in one line, for the history.
@@ -77,237 +37,333 @@ pub fn summary(report: &DrillReport) -> String {
     let target = &report.target;
     match (report.reasons.first(), report.measurements.time_to_verified) {
         (Some(reason), _) => format!("{target}: {}", reason.text),
-        (None, Some(time)) => format!("{target}: verified in {}", duration(time)),
+        (None, Some(time)) => format!("{target}: verified in {}", measured(time)),
         (None, None) => target.clone(),
     }
 }
 
+/// Lines that fit.
+struct Page {
+    text: String,
+    style: Style,
+}
+
+impl Page {
+    const fn new(style: Style) -> Self {
+        Self {
+            text: String::new(),
+            style,
+        }
+    }
+
+    /// A line as it is. Writing to a `String` cannot fail.
+    fn line(&mut self, line: &str) {
+        let _ = writeln!(self.text, "{}", line.trim_end());
+    }
+
+    /// An empty line and a heading.
+    fn heading(&mut self, text: &str) {
+        self.line("");
+        let heading = self.style.paint(Tone::Strong, text);
+        self.line(&heading);
+    }
+
+    /// A name and what there is to say, broken at the width.
+    fn row(&mut self, name: &str, tone: Tone, value: &str) {
+        for (index, line) in self.style.wrap(value, VALUE).iter().enumerate() {
+            let name = if index == 0 { name } else { "" };
+            let line = self.style.paint(tone, line);
+            self.line(&format!("  {name:<20}  {line}"));
+        }
+    }
+
+    /// Text broken at the width, all of it behind `indent`.
+    fn paragraph(&mut self, indent: usize, tone: Tone, text: &str) {
+        for line in self.style.wrap(text, indent) {
+            let line = self.style.paint(tone, &line);
+            self.line(&format!("{:indent$}{line}", ""));
+        }
+    }
+
+    fn findings(&mut self, findings: &[Finding]) {
+        for finding in findings {
+            for line in one_finding(finding, self.style) {
+                self.line(&line);
+            }
+        }
+    }
+}
+
 /// A plan.
-pub fn plan(plan: &DrillPlan, palette: Palette) -> String {
-    let mut text = String::new();
-    let _ = writeln!(
-        text,
-        "{}",
-        palette.bold(format!("Drill of {}", plan.repository))
-    );
-    plan_rows(&mut text, plan);
+pub fn plan(plan: &DrillPlan, style: Style) -> String {
+    let mut page = Page::new(style);
+    let heading = style.paint(Tone::Strong, &format!("Drill of {}", plan.repository));
+    page.line(&heading);
+    if !plan.holes.is_empty() {
+        page.paragraph(
+            2,
+            Tone::Bad,
+            "The archive does not reach its end: this drill cannot be proven.",
+        );
+    }
+    page.line("");
+    plan_rows(&mut page, plan);
     let environment = &plan.environment;
-    row(
-        &mut text,
+    page.row(
         "PostgreSQL",
-        format!(
+        Tone::Plain,
+        &format!(
             "{} in {}",
             environment.version,
             environment.binaries.display()
         ),
     );
-    row(&mut text, "scratch", environment.scratch.display());
-    row(
-        &mut text,
+    page.row(
+        "scratch",
+        Tone::Plain,
+        &environment.scratch.display().to_string(),
+    );
+    page.row(
         "room",
-        format!(
+        Tone::Plain,
+        &format!(
             "{} needed, {} free",
             bytes(environment.room_needed),
             bytes(environment.room_available)
         ),
     );
-    row(&mut text, "runs as", &environment.run_as);
+    page.row("runs as", Tone::Plain, &environment.run_as);
     if !plan.checks.is_empty() {
-        row(&mut text, "checks", plan.checks.join(", "));
+        page.row("checks", Tone::Plain, &plan.checks.join(", "));
+    }
+    for passed in &plan.passed_over {
+        page.row(
+            "passed over",
+            Tone::Quiet,
+            &format!("{}: {}", passed.id, passed.reason),
+        );
     }
     if !plan.holes.is_empty() {
-        let _ = writeln!(
-            text,
-            "\n{}",
-            palette.red("The archive does not reach its end: this drill cannot be proven.")
-        );
-        finding_lines(&mut text, &plan.holes, palette);
+        page.heading("Holes");
+        page.findings(&plan.holes);
     }
     if !plan.findings.is_empty() {
-        let _ = writeln!(text, "\n{}", palette.bold("Findings"));
-        finding_lines(&mut text, &plan.findings, palette);
+        page.heading("Findings");
+        page.findings(&plan.findings);
     }
-    text
+    page.text
 }
 
-fn plan_rows(text: &mut String, plan: &DrillPlan) {
+fn plan_rows(page: &mut Page, plan: &DrillPlan) {
     let taken = plan
         .backup
         .end_time
         .map_or_else(String::new, |time| format!(", finished {}", utc(time)));
-    row(
-        text,
+    page.row(
         "base backup",
-        format!(
+        Tone::Plain,
+        &format!(
             "{}{taken}, {}",
             plan.backup.id,
             bytes(plan.backup.stored_bytes)
         ),
     );
     let end = &plan.expected_end;
-    row(text, "target", &plan.target);
-    row(
-        text,
+    page.row("target", Tone::Plain, &plan.target);
+    page.row(
         "must end at",
-        format!("{} on timeline {}", end.end, end.timeline),
+        Tone::Plain,
+        &format!("{} on timeline {}", end.end, end.timeline),
     );
     if let Some(commit) = end.recovery_point {
-        row(
-            text,
+        page.row(
             "last commit",
-            format!("{} (transaction {})", utc(commit.time), commit.xid),
+            Tone::Plain,
+            &format!(
+                "{} (transaction {})",
+                utc_milliseconds(commit.time),
+                commit.xid
+            ),
         );
     }
-    row(
-        text,
+    page.row(
         "WAL to replay",
-        format!(
-            "{} in {} segments, {} commits",
+        Tone::Plain,
+        &format!(
+            "{} in {}, {}",
             bytes(plan.wal.bytes),
-            plan.wal.segments,
-            plan.wal.commits
+            count(plan.wal.segments, "segment"),
+            count(plan.wal.commits, "commit")
         ),
     );
 }
 
-fn objective(name: &str, objective: &Objective, palette: Palette) -> Option<String> {
-    let limit = objective.limit_milliseconds.map(duration)?;
-    let actual = objective
-        .actual_milliseconds
-        .map_or_else(|| "not measured".to_owned(), duration);
-    let state = match objective.state {
-        ObjectiveState::Met => palette.green("met"),
-        ObjectiveState::Missed => palette.red("missed"),
-        ObjectiveState::NotMeasured => palette.yellow("not measured"),
-        ObjectiveState::NotApplicable => palette.dim("says nothing about this target"),
-        ObjectiveState::NotSet => return None,
-    };
-    Some(format!("{name} {state}: {actual} of {limit}"))
-}
-
-/// A report.
-pub fn report(report: &DrillReport, palette: Palette) -> String {
-    let mut text = String::new();
-    let verdict = match report.verdict {
-        Verdict::Proven => palette.green("PROVEN"),
-        Verdict::Failed => palette.red("FAILED"),
-        Verdict::Unproven => palette.yellow("UNPROVEN"),
+/// A report; `record` is the file that keeps it as evidence.
+pub fn report(report: &DrillReport, record: &Path, style: Style) -> String {
+    let mut page = Page::new(style);
+    let (tone, verdict) = match report.verdict {
+        Verdict::Proven => (Tone::Good, "PROVEN"),
+        Verdict::Failed => (Tone::Bad, "FAILED"),
+        Verdict::Unproven => (Tone::Warning, "UNPROVEN"),
     };
     let cluster = report.cluster.as_deref().unwrap_or("repository");
-    let _ = writeln!(
-        text,
-        "\n{verdict}  {}  {}",
-        palette.bold(cluster),
-        palette.dim(&report.repository)
-    );
+    page.line(&format!(
+        "\n{}  {}  {}",
+        style.paint(tone, verdict),
+        style.paint(Tone::Strong, cluster),
+        style.paint(Tone::Quiet, &report.repository)
+    ));
     for reason in &report.reasons {
         let code = reason
             .code
             .map_or_else(String::new, |code| format!("{code}: "));
-        let _ = writeln!(text, "  {code}{}", reason.text);
+        page.paragraph(2, tone, &format!("{code}{}", reason.text));
     }
-    let _ = writeln!(text);
+    page.line("");
     if let Some(plan) = &report.plan {
-        plan_rows(&mut text, plan);
+        plan_rows(&mut page, plan);
     }
-    measurement_rows(&mut text, report, palette);
+    measurements(&mut page, report);
     if !report.checks.is_empty() {
-        let _ = writeln!(text, "\n{}", palette.bold("Checks"));
-    }
-    for check in &report.checks {
-        let outcome = match check.outcome {
-            CheckOutcome::Passed => palette.green("passed  "),
-            CheckOutcome::Failed => palette.red("failed  "),
-            CheckOutcome::Unproven => palette.yellow("unproven"),
-        };
-        let seen = check.observed.as_deref().unwrap_or("");
-        let _ = writeln!(
-            text,
-            "  {outcome} {}  {}",
-            check.name,
-            palette.dim(first_line(seen))
-        );
-        if let Some(message) = &check.message {
-            let _ = writeln!(text, "           {message}");
+        page.heading("Checks");
+        let width = report.checks.iter().map(|check| check.name.chars().count());
+        let width = width.max().unwrap_or(0);
+        for check in &report.checks {
+            check_lines(&mut page, check, width);
         }
     }
     if !report.findings.is_empty() {
-        let _ = writeln!(text, "\n{}", palette.bold("Findings"));
-        finding_lines(&mut text, &report.findings, palette);
+        page.heading("Findings");
+        page.findings(&report.findings);
     }
     if report.verdict != Verdict::Proven && !report.log_tail.is_empty() {
-        let _ = writeln!(text, "\n{}", palette.bold("The server's last lines"));
+        page.heading("The server's last lines");
         let lines: Vec<&str> = report.log_tail.lines().collect();
-        for line in lines.iter().skip(lines.len().saturating_sub(8)) {
-            let _ = writeln!(text, "  {}", palette.dim(line));
+        for line in lines.iter().skip(lines.len().saturating_sub(LOG_LINES)) {
+            page.paragraph(2, Tone::Quiet, line);
         }
     }
+    page.heading("Kept");
+    page.row("drill", Tone::Quiet, &report.id.to_string());
+    page.row("record", Tone::Quiet, &record.display().to_string());
     for kept in &report.environment.kept {
-        row(&mut text, "kept", palette.dim(kept.display()));
+        let name = match kept.to_str() {
+            Some(name) if name.ends_with(".server.log") => "server log",
+            Some(name) if name.ends_with(".plan.json") => "plan",
+            _ => "file",
+        };
+        page.row(name, Tone::Quiet, &kept.display().to_string());
     }
-    row(&mut text, "drill", palette.dim(report.id));
-    text
+    page.text
 }
 
-fn first_line(value: &str) -> String {
+fn check_lines(page: &mut Page, check: &CheckResult, width: usize) {
+    let (tone, outcome) = match check.outcome {
+        CheckOutcome::Passed => (Tone::Good, "passed  "),
+        CheckOutcome::Failed => (Tone::Bad, "failed  "),
+        CheckOutcome::Unproven => (Tone::Warning, "unproven"),
+    };
+    let style = page.style;
+    let room = style.width.saturating_sub(2 + 8 + 1 + width + 2);
+    let seen = first_line(check.observed.as_deref().unwrap_or(""), room);
+    page.line(&format!(
+        "  {} {:<width$}  {}",
+        style.paint(tone, outcome),
+        check.name,
+        style.paint(Tone::Quiet, &seen)
+    ));
+    if let Some(message) = &check.message {
+        page.paragraph(11, Tone::Plain, message);
+    }
+}
+
+/// The first line, cut to at most `room` columns (but never to less than twenty).
+fn first_line(value: &str, room: usize) -> String {
     let line = value.lines().next().unwrap_or_default();
-    if line.chars().count() > 80 {
-        format!("{}…", line.chars().take(79).collect::<String>())
+    let room = room.max(20);
+    if line.chars().count() > room {
+        format!("{}…", line.chars().take(room - 1).collect::<String>())
     } else {
         line.to_owned()
     }
 }
 
-fn measurement_rows(text: &mut String, report: &DrillReport, palette: Palette) {
-    let measured = &report.measurements;
+fn objective(name: &str, objective: &Objective) -> Option<(Tone, String)> {
+    let limit = objective.limit_milliseconds.map(measured)?;
+    let actual = objective
+        .actual_milliseconds
+        .map_or_else(|| "not measured".to_owned(), measured);
+    Some(match objective.state {
+        ObjectiveState::Met => (Tone::Good, format!("{name} met: {actual} of {limit}")),
+        ObjectiveState::Missed => (Tone::Bad, format!("{name} missed: {actual} of {limit}")),
+        ObjectiveState::NotMeasured => (
+            Tone::Warning,
+            format!("{name} not measured: {}", objective.method),
+        ),
+        ObjectiveState::NotApplicable => (
+            Tone::Quiet,
+            format!("{name} of {limit} says nothing about this target"),
+        ),
+        ObjectiveState::NotSet => return None,
+    })
+}
+
+fn measurements(page: &mut Page, report: &DrillReport) {
+    let measurements = &report.measurements;
     if let Some(end) = report.proof.observed_end {
-        let holds = match report.verdict {
-            _ if report
-                .proof
-                .items
-                .iter()
-                .any(|item| item.holds == Some(false)) =>
-            {
-                palette.red("not where it must")
-            }
-            _ => palette.green("as the bytes say"),
+        let wrong = report
+            .proof
+            .items
+            .iter()
+            .any(|item| item.holds == Some(false));
+        let (tone, words) = if wrong {
+            (Tone::Bad, "not where the archive's bytes say")
+        } else {
+            (Tone::Good, "as the archive's bytes say")
         };
-        row(text, "recovery ended at", format!("{end}, {holds}"));
+        page.row("recovery ended at", tone, &format!("{end}, {words}"));
     }
-    if let Some(lost) = measured.recovery_point_achieved {
-        row(text, "would be lost", duration(lost));
+    if let Some(length) = measurements.recovery_point_achieved {
+        // Only a drill to the tip assumes a loss. Back from a moment in the past to the
+        // newest commit before it nothing was ever written, so nothing is lost.
+        let (name, from) = if report.target == "tip" {
+            (
+                "would be lost",
+                "from the newest recovered commit to the assumed loss",
+            )
+        } else {
+            (
+                "before the target",
+                "from the newest recovered commit to it",
+            )
+        };
+        page.row(name, Tone::Plain, &format!("{}, {from}", measured(length)));
     }
-    if let Some(time) = measured.time_to_service {
-        row(text, "time to service", duration(time));
+    if let Some(time) = measurements.time_to_service {
+        page.row("time to service", Tone::Plain, &measured(time));
     }
-    if let Some(time) = measured.time_to_verified {
-        row(text, "time to verified", duration(time));
+    if let Some(time) = measurements.time_to_verified {
+        page.row("time to verified", Tone::Plain, &measured(time));
     }
-    row(
-        text,
+    page.row(
         "fetched, replayed",
-        format!(
+        Tone::Plain,
+        &format!(
             "{}, {}",
-            bytes(measured.base_bytes_fetched),
-            bytes(measured.wal_bytes_replayed)
+            bytes(measurements.base_bytes_fetched),
+            bytes(measurements.wal_bytes_replayed)
         ),
     );
-    for line in [
-        objective("RPO", &report.rpo, palette),
-        objective("RTO", &report.rto, palette),
-    ]
-    .into_iter()
-    .flatten()
+    for (tone, words) in [objective("RPO", &report.rpo), objective("RTO", &report.rto)]
+        .into_iter()
+        .flatten()
     {
-        row(text, "objective", line);
+        page.row("objective", tone, &words);
     }
-    if let Some(isolated) = report.environment.network_isolated {
-        let words = if isolated {
-            "none"
-        } else {
-            "the machine's own"
-        };
-        row(text, "server's network", words);
+    match report.environment.network_isolated {
+        Some(true) => page.row("server's network", Tone::Plain, "none"),
+        Some(false) => page.row("server's network", Tone::Warning, "the machine's own"),
+        None => {}
     }
 }
 
@@ -350,29 +406,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_read_well() {
-        for (milliseconds, words) in [
-            (0, "0.0 s"),
-            (1_250, "1.2 s"),
-            (61_000, "1 min 01 s"),
-            (3_660_000, "1 h 01 min"),
-            (90_000_000, "1 d 01 h"),
-        ] {
-            assert_eq!(duration(milliseconds), words);
+    fn a_row_fits_and_goes_on_below_its_value() {
+        let mut page = Page::new(Style::PLAIN);
+        page.row("note", Tone::Plain, &"word ".repeat(30));
+        assert!(page.text.lines().count() > 1);
+        for (index, line) in page.text.lines().enumerate() {
+            assert!(line.len() <= Style::PLAIN.width, "{line}");
+            let lead = line.get(..VALUE).unwrap_or_default().trim();
+            assert_eq!(lead, if index == 0 { "note" } else { "" });
         }
-        for (number, words) in [
-            (12, "12 bytes"),
-            (1_536, "1.5 KiB"),
-            (16 << 20, "16.0 MiB"),
-            (u64::MAX, "16777215.9 TiB"),
-        ] {
-            assert_eq!(bytes(number), words);
-        }
-        assert_eq!(
-            first_line(&format!("{}\nmore", "x".repeat(100)))
-                .chars()
-                .count(),
-            80
-        );
+    }
+
+    #[test]
+    fn what_a_query_gave_is_one_short_line() {
+        let long = format!("{}\nmore", "x".repeat(100));
+        assert_eq!(first_line(&long, 80).chars().count(), 80);
+        assert_eq!(first_line(&long, 3).chars().count(), 20);
+        assert_eq!(first_line("15500", 80), "15500");
     }
 }

@@ -1,15 +1,14 @@
 //! Runs and recorded drills as people read them. Writing to a `String` cannot fail.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-
-use crate::cli::Palette;
-use crate::config::Period;
+use super::style::{Style, Tone};
+use super::verify::one_finding;
+use crate::cli::{Output, Palette};
 use crate::evidence::{DrillRecord, ObjectiveOutcome, PhaseOutcome, Verdict};
-use crate::finding::{Finding, Severity};
+use crate::finding::Finding;
 use crate::state::{Run, RunStatus, StoredDrill};
+use crate::verify::words::{measured, utc};
 
 /// Runs as a table, newest first.
 pub fn table(runs: &[Run], palette: Palette) -> String {
@@ -31,7 +30,7 @@ pub fn table(runs: &[Run], palette: Palette) -> String {
         text,
         "{}",
         palette.dim(format_args!(
-            "{:<20}  {:<13}  {:<7}  {:<source$}  {:<11}  {:>took$}  SUMMARY",
+            "{:<19}  {:<13}  {:<7}  {:<source$}  {:<11}  {:>took$}  SUMMARY",
             "STARTED (UTC)", "ID", "KIND", "SOURCE", "VERDICT", "TOOK"
         ))
     );
@@ -40,8 +39,8 @@ pub fn table(runs: &[Run], palette: Palette) -> String {
         let id = run.id.to_string();
         let _ = writeln!(
             text,
-            "{:<20}  {}  {:<7}  {:<source$}  {}  {:>took$}  {}",
-            moment(run.started_at),
+            "{:<19}  {}  {:<7}  {:<source$}  {}  {:>took$}  {}",
+            run.started_at.format("%Y-%m-%d %H:%M:%S"),
             palette.dim(id.get(..13).unwrap_or(&id)),
             run.kind.as_str(),
             source_of(run),
@@ -64,7 +63,8 @@ fn source_of(run: &Run) -> String {
 fn took_of(run: &Run) -> String {
     match (run.status, run.finished_at) {
         (RunStatus::Finished, Some(end)) => {
-            duration((end - run.started_at).to_std().unwrap_or_default())
+            let took = (end - run.started_at).num_milliseconds();
+            measured(u64::try_from(took).unwrap_or_default())
         }
         _ => "-".to_owned(),
     }
@@ -96,25 +96,9 @@ fn colored(verdict: Verdict, palette: Palette, text: impl std::fmt::Display) -> 
     }
 }
 
-/// A moment to the second, in UTC.
-pub fn moment(time: DateTime<Utc>) -> String {
-    time.format("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
-/// A length of time: milliseconds below ten seconds, whole seconds above.
-pub fn duration(length: Duration) -> String {
-    if length < Duration::from_secs(10) {
-        return format!("{:.1}s", length.as_secs_f64());
-    }
-    Period::from_secs(length.as_secs()).map_or_else(|| "0s".to_owned(), |period| period.to_string())
-}
-
-fn milliseconds(length: u64) -> String {
-    duration(Duration::from_millis(length))
-}
-
 /// A recorded drill.
-pub fn drill(drill: &StoredDrill, palette: Palette) -> String {
+pub fn drill(drill: &StoredDrill, output: Output) -> String {
+    let palette = output.palette;
     let run = &drill.run;
     let mut text = String::new();
     let _ = writeln!(
@@ -124,24 +108,25 @@ pub fn drill(drill: &StoredDrill, palette: Palette) -> String {
         verdict_cell(run, palette).trim_end()
     );
     let _ = writeln!(text, "  source    {} ({})", source_of(run), run.location);
-    let _ = writeln!(text, "  started   {}", moment(run.started_at));
+    let _ = writeln!(text, "  started   {}", utc(run.started_at));
     if !run.summary.is_empty() {
         let _ = writeln!(text, "  summary   {}", run.summary);
     }
     match &drill.record {
-        Some(record) => describe(&mut text, record, palette),
+        Some(record) => describe(&mut text, record, output),
         None => {
             let _ = writeln!(text, "  It did not come as far as a record.");
         }
     }
-    findings(&mut text, &drill.findings, palette);
+    findings(&mut text, &drill.findings, output.style());
     if let Some(sha256) = &drill.record_sha256 {
         let _ = writeln!(text, "\nrecord SHA-256 {}", palette.dim(sha256));
     }
     text
 }
 
-fn describe(text: &mut String, record: &DrillRecord, palette: Palette) {
+fn describe(text: &mut String, record: &DrillRecord, output: Output) {
+    let (palette, style) = (output.palette, output.style());
     if let Some(backup) = &record.source.backup {
         let _ = writeln!(text, "  backup    {}", backup.id);
     }
@@ -168,7 +153,7 @@ fn describe(text: &mut String, record: &DrillRecord, palette: Palette) {
         let _ = writeln!(text, "  because   {reason}");
     }
     if !record.phases.is_empty() {
-        let _ = writeln!(text, "\nphases");
+        let _ = writeln!(text, "\n{}", palette.bold("Phases"));
     }
     for phase in &record.phases {
         let mark = match phase.outcome {
@@ -176,15 +161,15 @@ fn describe(text: &mut String, record: &DrillRecord, palette: Palette) {
             PhaseOutcome::Failed => palette.red("failed"),
             PhaseOutcome::NotReached => palette.dim("not reached"),
         };
-        let _ = writeln!(
-            text,
+        let line = format!(
             "  {:<20} {:>8}  {mark}",
-            phase.name,
-            milliseconds(phase.duration_ms)
+            phase.name.replace('-', " "),
+            measured(phase.duration_ms)
         );
+        let _ = writeln!(text, "{}", line.trim_end());
     }
     if !record.checks.is_empty() {
-        let _ = writeln!(text, "\nchecks");
+        let _ = writeln!(text, "\n{}", palette.bold("Checks"));
     }
     for check in &record.checks {
         let _ = writeln!(
@@ -200,7 +185,7 @@ fn describe(text: &mut String, record: &DrillRecord, palette: Palette) {
         );
     }
     if !record.objectives.is_empty() {
-        let _ = writeln!(text, "\nobjectives");
+        let _ = writeln!(text, "\n{}", palette.bold("Objectives"));
     }
     for objective in &record.objectives {
         let outcome = match objective.outcome {
@@ -212,35 +197,29 @@ fn describe(text: &mut String, record: &DrillRecord, palette: Palette) {
             text,
             "  {}  {outcome}: {} of {} ({})",
             objective.name.to_uppercase(),
-            objective
-                .actual_ms
-                .map_or_else(|| "-".to_owned(), milliseconds),
-            milliseconds(objective.limit_ms),
+            objective.actual_ms.map_or_else(|| "-".to_owned(), measured),
+            measured(objective.limit_ms),
             objective.set_by
         );
     }
     if !record.limits.is_empty() {
-        let _ = writeln!(text, "\nwhat this does not prove");
+        let _ = writeln!(text, "\n{}", palette.bold("What this does not prove"));
     }
     for limit in &record.limits {
-        let _ = writeln!(text, "  {limit}");
+        for (index, line) in style.wrap(limit, 4).iter().enumerate() {
+            let lead = if index == 0 { "- " } else { "  " };
+            let _ = writeln!(text, "  {lead}{line}");
+        }
     }
 }
 
-fn findings(text: &mut String, findings: &[Finding], palette: Palette) {
+fn findings(text: &mut String, findings: &[Finding], style: Style) {
     if !findings.is_empty() {
-        let _ = writeln!(text, "\nfindings");
+        let _ = writeln!(text, "\n{}", style.paint(Tone::Strong, "Findings"));
     }
     for finding in findings {
-        let code = match finding.severity {
-            Severity::Critical => palette.red(finding.code),
-            Severity::Warning => palette.yellow(finding.code),
-            Severity::Info => palette.dim(finding.code),
-        };
-        let _ = writeln!(
-            text,
-            "  {code}  {}: {}\n      {}\n      {}",
-            finding.object, finding.message, finding.consequence, finding.action
-        );
+        for line in one_finding(finding, style) {
+            let _ = writeln!(text, "{line}");
+        }
     }
 }

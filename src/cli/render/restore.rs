@@ -99,7 +99,11 @@ fn facts(text: &mut String, plan: &RestorePlan) {
         row(
             text,
             "last commit",
-            &format!("{} (transaction {})", words::utc(commit.time), commit.xid),
+            &format!(
+                "{} (transaction {})",
+                words::utc_milliseconds(commit.time),
+                commit.xid
+            ),
         );
     }
     row(

@@ -9,7 +9,7 @@ use super::style::{Style, Tone};
 use crate::finding::{Finding, Severity};
 use crate::repository::BackupStatus;
 use crate::verify::report::ARCHIVE_ENDS;
-use crate::verify::words::{bytes, count, length, utc};
+use crate::verify::words::{bytes, count, length, utc, utc_milliseconds};
 use crate::verify::{BackupReport, TimeSource, TimelineRole, VerifyReport};
 
 /// The whole report, with at most `limit` findings, windows and unusable backups (of the
@@ -261,7 +261,13 @@ fn archive(report: &VerifyReport, style: Style) -> Vec<String> {
     if let Some(tip) = &report.tip {
         let commit = tip.commit.map_or_else(
             || "no commit found near it".to_owned(),
-            |commit| format!("last commit {} (xid {})", utc(commit.time), commit.xid),
+            |commit| {
+                format!(
+                    "last commit {} (transaction {})",
+                    utc_milliseconds(commit.time),
+                    commit.xid
+                )
+            },
         );
         lines.push(format!(
             "  tip   {} on timeline {}, {commit}",

@@ -65,13 +65,35 @@ fn complaints(output: &str) -> Vec<String> {
     found
 }
 
+/// Whether a complaint is about time or room, not about the relation: the words of
+/// `query_canceled`, `lock_not_available` and the class of insufficient resources.
+fn is_shortage(complaint: &str) -> bool {
+    [
+        "ERROR:  canceling statement due to",
+        "ERROR:  out of memory",
+        "ERROR:  out of shared memory",
+        "No space left on device",
+    ]
+    .iter()
+    .any(|words| complaint.contains(words))
+}
+
 /// Judges how the program ended: 0 nothing found, 2 corruption, anything else it could
 /// not do its work (`src/bin/pg_amcheck/pg_amcheck.c`).
 fn judge(code: Option<i32>, stdout: &str, stderr: &str, collations_differ: bool) -> Answered {
     match code {
         Some(0) => Answered::new(CheckOutcome::Passed).seeing("nothing found"),
         Some(2) => {
-            let found = complaints(stdout);
+            // It counts a relation whose query was ended as a damaged one.
+            let (ended, found): (Vec<_>, Vec<_>) = complaints(stdout)
+                .into_iter()
+                .partition(|line| is_shortage(line));
+            if let Some(first) = ended.first().filter(|_| found.is_empty()) {
+                return Answered::unproven(
+                    "relations could not be looked through; give the check more time or room",
+                )
+                .seeing(first);
+            }
             let only_indexes =
                 !found.is_empty() && found.iter().all(|line| line.starts_with("btree index"));
             let first = found.first().map_or("corruption", String::as_str);
@@ -243,6 +265,8 @@ mod tests {
     const HEAP: &str = "heap table \"shop.public.orders\", block 0, offset 2:\n    line pointer redirection to item at offset 0 precedes minimum offset 1\n";
     const INDEX: &str = "btree index \"shop.public.orders_pkey\":\n    ERROR:  item order invariant violated for index \"orders_pkey\"\n    DETAIL:  Lower index tid=(1,2)\n";
 
+    const SLOW: &str = "btree index \"shop.public.orders_pkey\":\n    ERROR:  canceling statement due to statement timeout\n";
+
     #[test]
     fn the_ways_it_ends_are_told_apart() {
         use CheckOutcome::{Failed, Passed, Unproven};
@@ -256,6 +280,10 @@ mod tests {
         assert_eq!(outcome(Some(2), INDEX, true).outcome, Unproven);
         let both = format!("{HEAP}{INDEX}");
         assert_eq!(outcome(Some(2), &both, true).outcome, Failed);
+        let slow = outcome(Some(2), SLOW, false);
+        assert_eq!((slow.outcome, slow.findings.len()), (Unproven, 0));
+        let half = outcome(Some(2), &format!("{SLOW}{HEAP}"), false);
+        assert_eq!((half.outcome, half.findings.len()), (Failed, 1));
         assert_eq!(outcome(Some(1), "", false).outcome, Unproven);
         assert_eq!(outcome(None, "", false).outcome, Unproven);
     }

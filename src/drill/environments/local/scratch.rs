@@ -6,10 +6,11 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
+use nix::unistd::Uid;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -82,6 +83,11 @@ pub enum ScratchError {
         /// Its length in bytes.
         length: usize,
     },
+    /// Somebody else could exchange what root makes there.
+    #[error(
+        "the scratch directory {0} can be changed by other users than root, who runs this drill; name one of root's own with --scratch"
+    )]
+    Shared(PathBuf),
     /// This system has no `/proc`, so owners cannot be told.
     #[error("cannot read /proc; the local environment needs Linux")]
     NoProc,
@@ -135,6 +141,14 @@ pub struct Scratch {
     sockets: PathBuf,
 }
 
+/// Whether other users than root may rename what root makes in this directory. The sticky
+/// bit keeps them from it, though not the directory's own owner.
+fn is_shared(root: &Path) -> Result<bool, ScratchError> {
+    let metadata = std::fs::metadata(root).map_err(io("look at", root))?;
+    let open_to_all = metadata.mode() & 0o1002 == 0o0002;
+    Ok(metadata.uid() != 0 || open_to_all)
+}
+
 /// Makes a directory that must not exist yet.
 fn make(path: &Path, mode: u32) -> Result<(), ScratchError> {
     DirBuilder::new()
@@ -170,6 +184,9 @@ impl Scratch {
         }
         // The server's working directory is shown without links; names must agree.
         let root = root.canonicalize().map_err(io("look at", root))?;
+        if Uid::effective().is_root() && is_shared(&root)? {
+            return Err(ScratchError::Shared(root));
+        }
         let path = root.join(format!("{PREFIX}{id}"));
         let owner = ProcessId::own().ok_or(ScratchError::NoProc)?;
         let boot_id = boot_id().ok_or(ScratchError::NoProc)?;
@@ -374,6 +391,27 @@ pub(super) mod tests {
         assert_eq!(noted.as_deref(), Some(sockets.as_path()));
         scratch.remove().unwrap();
         assert!(!sockets.exists());
+    }
+
+    #[test]
+    fn root_makes_nothing_where_others_could_exchange_it() {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        let made = |mode: u32, owner: u32| {
+            std::fs::set_permissions(&root, Permissions::from_mode(mode)).unwrap();
+            if Uid::effective().is_root() {
+                chown(&root, Some(owner), None).unwrap();
+            }
+            Scratch::create(&root, Uuid::now_v7(), Utc::now(), &myself())
+                .map(|scratch| scratch.remove().unwrap())
+        };
+        assert!(made(0o755, 0).is_ok());
+        assert!(made(0o1777, 0).is_ok());
+        if Uid::effective().is_root() {
+            assert!(matches!(made(0o777, 0), Err(ScratchError::Shared(_))));
+            assert!(matches!(made(0o755, 65_534), Err(ScratchError::Shared(_))));
+        }
     }
 
     #[test]

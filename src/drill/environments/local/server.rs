@@ -265,6 +265,23 @@ impl Server {
         }
     }
 
+    /// Connects to a database to ask about the whole cluster: `postgres`, or `template1`
+    /// where the source has dropped or closed that one.
+    pub async fn connect_anywhere(
+        &self,
+        settings: &[(&str, String)],
+    ) -> Result<PgConnection, ConnectError> {
+        match self.connect("postgres", settings).await {
+            // invalid_catalog_name; not currently accepting connections.
+            Err(ConnectError::Refused {
+                code: Some(code), ..
+            }) if matches!(code.as_str(), "3D000" | "55000") => {
+                self.connect("template1", settings).await
+            }
+            other => other,
+        }
+    }
+
     /// Waits until the server has ended, at most this long. Returns whether it has.
     pub async fn wait(&mut self, patience: Duration) -> bool {
         let ended = self.exit.wait_for(Option::is_some);

@@ -1,0 +1,68 @@
+//! The JSON Schemas of the reports that programs read, generated from the types.
+
+use schemars::JsonSchema;
+use serde_json::Value;
+
+use crate::drill::DrillReport;
+use crate::verify::VerifyReport;
+
+/// The schema of `walproof.verify/v1`, kept in the project as
+/// `docs/schema/verify-report.v1.schema.json`.
+pub fn verify_report() -> Value {
+    schema_of::<VerifyReport>("walproof.verify/v1")
+}
+
+/// The schema of `walproof.drill/v1`, kept in the project as
+/// `docs/schema/drill-report.v1.schema.json`.
+pub fn drill_report() -> Value {
+    schema_of::<DrillReport>("walproof.drill/v1")
+}
+
+/// As the reports are written: what is always there is required. The document's own name
+/// is its first field.
+fn schema_of<T: JsonSchema>(name: &str) -> Value {
+    let mut schema = schemars::generate::SchemaSettings::draft2020_12()
+        .for_serialize()
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .to_value();
+    if let Some(object) = schema.as_object_mut() {
+        object.insert("title".to_owned(), name.into());
+    }
+    if let Some(field) = schema
+        .pointer_mut("/properties/schema")
+        .and_then(Value::as_object_mut)
+    {
+        field.insert("const".to_owned(), name.into());
+    }
+    schema
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_committed_schemas_are_those_of_the_types() {
+        for (file, schema) in [
+            ("verify-report.v1.schema.json", verify_report()),
+            ("drill-report.v1.schema.json", drill_report()),
+        ] {
+            assert!(schema.pointer("/properties/schema/const").is_some());
+            let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("docs/schema")
+                .join(file);
+            let generated = format!("{schema:#}\n");
+            if std::env::var_os("WALPROOF_WRITE_SCHEMAS").is_some() {
+                std::fs::write(&path, &generated).unwrap();
+            }
+            let committed = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(
+                committed == generated,
+                "docs/schema/{file} is not what the types give; run this test with WALPROOF_WRITE_SCHEMAS=1"
+            );
+        }
+    }
+}
