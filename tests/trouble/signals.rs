@@ -11,7 +11,9 @@ use crate::common::repository::{Fixture, RepositoryOptions};
 use crate::common::require;
 use crate::common::walproof::run;
 use crate::kit::Place;
-use crate::places::{assert_explained, finish, newest_run, signal, start, start_drill};
+use crate::places::{
+    assert_explained, fingerprint, finish, newest_run, signal, start, start_drill,
+};
 use crate::wire::Wire;
 
 /// A person who presses Ctrl-C does not wait longer.
@@ -21,6 +23,20 @@ const SOON: Duration = Duration::from_secs(10);
 const LISTING: (&str, usize) = ("list-type=2", 0);
 const WAL: (&str, usize) = ("/wals/", 0);
 const BASE: (&str, usize) = ("data.tar", 100_000);
+
+/// Waits until what has arrived is written, so that the extraction waits for the store.
+fn wait_for_idleness(root: &Path) {
+    let mut last = Vec::new();
+    let mut since = Instant::now();
+    wait_until(Duration::from_mins(1), "the extraction to wait", || {
+        let now = fingerprint(root);
+        if now != last {
+            last = now;
+            since = Instant::now();
+        }
+        last.len() > 3 && since.elapsed() > Duration::from_millis(300)
+    });
+}
 
 #[test]
 fn a_drill_with_a_silent_store_ends_soon_when_asked_to() {
@@ -43,6 +59,9 @@ fn a_drill_with_a_silent_store_ends_soon_when_asked_to() {
             wire.fall_silent_at(WAL.0, WAL.1);
             wire.go_on();
             wire.wait_for_silence("recovery to ask for WAL");
+        }
+        if moment == BASE && !recovering {
+            wait_for_idleness(&place.scratch());
         }
         let begin = Instant::now();
         signal(&child, how);
@@ -81,9 +100,7 @@ fn a_restore_ends_soon_when_asked_to_and_gives_everything_back() {
         let child = start(&words(&url, &into), &wire.environment(&s3.environment()));
         wire.wait_for_silence(moment.0);
         if moment == BASE {
-            wait_until(SOON, "the first files", || {
-                into.join("walproof_set_aside").is_dir()
-            });
+            wait_for_idleness(&into);
         }
         let begin = Instant::now();
         signal(&child, how);
