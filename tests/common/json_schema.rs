@@ -26,7 +26,12 @@ fn check(root: &Value, schema: &Value, value: &Value, path: &str, found: &mut Ve
     };
     for (keyword, rule) in keywords {
         match keyword.as_str() {
-            "$schema" | "$defs" | "title" | "description" | "default" | "format" | "examples" => {}
+            "const" if value != rule => found.push(format!("{path}: {value} is not {rule}")),
+            "enum" if !rule.as_array().unwrap().contains(value) => {
+                found.push(format!("{path}: {value} is none of {rule}"));
+            }
+            "$schema" | "$defs" | "title" | "description" | "default" | "format" | "examples"
+            | "const" | "enum" => {}
             "$ref" => {
                 let pointer = rule.as_str().unwrap().trim_start_matches('#');
                 let target = root
@@ -43,11 +48,6 @@ fn check(root: &Value, schema: &Value, value: &Value, path: &str, found: &mut Ve
                     found.push(format!("{path}: {value} is not of type {rule}"));
                 }
             }
-            "const" if value != rule => found.push(format!("{path}: {value} is not {rule}")),
-            "enum" if !rule.as_array().unwrap().contains(value) => {
-                found.push(format!("{path}: {value} is none of {rule}"));
-            }
-            "const" | "enum" => {}
             "minimum" => {
                 if value
                     .as_f64()
