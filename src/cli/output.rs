@@ -132,14 +132,14 @@ impl Output {
             .unwrap_or(100)
     }
 
-    /// Writes text as it is.
+    /// Writes text.
     pub fn text(self, text: &str) -> Result<(), Failure> {
-        write(text.as_bytes())
+        write(harmless(text).as_bytes())
     }
 
     /// Writes a line.
     pub fn line(self, text: impl std::fmt::Display) -> Result<(), Failure> {
-        write(format!("{text}\n").as_bytes())
+        self.text(&format!("{text}\n"))
     }
 
     /// Writes one JSON document, indented.
@@ -151,6 +151,28 @@ impl Output {
     }
 }
 
+/// The text without what could make a terminal do more than show it in colours: much of
+/// what is shown was written by others.
+pub(super) fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for (at, letter) in text.char_indices() {
+        let rest = text.get(at..).unwrap_or_default();
+        if letter.is_control() && !matches!(letter, '\n' | '\t') && !is_colour(rest) {
+            shown.push(char::REPLACEMENT_CHARACTER);
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
+}
+
+/// Whether the text begins with the sequence that sets a colour.
+fn is_colour(text: &str) -> bool {
+    text.strip_prefix("\x1b[")
+        .and_then(|rest| rest.split_once('m'))
+        .is_some_and(|(code, _)| code.bytes().all(|b| b.is_ascii_digit() || b == b';'))
+}
+
 /// A reader that went away (`| head`) is no failure; the exit code stays the verdict's.
 fn write(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
@@ -159,5 +181,20 @@ fn write(bytes: &[u8]) -> Result<(), Failure> {
             format_args!("write to standard output: {error}"),
         )),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_shown_and_nothing_else_is_done() {
+        let ours = format!("a\tb\n{}", Palette::new(true).green("proven"));
+        assert_eq!(harmless(&ours), ours);
+        assert_eq!(
+            harmless("\x1b[2J\x1b]0;x\x07\r\u{9b}2J\x1b[1;31"),
+            "\u{fffd}[2J\u{fffd}]0;x\u{fffd}\u{fffd}\u{fffd}2J\u{fffd}[1;31"
+        );
     }
 }

@@ -78,7 +78,7 @@ impl Progress {
             let mut stderr = io::stderr().lock();
             // Nobody can be told when standard error itself is gone.
             let _ = stderr
-                .write_all(text.as_bytes())
+                .write_all(super::output::harmless(text).as_bytes())
                 .and_then(|()| stderr.flush());
         });
     }

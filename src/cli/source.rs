@@ -1,5 +1,6 @@
 //! From `CLUSTER|URL` on the command line to a place that can be opened.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -157,7 +158,7 @@ pub fn resolve_url(text: &str, store: &StoreArgs) -> Result<(Location, StorageOp
 /// not mounted, and backups must not fill the disk below it.
 pub fn open_for_writing(source: &Source) -> Result<Store, Failure> {
     if let Some(directory) = source.location.directory()
-        && let Err(error) = std::fs::create_dir(&directory)
+        && let Err(error) = std::fs::DirBuilder::new().mode(0o750).create(&directory)
         && error.kind() != std::io::ErrorKind::AlreadyExists
     {
         return Err(

@@ -83,15 +83,17 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// A finding with the code's default severity, consequence and action.
+    /// A finding with the code's default severity, consequence and action. Names and
+    /// words may come from whoever writes to the bucket: control characters in them, which
+    /// could make a terminal show another verdict, are escaped (`\\n`, `\\u{1b}`).
     pub fn new(code: Code, object: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             code,
             severity: code.severity(),
-            object: object.into(),
+            object: visible(object.into()),
             wal: None,
             time: None,
-            message: message.into(),
+            message: visible(message.into()),
             consequence: code.consequence().to_owned(),
             action: code.action().to_owned(),
         }
@@ -134,5 +136,33 @@ impl Finding {
     pub fn with_action(mut self, action: impl Into<String>) -> Self {
         self.action = action.into();
         self
+    }
+}
+
+/// The text with its control characters escaped.
+fn visible(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let mut seen = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() {
+            seen.extend(letter.escape_default());
+        } else {
+            seen.push(letter);
+        }
+    }
+    seen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_from_a_bucket_cannot_steer_a_terminal() {
+        let finding = Finding::new(Code::ObjectUnknown, "a\u{1b}[2J\nb", "größer\u{9b}2J");
+        assert_eq!(finding.object, "a\\u{1b}[2J\\nb");
+        assert_eq!(finding.message, "größer\\u{9b}2J");
     }
 }

@@ -4,9 +4,9 @@
 //! follows symbolic links (every file behind a link appears twice, and a link may lead
 //! anywhere), and reads 8 KiB at a time.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
@@ -236,7 +236,8 @@ impl Directory {
         Ok(names)
     }
 
-    /// Begins to write a file; its folders are made. Nothing is visible before it is
+    /// Begins to write a file; its folders are made. Others than owner and group may not
+    /// look into either: what is stored is a whole database. Nothing is visible before it is
     /// published, and dropping it leaves nothing.
     pub(super) fn stage(&self, key: &str) -> io::Result<Staged> {
         let target = self.resolve(key)?;
@@ -250,6 +251,7 @@ impl Directory {
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
+            .mode(0o640)
             .open(&path)?;
         Ok(Staged {
             file,
@@ -272,7 +274,7 @@ fn make_folders(folder: &Path) -> io::Result<()> {
     }
     let above = folder.parent().ok_or(io::ErrorKind::NotFound)?;
     make_folders(above)?;
-    match std::fs::create_dir(folder) {
+    match DirBuilder::new().mode(0o750).create(folder) {
         // Somebody else was quicker.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -354,4 +356,22 @@ pub(super) fn read_chunk(file: &mut File, left: u64, etag_then: &str) -> io::Res
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, words));
     }
     Ok(chunk)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_is_not_for_everybodys_eyes() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = Directory::open(root.path()).unwrap();
+        let mut staged = directory.stage("wals/0001/segment").unwrap();
+        staged.write(b"rows").unwrap();
+        staged.publish_new().unwrap();
+        for key in ["wals", "wals/0001", "wals/0001/segment"] {
+            let mode = std::fs::metadata(root.path().join(key)).unwrap().mode();
+            assert_eq!(mode & 0o027, 0, "{key}: {mode:o}");
+        }
+    }
 }

@@ -110,6 +110,48 @@ fn a_cut_base_archive_fails_before_any_server_starts() {
     place.assert_clean();
 }
 
+/// Gives members of a tar other names of the same length.
+fn rename_members(tar: &mut [u8], from: &[u8], to: &[u8]) -> usize {
+    let mut renamed = 0;
+    for header in tar.chunks_exact_mut(512) {
+        let end = header[..100].iter().position(|b| *b == 0).unwrap_or(100);
+        if &header[257..262] != b"ustar" || !header[..end].ends_with(from) {
+            continue;
+        }
+        header[end - from.len()..end].copy_from_slice(to);
+        header[148..156].fill(b' ');
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        renamed += 1;
+    }
+    renamed
+}
+
+#[test]
+fn a_relation_that_is_not_in_the_base_backup_fails_the_drill() {
+    require!(Postgres, S3, Barman);
+    let fixture = Fixture::get(&RepositoryOptions::default());
+    let tree = fixture.tree();
+    let archive = tree
+        .archives(&fixture.facts.backups[1].id)
+        .into_iter()
+        .find(|key| key.contains("data.tar"))
+        .unwrap();
+    // pg_description: no replay, no login and none of our own questions needs it.
+    tree.change_inside(&archive, |tar| {
+        assert!(rename_members(tar, b"/2609", b"/x609") > 0);
+    });
+    let place = Place::new();
+    let run = place.drill(&tree.url(), &[]).expect_code(1);
+    let codes = run.finding_codes();
+    assert!(codes.contains(&"corruption-found".to_owned()), "{codes:?}");
+    let report = run.json();
+    let check = crate::kit::check(&report, "every database opens");
+    let message = check["message"].as_str().unwrap();
+    assert!(message.contains("pg_description"), "{message}");
+    place.assert_clean();
+}
+
 #[test]
 fn an_empty_place_fails_with_the_reason() {
     require!(Postgres);
