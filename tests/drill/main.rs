@@ -5,7 +5,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "tests fail by panicking"
+    clippy::print_stdout,
+    reason = "tests fail by panicking, and the fault table is printed"
 )]
 
 #[path = "../common/mod.rs"]
@@ -15,6 +16,10 @@ mod cleanup;
 mod damaged;
 mod kit;
 mod machine;
+mod matrix;
 mod proven;
+mod rows;
+mod table;
+mod tape;
 mod targets;
 mod traps;
