@@ -136,10 +136,20 @@ fn older_may_do(error: &ResolveError) -> bool {
 }
 
 fn history(catalog: &Catalog, wish: &Wish) -> Result<TimelineHistory, ResolveError> {
+    let missing = |timeline| {
+        let object = catalog.wal.histories.get(&timeline);
+        ResolveError::HistoryMissing {
+            timeline,
+            unreadable: object.and_then(|object| {
+                let why = object.history.as_ref().err()?;
+                Some((object.key.clone(), why.clone()))
+            }),
+        }
+    };
     let Some(timeline) = wish.timeline else {
         let timelines = Timelines::of(catalog);
         return match timelines.unreachable_above() {
-            Some(timeline) => Err(ResolveError::HistoryMissing { timeline }),
+            Some(timeline) => Err(missing(timeline)),
             None => Ok(timelines.current),
         };
     };
@@ -156,8 +166,7 @@ fn history(catalog: &Catalog, wish: &Wish) -> Result<TimelineHistory, ResolveErr
             why: "there is no trace of it".to_owned(),
         });
     }
-    wal.history(timeline)
-        .ok_or(ResolveError::HistoryMissing { timeline })
+    wal.history(timeline).ok_or_else(|| missing(timeline))
 }
 
 /// The backups to try, newest first.

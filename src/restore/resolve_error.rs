@@ -87,6 +87,8 @@ pub enum ResolveError {
     HistoryMissing {
         /// The timeline that cannot be reached.
         timeline: TimelineId,
+        /// Its history file's key and what is wrong with it, if there is one.
+        unreadable: Option<(String, String)>,
     },
     /// The store or this machine failed; nothing is known of the target.
     #[error(transparent)]
@@ -169,11 +171,19 @@ impl ResolveError {
             Self::NoBackup(why) => {
                 vec![Finding::new(Code::RepositoryWithoutBackup, "base", why)]
             }
-            Self::HistoryMissing { timeline } => vec![Finding::new(
-                Code::HistoryMissing,
-                timeline.history_file_name(),
-                self.to_string(),
-            )],
+            Self::HistoryMissing {
+                timeline,
+                unreadable,
+            } => vec![match unreadable {
+                Some((key, why)) => {
+                    Finding::new(Code::HistoryUnreadable, key, format!("{self} ({why})"))
+                }
+                None => Finding::new(
+                    Code::HistoryMissing,
+                    timeline.history_file_name(),
+                    self.to_string(),
+                ),
+            }],
             Self::Timeline { .. } | Self::Verify(_) | Self::Cancelled => Vec::new(),
         }
     }
