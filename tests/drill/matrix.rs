@@ -9,7 +9,7 @@ use crate::common::require;
 use crate::common::walproof;
 use crate::kit::{Place, check};
 
-/// Each row with its options. `ROWS` is held against the codecs that exist, below.
+/// Each row with its options.
 fn rows() -> Vec<(&'static str, RepositoryOptions)> {
     let pair = |base, wal| RepositoryOptions {
         base,
@@ -24,7 +24,7 @@ fn rows() -> Vec<(&'static str, RepositoryOptions)> {
         (
             "several parts",
             RepositoryOptions {
-                max_archive_size: Some("4MB".to_owned()),
+                max_archive_size: Some("2MB".to_owned()),
                 ..pair(BaseCodec::Lz4, WalCodec::Lz4)
             },
         ),

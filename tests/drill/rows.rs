@@ -94,6 +94,15 @@ fn cut(ground: &Ground, key: String) -> String {
     key
 }
 
+/// A byte in the middle of rows that nothing after the base backup touches.
+fn flip_in_ledger(ground: &Ground) -> String {
+    ground.change_data(|tar| {
+        let ledger = tape::ledger(tar);
+        tar[ledger.contents.start + 2 * 8192 - 50] ^= 0xFF;
+    });
+    "ledger".to_owned()
+}
+
 fn flip(ground: &Ground, key: String) -> String {
     ground.tree.flip_middle(&key);
     key
@@ -105,10 +114,8 @@ fn without(tar: &mut Vec<u8>, name: &str) {
     tar.drain(member.all);
 }
 
-/// The table's file under its name in a finding: checks name the question, not the file.
-fn rows_of_ledger(_: String) -> String {
-    "rows".to_owned()
-}
+/// What a check names: its question, not the file that was damaged.
+const ROWS: &str = "rows";
 
 fn row(
     part: &'static str,
@@ -156,57 +163,67 @@ pub(crate) fn all() -> Vec<Fault> {
 fn base_content() -> Vec<Fault> {
     const PART: &str = "What is in a base backup";
     let damaged = |on, name, damage| both(PART, on, name, Code::BackupDamaged, damage);
-    let shows_in_rows = |on, name, damage| {
+    let shows = |on, name, code, damage| {
         row(
             PART,
             on,
             name,
             Some(Code::BackupDamaged),
-            Drill::Failed(Code::CheckFailed),
+            Drill::Failed(code),
             damage,
         )
     };
     vec![
-        shows_in_rows(
+        shows(
             "plain",
             "plain: one byte of a table's page flipped",
-            |ground| {
-                rows_of_ledger(ground.change_data(|tar| {
-                    let ledger = tape::ledger(tar);
-                    tar[ledger.contents.start + 2 * 8192 - 50] ^= 0xFF;
-                }))
-            },
+            Code::CorruptionFound,
+            flip_in_ledger,
         ),
-        shows_in_rows("", "lz4: one byte of a table's page flipped", |ground| {
-            rows_of_ledger(ground.change_data(|tar| {
-                let ledger = tape::ledger(tar);
-                tar[ledger.contents.start + 2 * 8192 - 50] ^= 0xFF;
-            }))
-        }),
-        shows_in_rows("", "a table's page zeroed", |ground| {
-            rows_of_ledger(ground.change_data(|tar| {
+        shows(
+            "",
+            "lz4: one byte of a table's page flipped",
+            Code::CorruptionFound,
+            flip_in_ledger,
+        ),
+        shows("", "a table's page zeroed", Code::CheckFailed, |ground| {
+            ground.change_data(|tar| {
                 let at = tape::ledger(tar).contents.start + 8192;
                 tar[at..at + 8192].fill(0);
-            }))
+            });
+            ROWS.to_owned()
         }),
-        shows_in_rows("", "a table's file absent", |ground| {
-            rows_of_ledger(ground.change_data(|tar| {
+        shows("", "a table ten pages short", Code::CheckFailed, |ground| {
+            ground.change_data(|tar| {
+                let ledger = tape::ledger(tar);
+                tape::shorten(tar, &ledger, 10 * 8192);
+            });
+            ROWS.to_owned()
+        }),
+        shows("", "a table's file absent", Code::CheckFailed, |ground| {
+            ground.change_data(|tar| {
                 let ledger = tape::ledger(tar);
                 tar.drain(ledger.all);
-            }))
+            });
+            ROWS.to_owned()
         }),
-        damaged("", "`pg_xact/0000` absent", |ground| {
-            ground.change_data(|tar| without(tar, "pg_xact/0000"))
+        shows("", "`pg_xact/0000` absent", Code::CheckFailed, |ground| {
+            ground.change_data(|tar| without(tar, "pg_xact/0000"));
+            "balance".to_owned()
         }),
         damaged("", "`global/pg_control` absent", |ground| {
-            ground.change_data(|tar| without(tar, "global/pg_control"))
+            ground.change_data(|tar| without(tar, "global/pg_control"));
+            ground.newest().to_owned()
         }),
         both(
             PART,
             "",
             "`backup_label` absent",
             Code::BackupLabelMissing,
-            |ground| ground.change_data(|tar| without(tar, "backup_label")),
+            |ground| {
+                ground.change_data(|tar| without(tar, "backup_label"));
+                ground.newest().to_owned()
+            },
         ),
         damaged("plain", "plain: cut between two members", |ground| {
             ground.change_data(|tar| {
@@ -216,8 +233,12 @@ fn base_content() -> Vec<Fault> {
         }),
         damaged("plain", "plain: cut within a member", |ground| {
             ground.change_data(|tar| {
-                let at = tape::ledger(tar).contents.start + 700;
-                tar.truncate(at);
+                let late = tar.len() * 5 / 6;
+                let member = tape::members(tar)
+                    .into_iter()
+                    .find(|member| member.header > late && member.contents.len() >= 8192)
+                    .unwrap();
+                tar.truncate(member.contents.start + 700);
             })
         }),
         damaged("plain", "plain: a tar header damaged", |ground| {
@@ -230,6 +251,12 @@ fn base_content() -> Vec<Fault> {
             ground.change_data(|tar| {
                 let header = tape::ledger(tar).all.start;
                 tar[header + 3] ^= 0xFF;
+            })
+        }),
+        damaged("plain", "plain: bytes behind the archive's end", |ground| {
+            ground.change_data(|tar| {
+                let last = tar.len() - 1;
+                tar[last] = 0x5A;
             })
         }),
         damaged("gzip", "gzip: one byte flipped", |ground| {
@@ -275,14 +302,15 @@ fn base_content() -> Vec<Fault> {
                 let key = ground.data();
                 let other = key.replace(ground.newest(), ground.oldest());
                 ground.tree.write(&key, &ground.tree.read(&other));
-                key
+                ground.newest().to_owned()
             },
         ),
-        both(
+        row(
             PART,
             "plain",
             "a member named `../../escaped`",
-            Code::BackupMemberUnsafe,
+            Some(Code::BackupMemberUnsafe),
+            Drill::Refused(Code::BackupMemberUnsafe),
             |ground| {
                 ground.change_data(|tar| {
                     let member = tape::hostile_member("../../escaped", b'0', "", b"x");
@@ -290,11 +318,12 @@ fn base_content() -> Vec<Fault> {
                 })
             },
         ),
-        both(
+        row(
             PART,
             "plain",
             "a file behind a link that leads out",
-            Code::BackupMemberUnsafe,
+            Some(Code::BackupMemberUnsafe),
+            Drill::Refused(Code::BackupMemberUnsafe),
             |ground| {
                 ground.change_data(|tar| {
                     let mut members = tape::hostile_member("out", b'2', "/tmp", b"");
@@ -316,6 +345,8 @@ fn base_objects() -> Vec<Fault> {
             Code::BackupPartMissing,
             |ground| {
                 let key = ground.data().replace("data.tar", "data_0001.tar");
+                let next = key.replace("data_0001", "data_0002");
+                assert!(ground.tree.file(&next).is_file(), "only two parts");
                 ground.tree.delete(&key);
                 key
             },
@@ -324,8 +355,8 @@ fn base_objects() -> Vec<Fault> {
             PART,
             "several parts",
             "the last part missing",
-            Some(Code::BackupLabelMissing),
-            Drill::Failed(Code::BackupLabelMissing),
+            Some(Code::BackupDamaged),
+            Drill::Failed(Code::BackupDamaged),
             |ground| {
                 let last = ground
                     .tree
@@ -442,7 +473,7 @@ fn descriptions() -> Vec<Fault> {
             Code::BackupInfoMissing,
             |ground| {
                 ground.tree.delete(&ground.info());
-                ground.newest().to_owned()
+                ground.info()
             },
         ),
         both(
@@ -493,13 +524,13 @@ fn descriptions() -> Vec<Fault> {
             PART,
             "",
             "the newest base backup is another database system's",
-            Some(Code::SystemIdMixed),
+            Some(Code::WalForeign),
             Drill::Failed(Code::WalForeign),
             |ground| {
                 ground
                     .tree
                     .set_info(ground.newest(), "systemid", "7000000000000000042");
-                ground.facts.backups[1].begin_wal.clone()
+                ground.tree.wal_key(&ground.facts.backups[1].begin_wal)
             },
         ),
     ]
@@ -513,14 +544,21 @@ fn wal_objects() -> Vec<Fault> {
             ground.tree.delete_wal(&name);
             name
         }),
-        both(PART, "", "three segments missing", Code::WalGap, |ground| {
-            let later = ground.later();
-            let first = later.len() / 2 - 1;
-            for name in &later[first..first + 3] {
-                ground.tree.delete_wal(name);
-            }
-            later[first].clone()
-        }),
+        both(
+            PART,
+            "",
+            "two neighbouring segments missing",
+            Code::WalGap,
+            |ground| {
+                let later = ground.later();
+                let first = later.len() / 2 - 1;
+                assert!(first + 2 < later.len(), "none behind the hole: {later:?}");
+                for name in &later[first..first + 2] {
+                    ground.tree.delete_wal(name);
+                }
+                later[first].clone()
+            },
+        ),
         both(
             PART,
             "",
@@ -571,13 +609,6 @@ fn wal_objects() -> Vec<Fault> {
             PART,
             "",
             "an error page under a segment's name",
-            Code::WalUnreadable,
-            |ground| ground.store_middle(b"<html><body>503 Service Unavailable</body></html>\n"),
-        ),
-        both(
-            PART,
-            "plain",
-            "plain: an error page under a segment's name",
             Code::ObjectTooSmall,
             |ground| ground.store_middle(b"<html><body>503 Service Unavailable</body></html>\n"),
         ),
@@ -665,6 +696,16 @@ fn wal_content() -> Vec<Fault> {
         unreadable("", "a segment of half its size", |ground| {
             ground.change_middle(|bytes| bytes.truncate(bytes.len() / 2))
         }),
+        unreadable(
+            "",
+            "an error page as long as the segment's object",
+            |ground| {
+                let length = ground.tree.read(&ground.middle_key()).len();
+                let mut page = b"<html><body>503 Service Unavailable</body></html>\n".to_vec();
+                page.resize(length, b' ');
+                ground.store_middle(&page)
+            },
+        ),
         unreadable("", "a segment longer than its size", |ground| {
             ground.change_middle(|bytes| bytes.extend([0; 4096]))
         }),
@@ -845,16 +886,13 @@ fn harmless() -> Vec<Fault> {
     let healthy = |on, name, damage| row(PART, on, name, None, Drill::Proven, damage);
     vec![
         healthy("", "untouched", |_| String::new()),
-        healthy(
-            "plain",
-            "the last byte of a tar's padding changed",
-            |ground| {
-                ground.change_data(|tar| {
-                    let last = tar.len() - 1;
-                    tar[last] = 0x5A;
-                })
-            },
-        ),
+        healthy("plain", "the padding behind a member changed", |ground| {
+            ground.change_data(|tar| {
+                let label = tape::member(tar, "backup_label");
+                assert!(label.contents.end < label.all.end);
+                tar[label.all.end - 1] = 0x5A;
+            })
+        }),
         healthy("", "a gzip segment of two members", |ground| {
             let bytes = codec::decode(".gz", &ground.tree.read(&ground.middle_key()));
             let (one, two) = bytes.split_at(bytes.len() / 3);
@@ -875,7 +913,20 @@ fn harmless() -> Vec<Fault> {
             })
         }),
         row(
-            PART,
+            "WAL stored twice",
+            "",
+            "a segment stored twice, the first object damaged",
+            Some(Code::WalDuplicateDiffers),
+            Drill::Failed(Code::WalCorrupt),
+            |ground| {
+                let other = ground.tree.duplicate(&ground.middle_key(), ".zst", |_| {});
+                let key = other.replace(".zst", ".gz");
+                ground.tree.change_inside(&key, |bytes| bytes[5000] ^= 1);
+                key
+            },
+        ),
+        row(
+            "WAL stored twice",
             "",
             "a segment stored twice, the second object damaged",
             Some(Code::WalDuplicateDiffers),
@@ -884,6 +935,18 @@ fn harmless() -> Vec<Fault> {
                 ground
                     .tree
                     .duplicate(&ground.middle_key(), ".zst", |bytes| bytes[5000] ^= 1)
+            },
+        ),
+        row(
+            "What a repository cannot tell",
+            "",
+            "the newest segment missing",
+            None,
+            Drill::Failed(Code::CheckFailed),
+            |ground| {
+                let newest = ground.later().last().unwrap().clone();
+                ground.tree.delete_wal(&newest);
+                ROWS.to_owned()
             },
         ),
     ]

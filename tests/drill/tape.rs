@@ -79,6 +79,22 @@ pub(crate) fn ledger(tar: &[u8]) -> Member {
         .expect("no file holds the ledger")
 }
 
+/// Makes a member shorter by `by` bytes, a multiple of a block, with a header that says so.
+pub(crate) fn shorten(tar: &mut Vec<u8>, member: &Member, by: usize) {
+    let size = member.contents.len() - by;
+    tar.drain(member.contents.start + size..member.contents.end);
+    let header = &mut tar[member.header..member.header + BLOCK];
+    header[124..136].copy_from_slice(format!("{size:011o}\0").as_bytes());
+    seal(header);
+}
+
+/// Writes a header's checksum.
+fn seal(header: &mut [u8]) {
+    header[148..156].fill(b' ');
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+}
+
 /// A header as `ustar` has it, and the padded contents.
 pub(crate) fn hostile_member(name: &str, kind: u8, link: &str, contents: &[u8]) -> Vec<u8> {
     let mut block = vec![0; BLOCK];
@@ -89,12 +105,10 @@ pub(crate) fn hostile_member(name: &str, kind: u8, link: &str, contents: &[u8]) 
     put(116, b"0000000\0");
     put(124, format!("{:011o}\0", contents.len()).as_bytes());
     put(136, b"00000000000\0");
-    put(148, b"        ");
     put(156, &[kind]);
     put(157, link.as_bytes());
     put(257, b"ustar\x0000");
-    let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
-    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    seal(&mut block);
     block.extend_from_slice(contents);
     block.resize(block.len().next_multiple_of(BLOCK), 0);
     block
