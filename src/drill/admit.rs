@@ -52,6 +52,16 @@ pub(super) fn stopped_by(error: &RestoreError) -> Stop {
     }
 }
 
+/// What names and sizes tell of one backup.
+fn findings_on<'a>(survey: &'a Survey, id: &str) -> impl Iterator<Item = &'a Finding> {
+    let folder = format!("base/{id}/");
+    let id = id.to_owned();
+    survey
+        .findings
+        .iter()
+        .filter(move |finding| finding.object == id || finding.object.starts_with(&folder))
+}
+
 /// What a target that is not resolved means for a drill.
 fn unresolved(
     error: &ResolveError,
@@ -67,19 +77,6 @@ fn unresolved(
     {
         return Stop::unproven(error);
     }
-    if let ResolveError::HistoryMissing { timeline } = error {
-        // It may be there and say nothing: then that is what is wrong.
-        let name = timeline.history_file_name();
-        let unreadable: Vec<Finding> = survey
-            .findings
-            .iter()
-            .filter(|found| found.code == Code::HistoryUnreadable && found.object.contains(&name))
-            .cloned()
-            .collect();
-        if !unreadable.is_empty() {
-            return Stop::Failed(unreadable);
-        }
-    }
     let mut findings = error.findings();
     if error.is_refusal() {
         return Stop::Refused {
@@ -90,7 +87,13 @@ fn unresolved(
     if findings.is_empty() {
         return Stop::unproven(error);
     }
-    if matches!(error, ResolveError::NoBackup(_)) {
+    if let (ResolveError::NoBackup(why), BackupChoice::Id(id)) = (error, &options.backup) {
+        // There may be others, but this one was asked for.
+        findings = findings_on(survey, id).cloned().collect();
+        if findings.is_empty() {
+            findings.push(Finding::new(Code::TargetUnreachable, id, why));
+        }
+    } else if matches!(error, ResolveError::NoBackup(_)) {
         // Why none can be used.
         let critical = survey
             .findings
@@ -197,6 +200,19 @@ pub(super) async fn admit(
                 .is_some_and(|stretch| stretch.end <= resolved.begin)
         }));
     }
+    for passed in &chosen.passed_over {
+        findings.extend(findings_on(&survey, &passed.id).cloned());
+    }
+    let of_the_place = [Code::SystemIdMixed, Code::HistoryContradictory];
+    findings.extend(
+        survey
+            .findings
+            .iter()
+            .filter(|finding| of_the_place.contains(&finding.code))
+            .filter(|finding| !holes.contains(finding) && !findings.contains(finding))
+            .cloned()
+            .collect::<Vec<_>>(),
+    );
     let wal_bytes = resolved.end.saturating_since(resolved.begin);
     let room = RoomNeeded {
         cluster_size: backup.cluster_size,

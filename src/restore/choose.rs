@@ -136,10 +136,20 @@ fn older_may_do(error: &ResolveError) -> bool {
 }
 
 fn history(catalog: &Catalog, wish: &Wish) -> Result<TimelineHistory, ResolveError> {
+    let missing = |timeline| {
+        let object = catalog.wal.histories.get(&timeline);
+        ResolveError::HistoryMissing {
+            timeline,
+            unreadable: object.and_then(|object| {
+                let why = object.history.as_ref().err()?;
+                Some((object.key.clone(), why.clone()))
+            }),
+        }
+    };
     let Some(timeline) = wish.timeline else {
         let timelines = Timelines::of(catalog);
         if let Some(timeline) = timelines.unreachable_above() {
-            return Err(ResolveError::HistoryMissing { timeline });
+            return Err(missing(timeline));
         }
         // Staying short of WAL that is there would look like a whole recovery.
         return match timelines.contested_by {
@@ -163,8 +173,7 @@ fn history(catalog: &Catalog, wish: &Wish) -> Result<TimelineHistory, ResolveErr
             why: "there is no trace of it".to_owned(),
         });
     }
-    wal.history(timeline)
-        .ok_or(ResolveError::HistoryMissing { timeline })
+    wal.history(timeline).ok_or_else(|| missing(timeline))
 }
 
 /// The backups to try, newest first.

@@ -28,11 +28,11 @@ pub struct RestoredFacts {
 /// to `backup`.
 pub(crate) fn inspect(root: &Path, backup: &BaseBackup) -> Result<RestoredFacts, RestoreError> {
     let missing = |name: &str| RestoreError::Damaged {
-        object: format!("backup {}", backup.id),
-        what: format!("none of its archives holds {name}"),
+        object: backup.id.clone(),
+        what: format!("none of its archives holds {name}; its last part may be missing"),
     };
     let unreadable = |name: &str, why: String| RestoreError::Damaged {
-        object: format!("backup {}", backup.id),
+        object: backup.id.clone(),
         what: format!("{name} cannot be read: {why}"),
     };
     let version = read(root, "PG_VERSION")?.ok_or_else(|| missing("PG_VERSION"))?;

@@ -87,6 +87,8 @@ pub enum ResolveError {
     HistoryMissing {
         /// The timeline that cannot be reached.
         timeline: TimelineId,
+        /// Its history file's key and what is wrong with it, if there is one.
+        unreadable: Option<(String, String)>,
     },
     /// Nothing but a history file speaks for the newest timeline, while an older one goes
     /// on past it.
@@ -180,11 +182,19 @@ impl ResolveError {
             Self::NoBackup(why) => {
                 vec![Finding::new(Code::RepositoryWithoutBackup, "base", why)]
             }
-            Self::HistoryMissing { timeline } => vec![Finding::new(
-                Code::HistoryMissing,
-                timeline.history_file_name(),
-                self.to_string(),
-            )],
+            Self::HistoryMissing {
+                timeline,
+                unreadable,
+            } => vec![match unreadable {
+                Some((key, why)) => {
+                    Finding::new(Code::HistoryUnreadable, key, format!("{self} ({why})"))
+                }
+                None => Finding::new(
+                    Code::HistoryMissing,
+                    timeline.history_file_name(),
+                    self.to_string(),
+                ),
+            }],
             Self::Timeline { .. }
             | Self::TimelineContested { .. }
             | Self::Verify(_)

@@ -75,7 +75,8 @@ impl BadSegments {
     }
 }
 
-/// Every odd object of an inventory with the code that names what is wrong with it.
+/// Every odd object of an inventory with the code that names what is wrong with it. While
+/// the segment size is only guessed, no size can be wrong but none.
 pub(super) fn odd_objects(wal: &WalInventory) -> impl Iterator<Item = (Code, &OddSegment)> {
     let empty = wal.empty.iter().map(|odd| (Code::ObjectEmpty, odd));
     let small = wal
@@ -84,5 +85,6 @@ pub(super) fn odd_objects(wal: &WalInventory) -> impl Iterator<Item = (Code, &Od
         .filter(|odd| odd.size > 0)
         .map(|odd| (Code::ObjectTooSmall, odd));
     let large = wal.too_large.iter().map(|odd| (Code::WalTooLarge, odd));
-    empty.chain(small).chain(large)
+    let by_size = small.chain(large);
+    empty.chain(by_size.filter(|_| !wal.segment_size_guessed))
 }

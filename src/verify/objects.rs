@@ -90,7 +90,11 @@ fn mixed_systems(catalog: &Catalog) -> Option<Finding> {
 }
 
 /// Names that the segment size does not allow, as one finding: they have one cause.
+/// None while the segment size is only guessed.
 fn illegal_names(wal: &WalInventory) -> Option<Finding> {
+    if wal.segment_size_guessed {
+        return None;
+    }
     let first = wal.illegal.first()?;
     Some(Finding::new(
         Code::WalNameIllegal,

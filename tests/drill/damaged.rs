@@ -199,3 +199,25 @@ fn failed_checks_and_missed_objectives_fail_a_good_restore() {
     assert_eq!(report["proof"]["state"], "held");
     place.assert_clean();
 }
+
+#[test]
+fn a_newest_backup_that_cannot_be_used_is_told_beside_the_proof_from_the_older_one() {
+    require!(Postgres, S3, Barman);
+    let fixture = Fixture::get(&RepositoryOptions::default());
+    let (facts, tree) = (&fixture.facts, fixture.tree());
+    let newest = &facts.backups[1].id;
+    tree.set_info(newest, "status", "FAILED");
+    let place = Place::new();
+    let run = place.drill(&tree.url(), &[]).expect_code(0);
+    let report = run.json();
+    assert_eq!(report["plan"]["backup"]["id"], facts.backups[0].id.as_str());
+    assert_eq!(report["plan"]["passed_over"][0]["id"], newest.as_str());
+    assert!(run.finding_codes().contains(&"backup-failed".to_owned()));
+    // Asked for by name, it is that one or none.
+    let report = place
+        .drill(&tree.url(), &["--backup", newest])
+        .expect_code(1)
+        .json();
+    assert_eq!(reason_codes(&report), ["backup-failed"]);
+    place.assert_clean();
+}

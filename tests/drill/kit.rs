@@ -1,10 +1,12 @@
 //! What the drill tests share.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::common::repository::Facts;
 use crate::common::scratch;
 use crate::common::walproof::{self, Run};
 
@@ -48,9 +50,42 @@ impl Place {
     }
 
     pub(crate) fn drill(&self, url: &str, more: &[&str]) -> Run {
+        self.drill_in(url, more, &[])
+    }
+
+    /// A drill with more in its environment, such as an S3 server's address.
+    pub(crate) fn drill_in(
+        &self,
+        url: &str,
+        more: &[&str],
+        environment: &[(String, String)],
+    ) -> Run {
         let arguments = self.arguments(url, more);
         let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        walproof::run(&words, &[])
+        walproof::run(&words, environment)
+    }
+
+    /// A definition that holds a restored database against what the server itself said of
+    /// its tip: rows, sums, balances, and every page and index by `pg_amcheck`.
+    pub(crate) fn definition_of_tip(&self, facts: &Facts) -> String {
+        let tip = facts.tip();
+        let mut lines = format!(
+            "amcheck: {{}}\nchecks:\n\
+             - {{name: rows, database: postgres, sql: 'select count(*) from ledger', expect: '= {}'}}\n\
+             - {{name: sum, database: postgres, sql: 'select sum(id) from ledger', expect: '= {}'}}\n\
+             - {{name: beats, database: postgres, sql: 'select count(*) from heartbeat', expect: '= {}'}}\n\
+             - {{name: balance, database: postgres, sql: 'select sum(abalance) from pgbench_accounts', expect: '= {}'}}\n",
+            tip.rows, tip.sum, tip.beats, facts.balance
+        );
+        if facts.options.tablespace {
+            writeln!(
+                lines,
+                "- {{name: far, database: postgres, sql: 'select count(*) from ledger_far', expect: '= {}'}}",
+                facts.far_rows
+            )
+            .unwrap();
+        }
+        self.definition(&lines)
     }
 
     /// Everything left in the scratch root.

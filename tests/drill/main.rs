@@ -5,7 +5,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "tests fail by panicking"
+    clippy::print_stdout,
+    reason = "tests fail by panicking, and the fault table is printed"
 )]
 
 #[path = "../common/mod.rs"]
@@ -16,9 +17,13 @@ mod damaged;
 mod ends;
 mod kit;
 mod machine;
+mod matrix;
 mod outside;
 mod proven;
+mod rows;
 mod shipped;
 mod source;
+mod table;
+mod tape;
 mod targets;
 mod traps;

@@ -289,7 +289,7 @@ async fn a_timeline_switch_is_followed_and_the_abandoned_branch_is_not() {
         .await
         .unwrap_err();
     assert!(
-        matches!(error, ResolveError::HistoryMissing { timeline } if timeline == TimelineId(2)),
+        matches!(error, ResolveError::HistoryMissing { timeline, .. } if timeline == TimelineId(2)),
         "{error}"
     );
 }

@@ -80,19 +80,6 @@ impl Trouble<'_> {
     }
 }
 
-impl Place {
-    pub(crate) fn drill_in(
-        &self,
-        url: &str,
-        more: &[&str],
-        environment: &[(String, String)],
-    ) -> Run {
-        let arguments = self.arguments(url, more);
-        let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        run(&words, environment)
-    }
-}
-
 #[test]
 fn a_store_that_cannot_be_used_is_explained_by_every_command() {
     require!(Postgres, S3, Barman);

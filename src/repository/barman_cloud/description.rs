@@ -39,6 +39,15 @@ pub(super) fn describe(
             let parsed =
                 read.and_then(|bytes| BackupInfo::parse(bytes).map_err(|error| error.to_string()));
             match parsed {
+                // Every version writes it, near the end of the sorted lines.
+                Ok(info) if info.status.is_none() => {
+                    findings.push(Finding::new(
+                        Code::BackupInfoUnreadable,
+                        key.clone(),
+                        "it tells no status; it may have been cut off",
+                    ));
+                    None
+                }
                 Ok(info) => {
                     findings.extend(contradiction(&info).map(|message| {
                         Finding::new(Code::BackupInfoContradictory, key.clone(), message)
@@ -211,6 +220,9 @@ mod tests {
     #[test]
     fn unreadable_and_missing_differ() {
         assert_eq!(codes("<html>")[0].0, Code::BackupInfoUnreadable);
+        let cut = codes(&GOOD.replace("status=DONE\n", ""));
+        assert_eq!(cut.len(), 1, "{cut:?}");
+        assert_eq!(cut[0].0, Code::BackupInfoUnreadable);
         let mut findings = Vec::new();
         let backup = describe("x", BackupFolder::default(), None, None, &mut findings);
         assert_eq!(findings[0].code, Code::BackupInfoMissing);
