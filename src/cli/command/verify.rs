@@ -120,7 +120,7 @@ pub async fn run(args: VerifyArgs, context: &Context) -> Result<ExitCode, Failur
     if context.output.is_json() {
         match reports.as_slice() {
             [only] if sources.len() == 1 => context.output.json(only)?,
-            all => context.output.json(&Reports {
+            all => context.output.json(&Copies {
                 schema: "walproof.verify-copies/v1",
                 reports: all,
                 failures: failures
@@ -190,7 +190,7 @@ fn outcome_of(report: &VerifyReport, threshold: Severity) -> Outcome {
 }
 
 #[derive(Serialize)]
-struct Reports<'a, E: Serialize> {
+struct Copies<'a, E: Serialize> {
     schema: &'static str,
     reports: &'a [VerifyReport],
     /// Copies that could not be looked at.
