@@ -147,6 +147,7 @@ pub async fn push(
         if exists(store, key.clone()).await?.is_some() {
             compare(store, &key, &new).await?;
         }
+        store.settle(&elsewhere).await?;
         return Ok(PushOutcome::AlreadyStored {
             key: elsewhere,
             sha256,
@@ -170,6 +171,7 @@ pub async fn push(
         }),
         PutOutcome::Exists => {
             compare(store, &key, &new).await?;
+            store.settle(&key).await?;
             Ok(PushOutcome::AlreadyStored { key, sha256 })
         }
     }

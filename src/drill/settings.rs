@@ -115,6 +115,8 @@ pub fn extra(
     }
     // A log that can be read.
     set("log_line_prefix", "%m [%p] ");
+    // The log is kept with the record: no DETAIL lines, which quote rows.
+    set("log_error_verbosity", "terse");
     set("log_statement", "none");
     set("log_min_error_statement", "panic");
     set("cluster_name", "walproof drill");

@@ -261,6 +261,17 @@ impl Directory {
         })
     }
 
+    /// Makes a file that is there durable, with the names that lead to it.
+    pub(super) fn settle(&self, key: &str) -> io::Result<()> {
+        let target = self.resolve(key)?;
+        File::open(&target)?.sync_all()?;
+        target
+            .ancestors()
+            .skip(1)
+            .take(key.split('/').count())
+            .try_for_each(sync_folder)
+    }
+
     /// Removes a file.
     pub(super) fn remove(&self, key: &str) -> io::Result<()> {
         std::fs::remove_file(self.resolve(key)?)

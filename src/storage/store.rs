@@ -476,6 +476,20 @@ impl Store {
         self.put_if_absent(key, bytes).await
     }
 
+    /// Makes sure that an object which is there will still be there after the power failed.
+    /// Whoever wrote it may have been killed between giving it its name and making the name
+    /// durable. Stores other than a directory answer only when an object is durable.
+    pub async fn settle(&self, key: &str) -> Result<(), StorageError> {
+        let path = self.path(Operation::Write, key)?;
+        if matches!(self.shared.backend, Backend::Remote(..)) {
+            return Ok(());
+        }
+        self.on_directory(Operation::Write, key, move |directory| {
+            directory.settle(path.as_ref())
+        })
+        .await
+    }
+
     pub(super) async fn put_if_absent(
         &self,
         key: &str,

@@ -231,6 +231,13 @@ pub fn report(report: &DrillReport, record: &Path, style: Style) -> String {
         for check in &report.checks {
             check_lines(&mut page, check, width);
         }
+        if report.checks.iter().all(|check| check.kind == "connect") {
+            page.paragraph(
+                2,
+                Tone::Quiet,
+                "Nothing was asked about the contents: --amcheck reads every page, a drill definition asks more.",
+            );
+        }
     }
     if !report.findings.is_empty() {
         page.heading("Findings");
