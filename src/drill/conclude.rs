@@ -114,11 +114,12 @@ pub(super) fn conclude(
     findings.extend(work.facts.safety.findings());
     if work.facts.proof.state == super::proof::ProofState::Differs {
         let words = work.facts.proof.differences().join("; ");
-        findings.push(Finding::new(
-            Code::RecoveryEndedEarly,
-            "restored server",
-            words,
-        ));
+        let code = if work.facts.proof.is_another_system() {
+            Code::SystemIdDiffers
+        } else {
+            Code::RecoveryEndedEarly
+        };
+        findings.push(Finding::new(code, "restored server", words));
     }
     findings.extend(work.checks.findings);
     for (name, objective, code) in [
@@ -184,6 +185,7 @@ pub(super) fn conclude(
         plan,
         phases: course.clock().timings().to_vec(),
         environment: EnvironmentReport {
+            repository_writable: None,
             server_version: work.facts.server_version,
             network_isolated: work.facts.safety.network_isolated,
             fsync: work.fsync,

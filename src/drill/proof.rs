@@ -108,6 +108,13 @@ impl EndProof {
         };
     }
 
+    /// Whether the restored database is another one than the repository claims to hold.
+    pub fn is_another_system(&self) -> bool {
+        self.items
+            .iter()
+            .any(|item| item.name == "system-identifier" && item.holds == Some(false))
+    }
+
     /// The items that do not hold, in words.
     pub fn differences(&self) -> Vec<String> {
         self.items
@@ -311,6 +318,21 @@ mod tests {
         };
         proof.conclude();
         proof.state
+    }
+
+    #[test]
+    fn another_system_is_told_from_another_end() {
+        let differs = |name: &str| EndProof {
+            items: vec![ProofItem {
+                name: name.to_owned(),
+                expected: "1".to_owned(),
+                observed: Some("2".to_owned()),
+                holds: Some(false),
+            }],
+            ..EndProof::default()
+        };
+        assert!(differs("system-identifier").is_another_system());
+        assert!(!differs("replay-end").is_another_system());
     }
 
     #[test]

@@ -199,6 +199,9 @@ fn confinement(report: &DrillReport) -> Vec<String> {
         Some(false) => "in the machine's network, by the kernel".to_owned(),
         None => "network not known".to_owned(),
     });
+    if let Some(writable) = report.environment.repository_writable {
+        facts.push(format!("repository writable, by trying = {writable}"));
+    }
     facts
 }
 

@@ -79,6 +79,9 @@ pub struct EnvironmentReport {
     /// Whether the kernel confirmed that the server had no network; `None` when it did
     /// not say.
     pub network_isolated: Option<bool>,
+    /// Whether the credentials that the drill was given can write to the repository; `None`
+    /// when nobody tried (`--probe-write`).
+    pub repository_writable: Option<bool>,
     /// Whether the server flushed to disk (`fsync`); without, times are too good.
     pub fsync: bool,
     /// Whether everything that the drill made is gone.

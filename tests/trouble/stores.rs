@@ -155,8 +155,16 @@ fn a_reader_may_verify_and_drill_and_write_nothing() {
         run(&[words, &more].concat(), &reader)
     };
     go(&["verify", &url]).expect_code(0);
-    let drill = place.drill_in(&url, &[], &reader).expect_code(0).json();
+    let drill = place
+        .drill_in(&url, &["--probe-write"], &reader)
+        .expect_code(0)
+        .json();
     assert_eq!(drill["verdict"], "proven");
+    assert_eq!(drill["environment"]["repository_writable"], false);
+    // Who may write is told so, and nothing stays of the attempt.
+    let writer = place.drill_in(&url, &["--probe-write"], &s3.environment());
+    assert!(writer.finding_codes().contains(&"primary-writable".into()));
+    assert_eq!(writer.json()["environment"]["repository_writable"], true);
     // An object that is there is only compared; a new one is not for readers.
     let new = place.path().join("00000009.history");
     std::fs::write(&new, "1\t0/5000000\tno recovery target specified\n").unwrap();

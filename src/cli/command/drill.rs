@@ -82,6 +82,10 @@ pub struct RunArgs {
     /// Objectives; win over the tier's.
     #[command(flatten)]
     pub objectives: ObjectiveArgs,
+    /// Try to write to the repository, which should be refused, and record the answer. What
+    /// a store lets through is removed again at once
+    #[arg(long)]
+    pub probe_write: bool,
     /// Show the plan, and touch nothing
     #[arg(long)]
     pub dry_run: bool,

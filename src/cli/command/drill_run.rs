@@ -24,11 +24,12 @@ use crate::drill::{
     Objectives, Phase, PhaseTiming, Stop, Unit,
 };
 use crate::evidence::{Digest, Trigger, sha256_hex};
+use crate::finding::{Code, Finding};
 use crate::postgres::TimelineId;
 use crate::repository;
 use crate::restore::Target;
 use crate::state::RunKind;
-use crate::storage::Store;
+use crate::storage::{Store, WriteProbe};
 
 /// Runs a drill.
 pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, Failure> {
@@ -72,7 +73,20 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, F
     let recording = Recording::begin(RunKind::Drill, &source, &config, context).await?;
     // One identity for run, scratch directory and kept files.
     options.id = recording.id();
-    let report = drill::run(&options, &repository, watcher, cancellation).await;
+    let writable = if args.probe_write {
+        Some(repository.store().write_probe().await? == WriteProbe::Allowed)
+    } else {
+        None
+    };
+    let mut report = drill::run(&options, &repository, watcher, cancellation).await;
+    report.environment.repository_writable = writable;
+    if writable == Some(true) {
+        report.findings.push(Finding::new(
+            Code::PrimaryWritable,
+            source.location.to_string(),
+            "a write that should have been refused went through, and was removed again",
+        ));
+    }
     let file = keep(args, &source, &definition, recording, &report).await?;
     if context.output.is_json() {
         context.output.json(&report)?;
