@@ -269,10 +269,11 @@ fn archive(report: &VerifyReport, style: Style) -> Vec<String> {
                 )
             },
         );
-        lines.push(format!(
-            "  tip   {} on timeline {}, {commit}",
-            tip.lsn, tip.timeline
-        ));
+        let text = format!("{} on timeline {}, {commit}", tip.lsn, tip.timeline);
+        for (index, line) in style.wrap(&text, 8).iter().enumerate() {
+            let name = if index == 0 { "tip" } else { "" };
+            lines.push(format!("  {name:<6}{line}"));
+        }
     }
     if let Some(end) = &report.archive_end {
         let same = report.tip.as_ref().is_some_and(|tip| tip.lsn == end.lsn);
