@@ -122,13 +122,20 @@ impl Marker {
 }
 
 /// Where scratch directories are made unless somebody says otherwise: below `$TMPDIR`, or
-/// in `/var/tmp`, which is on disk where `/tmp` often is memory.
+/// in `/var/tmp`, which is on disk where `/tmp` often is memory. Every user has a place of
+/// its own there, because nobody may look into another's.
 pub fn default_root() -> PathBuf {
+    let own = nix::unistd::Uid::effective();
+    let name = if own.is_root() {
+        "walproof".to_owned()
+    } else {
+        format!("walproof-{own}")
+    };
     std::env::var_os("TMPDIR")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute())
         .unwrap_or_else(|| PathBuf::from("/var/tmp"))
-        .join("walproof")
+        .join(name)
 }
 
 /// One drill's scratch directory. Not removed on drop: whoever made it says when.
