@@ -161,10 +161,6 @@ fn a_reader_may_verify_and_drill_and_write_nothing() {
         .json();
     assert_eq!(drill["verdict"], "proven");
     assert_eq!(drill["environment"]["repository_writable"], false);
-    // Who may write is told so, and nothing stays of the attempt.
-    let writer = place.drill_in(&url, &["--probe-write"], &s3.environment());
-    assert!(writer.finding_codes().contains(&"primary-writable".into()));
-    assert_eq!(writer.json()["environment"]["repository_writable"], true);
     // An object that is there is only compared; a new one is not for readers.
     let new = place.path().join("00000009.history");
     std::fs::write(&new, "1\t0/5000000\tno recovery target specified\n").unwrap();
@@ -187,6 +183,30 @@ fn a_reader_may_verify_and_drill_and_write_nothing() {
     assert!(!into.exists());
     place.assert_clean();
     assert_eq!(fingerprint(&s3.bucket(S3Server::BUCKET)), before);
+}
+
+#[test]
+fn who_may_write_is_told_so_and_nothing_stays_of_the_attempt() {
+    require!(Postgres, S3, Barman);
+    let fixture = Fixture::get(&RepositoryOptions::default());
+    let (s3, url) = fixture.s3();
+    let objects = |s3: &S3Server| {
+        let listing = fingerprint(&s3.bucket(S3Server::BUCKET).join("pg"));
+        listing
+            .iter()
+            .filter(|line| line.contains(" 100644 "))
+            .cloned()
+            .collect::<Vec<String>>()
+    };
+    let before = objects(&s3);
+    assert!(!before.is_empty());
+    let place = Place::new();
+    let writer = place.drill_in(&url, &["--probe-write"], &s3.environment());
+    let report = writer.json();
+    assert_eq!(report["verdict"], "proven");
+    assert_eq!(report["environment"]["repository_writable"], true);
+    assert!(writer.finding_codes().contains(&"primary-writable".into()));
+    assert_eq!(objects(&s3), before);
 }
 
 /// The store is patient for a minute when it once answered, so all of it happens at once.
