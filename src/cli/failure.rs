@@ -56,14 +56,6 @@ impl Failure {
         Self::new(ExitCode::Interrupted, "interrupted")
     }
 
-    /// A command whose room is not part of this build.
-    pub fn not_built(command: &str) -> Self {
-        Self::unproven(format_args!(
-            "run `walproof {command}`: not part of this build"
-        ))
-        .with_hint("nothing was checked and nothing was changed")
-    }
-
     /// With what to do about it.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Display) -> Self {

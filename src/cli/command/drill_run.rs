@@ -69,15 +69,16 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, F
         !context.output.is_json(),
         context.output.style(),
     ));
-    // A proof that leaves no record is none, so there is no drill without a state.
-    let recording = Recording::begin(RunKind::Drill, &source, &config, context).await?;
-    // One identity for run, scratch directory and kept files.
-    options.id = recording.id();
+    // Before anything is recorded: a probe that fails is no drill that was interrupted.
     let writable = if args.probe_write {
         Some(repository.store().write_probe().await? == WriteProbe::Allowed)
     } else {
         None
     };
+    // A proof that leaves no record is none, so there is no drill without a state.
+    let recording = Recording::begin(RunKind::Drill, &source, &config, context).await?;
+    // One identity for run, scratch directory and kept files.
+    options.id = recording.id();
     let mut report = drill::run(&options, &repository, watcher, cancellation).await;
     report.environment.repository_writable = writable;
     if writable == Some(true) {
