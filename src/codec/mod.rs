@@ -14,6 +14,7 @@
 //! 65 MiB for `xz -9`), snappy 0.3 MiB, lz4 9 MiB, zstd 128 MiB of window (refused beyond;
 //! 8 MiB up to level 19).
 
+pub(crate) mod archive;
 mod decode;
 mod digest;
 mod encode;

@@ -6,7 +6,6 @@
 //! configuration; and it gets its WAL from walproof, which makes recovery stop, instead
 //! of promote, when something that was promised is not there.
 
-mod archive;
 mod choose;
 pub mod configuration;
 mod destination;
@@ -21,7 +20,6 @@ mod resolve_error;
 mod review;
 mod room;
 mod run;
-mod safe_path;
 mod stop;
 mod tablespaces;
 mod target;

@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::archive::MemberKind;
-use super::safe_path::SafePath;
+use crate::codec::archive::{MemberKind, SafePath};
 
 /// Where configuration that came with the backup is kept, below the data directory.
 pub const SET_ASIDE: &str = "walproof_set_aside";

@@ -9,12 +9,11 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::archive::{ArchiveWalk, Member, MemberKind, WalkError};
 use super::destination::create_private;
 use super::error::RestoreError;
 use super::placement::{Placement, SET_ASIDE, place_data, place_tablespace};
 use super::progress::Cancel;
-use super::safe_path::SafePath;
+use crate::codec::archive::{ArchiveWalk, Member, MemberKind, SafePath, WalkError};
 use crate::storage::StorageError;
 
 /// Bytes copied at once; one buffer per archive that is being extracted.

@@ -7,11 +7,11 @@ use std::path::Path;
 use tar::{Builder, EntryType, Header};
 use tempfile::TempDir;
 
-use super::archive::{ArchiveWalk, MAX_EXTENSION, MemberKind};
 use super::error::RestoreError;
 use super::placement::SET_ASIDE;
 use super::progress::Cancel;
 use super::unpack::{Extracted, Room, unpack};
+use crate::codec::archive::{ArchiveWalk, MAX_EXTENSION, MemberKind};
 
 /// A header whose name is written as it stands, without the builder's own checks.
 fn header(name: &[u8], kind: EntryType, size: u64) -> Header {
