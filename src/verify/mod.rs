@@ -28,6 +28,7 @@ pub mod timelines;
 mod verification;
 pub mod wal;
 pub mod wal_range;
+pub mod wal_story;
 pub mod words;
 
 pub use chain::{Chain, ChainStop};
