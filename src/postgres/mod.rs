@@ -1,5 +1,6 @@
 //! What PostgreSQL itself writes: positions, file names, timeline history, WAL, control
-//! file, backup label. No I/O and no async: bytes in, typed facts or a typed error out.
+//! file, backup label, data pages and the names of their files. No I/O and no async: bytes
+//! in, typed facts or a typed error out.
 //! Every decoder is total: no input makes it panic, loop or allocate without bound.
 
 pub mod backup_label;
@@ -8,6 +9,8 @@ pub mod control_file;
 pub mod history;
 mod little_endian;
 pub mod lsn;
+pub mod page;
+pub mod relation_file;
 pub mod segment;
 mod timestamp;
 pub mod wal;
@@ -19,6 +22,8 @@ pub use checkpoint::Checkpoint;
 pub use control_file::{ControlFile, ControlFileError, DatabaseState};
 pub use history::{HistoryEntry, HistoryError, TimelineHistory};
 pub use lsn::{Lsn, ParseLsnError};
+pub use page::PageVerdict;
+pub use relation_file::{Fork, RelationFile};
 pub use segment::{SegmentName, SegmentNumber, SegmentSize, SystemId, TimelineId};
 pub use wal_file::WalFileName;
 pub use wal_level::WalLevel;
