@@ -7,6 +7,7 @@
 
 pub mod backups;
 pub mod bad_segments;
+pub mod base;
 pub mod chain;
 mod duplicates;
 mod ends;
