@@ -5,7 +5,8 @@ use super::barman_cloud::{self, sizes};
 use super::{Catalog, Layout, ReadWalError, RepositoryError};
 use crate::codec::{Codec, CodecFault, decode_all};
 use crate::postgres::{SegmentSize, WalFileName};
-use crate::storage::{ErrorKind, Store};
+use crate::storage::{ErrorKind, ObjectEntry, Store};
+use tokio::sync::mpsc;
 
 /// One object that holds a file of the WAL archive.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +33,9 @@ pub fn open(store: Store) -> Repository {
 }
 
 impl Repository {
+    /// How many listed objects are shown at once.
+    pub const LISTED_TOGETHER: usize = 1_000;
+
     /// The store, at the repository's place.
     pub const fn store(&self) -> &Store {
         &self.store
@@ -44,8 +48,19 @@ impl Repository {
 
     /// Lists everything once and reads the small metadata objects.
     pub async fn catalog(&self) -> Result<Catalog, RepositoryError> {
+        self.catalog_shown_to(None).await
+    }
+
+    /// The same, and shows every listed object to whoever receives, in batches of
+    /// [`Self::LISTED_TOGETHER`] in the order of the listing. The listing waits for a slow
+    /// receiver and goes on without one that is gone. A catalog keeps few bytes of an object;
+    /// who needs more of it looks here.
+    pub async fn catalog_shown_to(
+        &self,
+        watcher: Option<mpsc::Sender<Vec<ObjectEntry>>>,
+    ) -> Result<Catalog, RepositoryError> {
         match self.layout {
-            Layout::BarmanCloud => barman_cloud::read(&self.store).await,
+            Layout::BarmanCloud => barman_cloud::read(&self.store, watcher).await,
         }
     }
 

@@ -15,6 +15,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload}
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use super::classify::{classify, classify_local, code, status};
+use super::identity::{normal_etag, normal_version};
 use super::local::{Directory, Found};
 use super::open::Backend;
 use super::read::pause;
@@ -35,7 +36,8 @@ pub struct ObjectEntry {
     pub size: u64,
     /// When it was last written.
     pub last_modified: DateTime<Utc>,
-    /// The store's entity tag; for local files one of inode, time and size.
+    /// The store's entity tag without its quotes; for local files one of inode, time and
+    /// size.
     pub etag: Option<String>,
     /// The store's version id.
     pub version: Option<String>,
@@ -179,8 +181,8 @@ impl Store {
             key: self.relative(meta.location.into()),
             size: meta.size,
             last_modified: meta.last_modified,
-            etag: meta.e_tag,
-            version: meta.version,
+            etag: meta.e_tag.as_deref().and_then(normal_etag),
+            version: meta.version.and_then(normal_version),
         }
     }
 

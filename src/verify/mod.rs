@@ -12,6 +12,7 @@ pub mod chain;
 mod duplicates;
 mod ends;
 mod error;
+pub mod ledger;
 pub mod listed;
 #[cfg(test)]
 mod listed_tests;
@@ -21,6 +22,7 @@ pub mod path;
 mod range_facts;
 mod range_report;
 pub mod report;
+pub mod rotation;
 mod segment_reader;
 mod switches;
 #[cfg(test)]
