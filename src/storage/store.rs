@@ -130,6 +130,14 @@ impl Store {
         &self.location
     }
 
+    /// The endpoint that is asked, if that is not the vendor's own.
+    pub fn endpoint(&self) -> Option<&str> {
+        match &self.shared.backend {
+            Backend::Remote(_, endpoint) => endpoint.as_deref(),
+            Backend::Local(_) => None,
+        }
+    }
+
     /// The place below this one. A name that no store can hold shows at the first use.
     #[must_use]
     pub fn at(&self, below: &str) -> Self {
@@ -202,11 +210,7 @@ impl Store {
         key: &str,
         error: &object_store::Error,
     ) -> StorageError {
-        let endpoint = match &self.shared.backend {
-            Backend::Remote(_, endpoint) => endpoint.as_deref(),
-            Backend::Local(_) => None,
-        };
-        let mut found = classify(operation, self.url(key), endpoint, error);
+        let mut found = classify(operation, self.url(key), self.endpoint(), error);
         // Nothing but the bucket itself can be missing for a listing or a write.
         if found.kind == ErrorKind::NotFound
             && matches!(operation, Operation::List | Operation::Write)
