@@ -174,7 +174,8 @@ impl RelationFile {
         name += &self.locator.relation.to_string();
         name += self.fork.suffix();
         if self.segment > 0 {
-            name += &format!(".{}", self.segment);
+            name += ".";
+            name += &self.segment.to_string();
         }
         name
     }

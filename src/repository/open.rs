@@ -100,6 +100,14 @@ impl Repository {
             Err(error) if error.kind == ErrorKind::TooLarge => return Err(too_large(key)),
             Err(error) => return Err(error.into()),
         };
+        if codec == Codec::None {
+            // Taken over without a copy when the buffer is whole.
+            return if bytes.len() as u64 > limit {
+                Err(too_large(key))
+            } else {
+                Ok(bytes.into())
+            };
+        }
         let decoded = tokio::task::spawn_blocking(move || decode_all(codec, &bytes, limit)).await?;
         decoded.map_err(|source| match source.fault {
             CodecFault::TooLarge(_) => too_large(key),

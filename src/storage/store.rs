@@ -23,6 +23,8 @@ use super::{ErrorKind, Location, Operation, Scheme, StorageError, StorageOptions
 /// How many entries of a local listing travel together, and how many such batches wait.
 const BATCH: usize = 256;
 const BATCHES: usize = 4;
+/// How much a small object's claimed size may reserve before its bytes arrive.
+const RESERVED_AHEAD: u64 = 64 << 20;
 
 /// One object as a listing shows it. Keys are relative to the store's location.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -441,7 +443,9 @@ impl Store {
         if read.entry.size > limit {
             return Err(too_large());
         }
-        let mut all = Vec::new();
+        // Reserved ahead only as far as an ordinary segment goes.
+        let expected = usize::try_from(read.entry.size.min(RESERVED_AHEAD)).unwrap_or_default();
+        let mut all = Vec::with_capacity(expected);
         while let Some(chunk) = read.stream.try_next().await? {
             if (all.len() + chunk.len()) as u64 > limit {
                 return Err(too_large());
