@@ -3,6 +3,7 @@
 //!
 //! A reader tells a [`ReadLog`] of every object that it read to the end.
 
+mod memory;
 mod reading;
 
 pub use reading::{ObjectReading, ReadLog};
