@@ -18,7 +18,7 @@ pub use backup::{
 pub use catalog::{Catalog, Layout, UnknownObjects};
 pub use discover::{Discovered, discover};
 pub use error::{ReadWalError, RepositoryError};
-pub use open::{Repository, WalObject, open};
+pub use open::{Repository, WalObject, WalRead, open};
 pub use wal_inventory::{
     DuplicateSegment, HistoryObject, OddSegment, SegmentRun, TimelineWal, WalInventory,
 };
