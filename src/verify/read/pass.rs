@@ -167,6 +167,8 @@ impl<'a> Pass<'a> {
             .name(self.way.path.timeline_of(number), number);
         let begins: Vec<Lsn> = self.begins.range(begin..end).copied().collect();
         let mut joined = self.stream.is_some();
+        // Never the same place twice.
+        let mut tried = Lsn::INVALID;
         let mut from = if joined {
             Begin::Nowhere
         } else {
@@ -175,7 +177,10 @@ impl<'a> Pass<'a> {
         loop {
             let stream = match (self.stream.take(), &from) {
                 (Some(stream), _) => stream,
-                (None, Begin::At(lsn)) => self.begin(*lsn),
+                (None, Begin::At(lsn)) => {
+                    tried = *lsn;
+                    self.begin(*lsn)
+                }
                 (None, Begin::Nowhere) => return Ok(()),
             };
             let step = Step {
@@ -212,9 +217,10 @@ impl<'a> Pass<'a> {
                 // The segment may be sound by itself.
                 self.first(number, &bytes)
             } else {
+                let behind = fault.lsn().max(tried);
                 begins
                     .iter()
-                    .find(|begin| **begin > fault.lsn())
+                    .find(|begin| **begin > behind)
                     .map_or(Begin::Nowhere, |begin| Begin::At(*begin))
             };
             joined = false;
