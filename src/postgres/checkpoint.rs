@@ -29,6 +29,20 @@ impl Checkpoint {
     /// Bytes of the structure.
     pub(crate) const SIZE: usize = 88;
 
+    /// Reads the structure as 19 has it: 96 bytes, because of a flag before the next
+    /// transaction id and a wider multixact offset. `None` when fewer are there.
+    pub(crate) fn parse_19(bytes: &[u8]) -> Option<Self> {
+        let mut older = [0; Self::SIZE];
+        for (from, to, length) in [(0, 0, 24), (32, 24, 20), (56, 44, 16), (72, 64, 20)] {
+            let part = bytes.get(..96)?.get(from..)?.get(..length)?;
+            older
+                .get_mut(to..)?
+                .get_mut(..length)?
+                .copy_from_slice(part);
+        }
+        Self::parse(&older)
+    }
+
     /// Reads the structure; `None` when fewer than 88 bytes are there.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..Self::SIZE)?;
