@@ -96,7 +96,7 @@ fn names_come_from_a_catalog(story: &mut Story) {
         .find_map(|(name, value)| (name == "PGUSER").then_some(value))
         .unwrap_or_else(|| "postgres".to_owned());
     let catalog = format!(
-        "postgres://{user}@/postgres?host={}&port={}",
+        "postgres:///postgres?host={}&user={user}&port={}",
         story.server.socket_directory().display(),
         story.server.psql("SHOW port").trim()
     );
