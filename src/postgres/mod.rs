@@ -16,6 +16,7 @@ pub mod relation_map;
 pub mod segment;
 pub mod tablespace_map;
 mod timestamp;
+pub mod transaction_status;
 pub mod wal;
 pub mod wal_file;
 pub mod wal_level;
