@@ -8,7 +8,7 @@ use super::limited::Limited;
 use super::read::ReadArchive;
 use super::relations::{Relations, Setting};
 use super::small_files::SmallFiles;
-use super::status_files::StatusFile;
+use super::status_files::ReadStatusFile;
 use super::suspects::{Gap, MAX_SUSPECTS, Place, Suspects};
 use super::{BaseReading, BaseReport, PageCounts};
 use crate::finding::{Code, Finding};
@@ -22,7 +22,7 @@ struct All {
     counts: PageCounts,
     relations: Relations,
     small: SmallFiles,
-    status: Vec<StatusFile>,
+    status: Vec<ReadStatusFile>,
     links: Vec<u32>,
 }
 

@@ -10,6 +10,7 @@ use super::verdicts;
 use crate::finding::Finding;
 use crate::postgres::Lsn;
 use crate::postgres::relation_file::Fork;
+use crate::postgres::transaction_status::{self, StatusFile, StatusTruncation};
 use crate::postgres::wal::{BlockReference, RelationLocator, WalRecord};
 
 /// The most blocks that are kept as suspects, 32 bytes each. A backup with more of them is
@@ -88,6 +89,8 @@ pub(super) enum Subject {
     Database(u32),
     /// A tablespace.
     Tablespace(u32),
+    /// Transactions' status from this page of this file on.
+    Status { file: StatusFile, page: u32 },
 }
 
 impl Gap {
