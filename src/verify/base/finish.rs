@@ -132,7 +132,7 @@ impl All {
             for (locator, archive) in &facts.mapped {
                 if !relations.has_main(*locator) {
                     let because = "the database's relation map points to it";
-                    missing.push((*locator, Gap::missing_because(*archive, because)));
+                    missing.push((*locator, Gap::missing_because(*archive, because, true)));
                 }
             }
             let unseen = context.touched.iter().flat_map(|touched| touched.unseen());
@@ -143,7 +143,7 @@ impl All {
                 } else if last.replace(locator) != Some(locator) {
                     let because = "WAL before the backup changed blocks of it";
                     let archive = archive_of(backup, locator.tablespace);
-                    missing.push((locator, Gap::missing_because(archive, because)));
+                    missing.push((locator, Gap::missing_because(archive, because, false)));
                 }
             }
         }

@@ -7,9 +7,9 @@ use crate::postgres::page::BLOCK_SIZE;
 use crate::postgres::transaction_status::{StatusDirectory, StatusFile, StatusRange};
 
 /// Pages in one file (`SLRU_PAGES_PER_SEGMENT`).
-const PAGES: u32 = 32;
+pub(super) const PAGES: u32 = 32;
 /// Transactions on a page of `pg_xact`, two bits each.
-const XIDS_PER_PAGE: u32 = 4 * 8192;
+pub(super) const XIDS_PER_PAGE: u32 = 4 * 8192;
 /// So many transactions cannot all be running or have been cut off by a crash.
 const MANY: u32 = 4_096;
 
