@@ -6,6 +6,7 @@ use super::{Catalog, Layout, ReadWalError, RepositoryError};
 use crate::codec::{Codec, CodecFault, Sha256, decode_all};
 use crate::postgres::{SegmentSize, WalFileName};
 use crate::storage::{ErrorKind, ObjectEntry, Store};
+use tokio::sync::mpsc;
 
 /// One object that holds a file of the WAL archive.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +44,9 @@ pub fn open(store: Store) -> Repository {
 }
 
 impl Repository {
+    /// How many listed objects are shown at once.
+    pub const LISTED_TOGETHER: usize = 1_000;
+
     /// The store, at the repository's place.
     pub const fn store(&self) -> &Store {
         &self.store
@@ -55,8 +59,19 @@ impl Repository {
 
     /// Lists everything once and reads the small metadata objects.
     pub async fn catalog(&self) -> Result<Catalog, RepositoryError> {
+        self.catalog_shown_to(None).await
+    }
+
+    /// The same, and shows every listed object to whoever receives, in batches of
+    /// [`Self::LISTED_TOGETHER`] in the order of the listing. The listing waits for a slow
+    /// receiver and goes on without one that is gone. A catalog keeps few bytes of an object;
+    /// who needs more of it looks here.
+    pub async fn catalog_shown_to(
+        &self,
+        watcher: Option<mpsc::Sender<Vec<ObjectEntry>>>,
+    ) -> Result<Catalog, RepositoryError> {
         match self.layout {
-            Layout::BarmanCloud => barman_cloud::read(&self.store).await,
+            Layout::BarmanCloud => barman_cloud::read(&self.store, watcher).await,
         }
     }
 
@@ -136,6 +151,14 @@ impl Repository {
             Err(error) => return Err(error.into()),
         };
         *entry = Some(own);
+        if codec == Codec::None && !digest {
+            // Taken over without a copy when the buffer is whole.
+            return if bytes.len() as u64 > limit {
+                Err(too_large(key))
+            } else {
+                Ok(bytes.into())
+            };
+        }
         let decoding = tokio::task::spawn_blocking(move || {
             let sha256 = digest.then(|| Sha256::of(&bytes));
             (sha256, decode_all(codec, &bytes, limit))

@@ -7,11 +7,13 @@
 
 pub mod backups;
 pub mod bad_segments;
+pub mod base;
 pub mod chain;
 mod duplicates;
 mod ends;
 mod error;
 mod holes;
+pub mod ledger;
 pub mod listed;
 #[cfg(test)]
 mod listed_tests;
@@ -22,6 +24,7 @@ mod range_facts;
 mod range_report;
 pub mod read;
 pub mod report;
+pub mod rotation;
 mod segment_reader;
 mod stretch;
 mod switches;
@@ -31,6 +34,7 @@ pub mod timelines;
 mod verification;
 pub mod wal;
 pub mod wal_range;
+pub mod wal_story;
 pub mod words;
 
 pub use chain::{Chain, ChainStop};

@@ -235,14 +235,23 @@ pub fn read_first_page(bytes: &[u8]) -> Result<FirstPage, WalFault> {
 /// (PostgreSQL's `XLogFindNextRecord`).
 pub fn first_record(bytes: &[u8]) -> Result<Option<Lsn>, WalFault> {
     let first = read_first_page(bytes)?;
-    let mut expectation = PageExpectation {
+    let expectation = PageExpectation {
         version: None,
         system_id: None,
         segment_size: first.segment_size,
     };
-    let mut lsn = first.address;
+    search_first_record(expectation, first.address, bytes).map_err(|(_, fault)| fault)
+}
+
+/// The same for the segment that begins at `begin`; on a fault with the page that has it.
+pub(super) fn search_first_record(
+    mut expectation: PageExpectation,
+    begin: Lsn,
+    bytes: &[u8],
+) -> Result<Option<Lsn>, (Lsn, WalFault)> {
+    let mut lsn = begin;
     for page in bytes.chunks(PAGE_SIZE) {
-        let header = expectation.check(lsn, page)?;
+        let header = expectation.check(lsn, page).map_err(|fault| (lsn, fault))?;
         let begin = if header.continues() {
             header
                 .len()
@@ -254,7 +263,7 @@ pub fn first_record(bytes: &[u8]) -> Result<Option<Lsn>, WalFault> {
             return Ok(lsn.checked_add(begin as u64));
         }
         match lsn.checked_add(PAGE_SIZE as u64) {
-            Some(next) if first.segment_size.offset_of(next) != 0 => lsn = next,
+            Some(next) if expectation.segment_size.offset_of(next) != 0 => lsn = next,
             _ => break,
         }
     }

@@ -3,6 +3,7 @@
 mod builder;
 mod damage;
 mod framing;
+mod pieces;
 mod properties;
 mod versions;
 
