@@ -14,7 +14,6 @@ mod ends;
 mod error;
 mod holes;
 pub mod ledger;
-
 pub mod listed;
 #[cfg(test)]
 mod listed_tests;

@@ -52,6 +52,11 @@ impl ReadLog {
         (log, receiver)
     }
 
+    /// Whether anything is kept, so that digests are worth their time.
+    pub const fn is_kept(&self) -> bool {
+        self.sender.is_some()
+    }
+
     /// Notes what was read. Trouble with the database does not stop the reading; it is told
     /// when the log is closed.
     pub async fn note(&self, reading: ObjectReading) {
