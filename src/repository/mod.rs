@@ -20,7 +20,7 @@ pub use catalog::{Catalog, Layout, UnknownObjects};
 pub use discover::{Discovered, discover};
 pub use error::{ReadWalError, RepositoryError};
 pub use object_kind::ObjectKind;
-pub use open::{Repository, WalObject, open};
+pub use open::{Repository, WalObject, WalRead, open};
 pub use wal_inventory::{
     DuplicateSegment, HistoryObject, OddSegment, SegmentRun, TimelineWal, WalInventory,
 };

@@ -437,6 +437,15 @@ impl Store {
     /// A whole small object. More than `limit` bytes is an error, so that a hostile object
     /// cannot fill the memory.
     pub async fn read_small(&self, key: &str, limit: u64) -> Result<Bytes, StorageError> {
+        Ok(self.read_small_entry(key, limit).await?.1)
+    }
+
+    /// The same with what the store says of the object.
+    pub async fn read_small_entry(
+        &self,
+        key: &str,
+        limit: u64,
+    ) -> Result<(ObjectEntry, Bytes), StorageError> {
         let mut read = self.read(key).await?;
         let too_large = || {
             StorageError::new(
@@ -458,7 +467,7 @@ impl Store {
             }
             all.extend_from_slice(&chunk);
         }
-        Ok(all.into())
+        Ok((read.entry, all.into()))
     }
 
     /// Writes an object only if there is none of this key. Durable when it returns. The

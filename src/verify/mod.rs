@@ -3,7 +3,7 @@
 //! Most of this room is pure and works on names and sizes ([`listed::Survey`]); only the
 //! segments at the ends of contiguous WAL, around holes and at timeline switches are
 //! read, because names cannot tell where a recovery ends. [`wal_range::scan`] reads
-//! everything that one restore will replay.
+//! everything that one restore will replay, and [`read`] every object that there is.
 
 pub mod backups;
 pub mod bad_segments;
@@ -12,6 +12,7 @@ pub mod chain;
 mod duplicates;
 mod ends;
 mod error;
+mod holes;
 pub mod ledger;
 pub mod listed;
 #[cfg(test)]
@@ -21,9 +22,11 @@ mod options;
 pub mod path;
 mod range_facts;
 mod range_report;
+pub mod read;
 pub mod report;
 pub mod rotation;
 mod segment_reader;
+mod stretch;
 mod switches;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -36,7 +39,8 @@ pub mod words;
 
 pub use chain::{Chain, ChainStop};
 pub use error::VerifyError;
-pub use options::VerifyOptions;
+pub use options::{RequestedDepth, VerifyOptions};
+pub use read::{ReadObserver, ReadProgress, ReadSelection, WalReading};
 pub use report::{
     ArchiveEnd, ArchiveTip, BackupReport, CommitPoint, Counts, Depth, Exposure, Hole, TimeSource,
     VerifyReport, Window,
