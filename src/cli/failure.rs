@@ -140,7 +140,7 @@ impl From<VerifyError> for Failure {
     fn from(error: VerifyError) -> Self {
         match error {
             VerifyError::Catalog(error) => error.into(),
-            VerifyError::Storage(error) => error.into(),
+            VerifyError::Storage(error) | VerifyError::Base(error) => error.into(),
             error @ VerifyError::Task(_) => Self::unproven(error),
         }
     }

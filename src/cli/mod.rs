@@ -14,10 +14,12 @@ mod interrupt;
 mod output;
 mod progress;
 mod recording;
+mod relation_names;
 pub mod render;
 mod run;
 pub mod source;
 mod target;
+mod wal_range;
 
 pub use context::Context;
 pub use exit::ExitCode;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::lz4::Lz4Frame;
 use super::member::Members;
 use super::snappy::SnappyFrames;
-use super::{Codec, CodecError, CodecFault};
+use super::{Codec, CodecError, CodecFault, whole};
 
 /// How much of the source is read at once.
 const SOURCE_CHUNK: usize = 128 << 10;
@@ -67,6 +67,14 @@ pub fn decoder<'a>(codec: Codec, source: Box<dyn Read + Send + 'a>) -> Box<dyn R
 /// All decoded bytes of a small object, at most `limit` of them: more is an error
 /// ([`CodecFault::TooLarge`]), so that a hostile object cannot fill the memory.
 pub fn decode_all(codec: Codec, bytes: &[u8], limit: u64) -> Result<Vec<u8>, CodecError> {
+    let at_once = match codec {
+        Codec::Gzip => whole::gzip(bytes, limit),
+        Codec::Zstd => whole::zstd(bytes, limit),
+        _ => None,
+    };
+    if let Some(all) = at_once {
+        return Ok(all);
+    }
     let mut all = Vec::new();
     let result = decoder(codec, Box::new(bytes))
         .take(limit.saturating_add(1))

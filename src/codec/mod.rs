@@ -23,6 +23,7 @@ mod kind;
 mod lz4;
 mod member;
 mod snappy;
+mod whole;
 
 pub use decode::{decode_all, decoder};
 pub use digest::{DigestReader, Sha256, Sha256ParseError};

@@ -10,6 +10,7 @@ pub mod wal_inventory;
 
 mod discover;
 mod error;
+mod object_kind;
 mod open;
 
 pub use backup::{
@@ -18,7 +19,8 @@ pub use backup::{
 pub use catalog::{Catalog, Layout, UnknownObjects};
 pub use discover::{Discovered, discover};
 pub use error::{ReadWalError, RepositoryError};
-pub use open::{Repository, WalObject, open};
+pub use object_kind::ObjectKind;
+pub use open::{Repository, WalObject, WalRead, open};
 pub use wal_inventory::{
     DuplicateSegment, HistoryObject, OddSegment, SegmentRun, TimelineWal, WalInventory,
 };

@@ -6,8 +6,8 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::error::RestoreError;
-use super::placement::UNFINISHED;
 use super::room::existing_above;
+use crate::verify::base::placement::UNFINISHED;
 
 /// Directories that this restore may fill and, when it fails, empty again. Only what was
 /// absent or empty is ever claimed, so giving back removes only what the restore made.

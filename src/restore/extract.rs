@@ -14,7 +14,6 @@ use super::destination::{Claim, create_private};
 use super::durable::sync_tree;
 use super::error::RestoreError;
 use super::inspect::{RestoredFacts, inspect};
-use super::placement::{SET_ASIDE, STANDARD_DIRECTORIES, UNFINISHED};
 use super::progress::{Cancel, Meter, Step, Watch};
 use super::tablespaces::{PlacedTablespace, TablespaceMap};
 use super::unpack::{Extracted, Room, unpack};
@@ -22,6 +21,7 @@ use crate::codec::{DigestReader, decoder};
 use crate::repository::{
     Archive, ArchiveContents, BackupMethod, BackupStatus, BaseBackup, Repository,
 };
+use crate::verify::base::placement::{SET_ASIDE, STANDARD_DIRECTORIES, UNFINISHED};
 
 /// How a base backup is extracted.
 #[derive(Clone, Copy, Debug)]

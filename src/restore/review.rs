@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::configuration::{RequiredSettings, SettingsReview, parse_conf, review_settings};
 use super::error::RestoreError;
-use super::placement::SET_ASIDE;
 use crate::finding::{Code, Finding};
 use crate::postgres::ControlFile;
+use crate::verify::base::placement::SET_ASIDE;
 
 /// The most bytes of one configuration file that are looked at.
 const MAX_CONF: u64 = 4 << 20;

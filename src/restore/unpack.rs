@@ -11,10 +11,10 @@ use serde::Serialize;
 
 use super::destination::create_private;
 use super::error::RestoreError;
-use super::placement::{Placement, SET_ASIDE, place_data, place_tablespace};
 use super::progress::Cancel;
 use crate::codec::archive::{ArchiveWalk, Member, MemberKind, SafePath, WalkError};
 use crate::storage::StorageError;
+use crate::verify::base::placement::{Placement, SET_ASIDE, place_data, place_tablespace};
 
 /// Bytes copied at once; one buffer per archive that is being extracted.
 const BUFFER: usize = 256 * 1024;

@@ -8,10 +8,10 @@ use tar::{Builder, EntryType, Header};
 use tempfile::TempDir;
 
 use super::error::RestoreError;
-use super::placement::SET_ASIDE;
 use super::progress::Cancel;
 use super::unpack::{Extracted, Room, unpack};
 use crate::codec::archive::{ArchiveWalk, MAX_EXTENSION, MemberKind};
+use crate::verify::base::placement::SET_ASIDE;
 
 /// A header whose name is written as it stands, without the builder's own checks.
 fn header(name: &[u8], kind: EntryType, size: u64) -> Header {

@@ -1,4 +1,5 @@
-//! State: what was run, what it came to, and the evidence, in one database.
+//! State: what was run, what it came to, the evidence, and what is remembered of the objects
+//! in repositories, in one database.
 //!
 //! A SQLite file for now; the SQL stands in `sqlite/` alone, so that a database shared by a
 //! team can take its place behind [`State`]. Evidence records are append-only by triggers
@@ -6,6 +7,10 @@
 
 mod error;
 mod lock;
+mod object;
+#[cfg(test)]
+mod object_tests;
+mod objects;
 mod run;
 mod sqlite;
 mod store;
@@ -14,6 +19,7 @@ mod tests;
 mod time;
 
 pub use error::{StateError, StateErrorKind};
+pub use object::{ChangeKind, ObjectChange, ObjectSummary, ReadRate, RememberedObject};
 pub use run::{
     HistoryFilter, NewRun, Outcome, Report, Run, RunKind, RunStatus, RunningRun, StoredDrill,
 };

@@ -13,13 +13,13 @@ use crate::evidence::{DrillRecord, RecordFile};
 /// The state of this walproof: runs, findings, drills, evidence. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct State {
-    backend: Backend,
+    pub(super) backend: Backend,
     directory: PathBuf,
 }
 
 /// Which database holds the state.
 #[derive(Clone, Debug)]
-enum Backend {
+pub(super) enum Backend {
     Sqlite(Sqlite),
 }
 

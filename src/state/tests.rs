@@ -35,7 +35,7 @@ fn outcome(verdict: Option<Verdict>) -> Outcome {
 }
 
 /// A connection of its own, as any other program would open it.
-async fn other_program(directory: &Path) -> sqlx::SqlitePool {
+pub(super) async fn other_program(directory: &Path) -> sqlx::SqlitePool {
     SqlitePoolOptions::new()
         .max_connections(1)
         .connect_with(

@@ -17,6 +17,7 @@ mod client;
 mod environment;
 mod error;
 mod gcs;
+mod identity;
 mod local;
 mod location;
 mod open;
@@ -30,6 +31,7 @@ mod upload;
 
 pub use blocking::BlockingReader;
 pub use error::{ErrorKind, Operation, StorageError};
+pub use identity::{IdentityChange, ObjectIdentity};
 pub use location::{Location, LocationError, Scheme};
 pub use options::StorageOptions;
 pub use probe::WriteProbe;

@@ -38,6 +38,7 @@ impl Store {
                     store: self.clone(),
                     inner: Arc::clone(inner),
                     path,
+                    etag: got.meta.e_tag.clone(),
                     entry: entry.clone(),
                     position: 0,
                     chunks: got.into_stream(),
@@ -123,6 +124,8 @@ struct Resumed {
     store: Store,
     inner: Arc<dyn ObjectStore>,
     path: Path,
+    /// The tag as the store wrote it, quotes and all: it goes back in a header.
+    etag: Option<String>,
     entry: ObjectEntry,
     position: u64,
     chunks: Chunks,
@@ -175,7 +178,7 @@ impl Resumed {
     async fn resume(&mut self, error: StorageError) -> Result<(), StorageError> {
         let worth_it = matches!(error.kind, ErrorKind::Network | ErrorKind::Throttled);
         // Without a tag nothing tells that the rest belongs to the same object.
-        let Some(etag) = self.entry.etag.clone().filter(|_| worth_it) else {
+        let Some(etag) = self.etag.clone().filter(|_| worth_it) else {
             return Err(error);
         };
         let (since, times) = self.failing.unwrap_or_else(|| (Instant::now(), 0));

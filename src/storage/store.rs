@@ -15,6 +15,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload}
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use super::classify::{classify, classify_local, code, status};
+use super::identity::{normal_etag, normal_version};
 use super::local::{Directory, Found};
 use super::open::Backend;
 use super::read::pause;
@@ -23,6 +24,8 @@ use super::{ErrorKind, Location, Operation, Scheme, StorageError, StorageOptions
 /// How many entries of a local listing travel together, and how many such batches wait.
 const BATCH: usize = 256;
 const BATCHES: usize = 4;
+/// How much a small object's claimed size may reserve before its bytes arrive.
+const RESERVED_AHEAD: u64 = 64 << 20;
 
 /// One object as a listing shows it. Keys are relative to the store's location.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +36,8 @@ pub struct ObjectEntry {
     pub size: u64,
     /// When it was last written.
     pub last_modified: DateTime<Utc>,
-    /// The store's entity tag; for local files one of inode, time and size.
+    /// The store's entity tag without its quotes; for local files one of inode, time and
+    /// size.
     pub etag: Option<String>,
     /// The store's version id.
     pub version: Option<String>,
@@ -126,6 +130,14 @@ impl Store {
         &self.location
     }
 
+    /// The endpoint that is asked, if that is not the vendor's own.
+    pub fn endpoint(&self) -> Option<&str> {
+        match &self.shared.backend {
+            Backend::Remote(_, endpoint) => endpoint.as_deref(),
+            Backend::Local(_) => None,
+        }
+    }
+
     /// The place below this one. A name that no store can hold shows at the first use.
     #[must_use]
     pub fn at(&self, below: &str) -> Self {
@@ -177,8 +189,8 @@ impl Store {
             key: self.relative(meta.location.into()),
             size: meta.size,
             last_modified: meta.last_modified,
-            etag: meta.e_tag,
-            version: meta.version,
+            etag: meta.e_tag.as_deref().and_then(normal_etag),
+            version: meta.version.and_then(normal_version),
         }
     }
 
@@ -198,11 +210,7 @@ impl Store {
         key: &str,
         error: &object_store::Error,
     ) -> StorageError {
-        let endpoint = match &self.shared.backend {
-            Backend::Remote(_, endpoint) => endpoint.as_deref(),
-            Backend::Local(_) => None,
-        };
-        let mut found = classify(operation, self.url(key), endpoint, error);
+        let mut found = classify(operation, self.url(key), self.endpoint(), error);
         // Nothing but the bucket itself can be missing for a listing or a write.
         if found.kind == ErrorKind::NotFound
             && matches!(operation, Operation::List | Operation::Write)
@@ -429,6 +437,15 @@ impl Store {
     /// A whole small object. More than `limit` bytes is an error, so that a hostile object
     /// cannot fill the memory.
     pub async fn read_small(&self, key: &str, limit: u64) -> Result<Bytes, StorageError> {
+        Ok(self.read_small_entry(key, limit).await?.1)
+    }
+
+    /// The same with what the store says of the object.
+    pub async fn read_small_entry(
+        &self,
+        key: &str,
+        limit: u64,
+    ) -> Result<(ObjectEntry, Bytes), StorageError> {
         let mut read = self.read(key).await?;
         let too_large = || {
             StorageError::new(
@@ -441,14 +458,16 @@ impl Store {
         if read.entry.size > limit {
             return Err(too_large());
         }
-        let mut all = Vec::new();
+        // Reserved ahead only as far as an ordinary segment goes.
+        let expected = usize::try_from(read.entry.size.min(RESERVED_AHEAD)).unwrap_or_default();
+        let mut all = Vec::with_capacity(expected);
         while let Some(chunk) = read.stream.try_next().await? {
             if (all.len() + chunk.len()) as u64 > limit {
                 return Err(too_large());
             }
             all.extend_from_slice(&chunk);
         }
-        Ok(all.into())
+        Ok((read.entry, all.into()))
     }
 
     /// Writes an object only if there is none of this key. Durable when it returns. The

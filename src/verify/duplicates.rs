@@ -9,7 +9,7 @@ use super::backups::Way;
 use super::bad_segments::odd_objects;
 use super::segment_reader::{SegmentRead, SegmentReader};
 use super::words::count;
-use crate::postgres::SegmentNumber;
+use crate::postgres::{SegmentName, SegmentNumber};
 
 /// Compares the copies of segments that recovery needs, at most `limit` of them; the
 /// others are told as one finding. Memory: two segments.
@@ -84,18 +84,26 @@ async fn compare_one(
         }
     }
     Ok(bad.map(|(key, reason)| {
-        Finding::new(
-            Code::WalDuplicateDiffers,
-            &key,
-            format!(
-                "segment {name} is stored as {} objects, and they are not the same: {reason}",
-                twice.objects.len()
-            ),
-        )
-        .with_wal(
-            twice.timeline,
-            twice.number.begin_lsn(wal.segment_size),
-            twice.number.end_lsn(wal.segment_size),
-        )
+        differs_finding(way, name, twice.number, twice.objects.len(), &key, &reason)
     }))
+}
+
+/// The finding of a segment whose copies are not the same.
+pub(super) fn differs_finding(
+    way: Way<'_>,
+    name: SegmentName,
+    number: SegmentNumber,
+    copies: usize,
+    key: &str,
+    reason: &str,
+) -> Finding {
+    let size = way.catalog.wal.segment_size;
+    Finding::new(
+        Code::WalDuplicateDiffers,
+        key,
+        format!(
+            "segment {name} is stored as {copies} objects, and they are not the same: {reason}"
+        ),
+    )
+    .with_wal(name.timeline, number.begin_lsn(size), number.end_lsn(size))
 }

@@ -24,6 +24,8 @@ pub(super) struct EndOfWal {
     pub(super) last_record: Option<Lsn>,
     /// The last commit that was found.
     pub(super) commit: Option<CommitPoint>,
+    /// Whether the commit lies so far back that other records' times tell more.
+    pub(super) idle: bool,
     /// The latest time in any record: whatever was committed before it is there.
     pub(super) record_time: Option<DateTime<Utc>>,
     /// The object that holds the end.

@@ -12,7 +12,10 @@ pub enum VerifyError {
     /// The store failed while WAL was read.
     #[error("read WAL: {0}")]
     Storage(#[from] StorageError),
+    /// The store failed while a base backup was read.
+    #[error("read base backup: {0}")]
+    Base(StorageError),
     /// The work was cut short by the runtime's shutdown or a defect.
-    #[error("read WAL: {0}")]
+    #[error("read the repository: {0}")]
     Task(#[from] tokio::task::JoinError),
 }

@@ -2,6 +2,31 @@
 
 use chrono::{DateTime, Duration, Utc};
 
+use super::{Depth, ReadSelection};
+
+/// How deeply a verification is to look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RequestedDepth {
+    /// Names and sizes; of the WAL only the ends.
+    #[default]
+    Listed,
+    /// What [`VerifyOptions::selection`] says, to the last byte.
+    Sampled,
+    /// Everything, to the last byte.
+    Read,
+}
+
+impl RequestedDepth {
+    /// The depth at which the report speaks.
+    pub const fn reached(self) -> Depth {
+        match self {
+            Self::Listed => Depth::Listed,
+            Self::Sampled => Depth::Sampled,
+            Self::Read => Depth::Read,
+        }
+    }
+}
+
 /// Options of a verification. Limits that are `None` are not checked: without a tier
 /// there is no promise to hold a repository to.
 #[derive(Clone, Debug)]
@@ -18,6 +43,12 @@ pub struct VerifyOptions {
     pub rpo: Option<Duration>,
     /// After this time an unfinished base backup is a finding.
     pub started_too_long: Duration,
+    /// How deeply to look.
+    pub depth: RequestedDepth,
+    /// What to read at depth `sampled`; at depth `read` everything is.
+    pub selection: ReadSelection,
+    /// Whether the report of a reading lists every segment. Takes memory per segment.
+    pub by_segment: bool,
     /// How many segments are read backwards from an end of WAL in search of a commit.
     pub tip_segments: u64,
     /// How many holes have their neighbours read for the moments that are lost; of later
@@ -38,6 +69,9 @@ impl Default for VerifyOptions {
             retention: None,
             rpo: None,
             started_too_long: Duration::hours(24),
+            depth: RequestedDepth::default(),
+            selection: ReadSelection::default(),
+            by_segment: false,
             tip_segments: 8,
             holes_read: 16,
             duplicates_read: 32,

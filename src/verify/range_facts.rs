@@ -32,14 +32,14 @@ pub(super) struct Facts {
     first_commit: Option<CommitPoint>,
     last_commits: VecDeque<CommitPoint>,
     latest: Option<DateTime<Utc>>,
-    settings: Option<ParameterChange>,
+    pub(super) settings: Option<ParameterChange>,
     created: Vec<TablespaceEvent>,
     dropped: Vec<TablespaceEvent>,
     minimal: Option<(Lsn, Lsn, String)>,
-    restore_points: Vec<RestorePoint>,
-    prepared: BTreeMap<u32, String>,
+    pub(super) restore_points: Vec<RestorePoint>,
+    pub(super) prepared: BTreeMap<u32, String>,
     clock_steps: Vec<ClockStep>,
-    clock_steps_count: u64,
+    pub(super) clock_steps_count: u64,
     findings: Vec<(Lsn, Lsn, Finding)>,
 }
 
@@ -47,59 +47,70 @@ impl Facts {
     /// Takes in one record of the object `key`.
     pub(super) fn take(&mut self, record: &WalRecord<'_>, key: &str) {
         self.records += 1;
-        match record.event() {
-            Some(WalEvent::Commit {
+        if let Some(event) = record.event() {
+            self.take_event(record.start, record.end, &event, key);
+        }
+    }
+
+    /// Takes in what one record of the object `key` means. Counts no record.
+    pub(super) fn take_event(&mut self, start: Lsn, end: Lsn, event: &WalEvent, key: &str) {
+        match event {
+            WalEvent::Commit {
                 xid,
                 time,
                 prepared,
                 ..
-            }) => {
-                if prepared {
-                    self.prepared.remove(&xid);
+            } => {
+                if *prepared {
+                    self.prepared.remove(xid);
                 }
                 self.commit(CommitPoint {
-                    lsn: record.start,
-                    end: record.end,
-                    xid,
-                    time,
+                    lsn: start,
+                    end,
+                    xid: *xid,
+                    time: *time,
                 });
             }
-            Some(WalEvent::Abort {
+            WalEvent::Abort {
                 xid,
                 prepared: true,
                 ..
-            }) => {
-                self.prepared.remove(&xid);
+            } => {
+                self.prepared.remove(xid);
             }
-            Some(WalEvent::Prepare { xid, gid, .. }) if self.prepared.len() < PREPARED => {
-                self.prepared.insert(xid, gid);
+            WalEvent::Prepare { xid, gid, .. } if self.prepared.len() < PREPARED => {
+                self.prepared.insert(*xid, gid.clone());
             }
-            Some(WalEvent::ParameterChange(change)) => self.settings(record, change, key),
-            Some(WalEvent::TablespaceCreate { oid, location }) => {
-                let message = format!(
-                    "tablespace {oid} is created at {} in directory {location}",
-                    record.start
-                );
-                self.tablespace(record, Code::WalTablespaceCreated, message, key);
+            WalEvent::ParameterChange(change) => self.settings((start, end), *change, key),
+            WalEvent::TablespaceCreate { oid, location } => {
+                let message =
+                    format!("tablespace {oid} is created at {start} in directory {location}");
+                self.tablespace((start, end), Code::WalTablespaceCreated, message, key);
                 if self.created.len() < NAMED {
-                    let lsn = record.start;
-                    self.created.push(TablespaceEvent { lsn, oid, location });
+                    self.created.push(TablespaceEvent {
+                        lsn: start,
+                        oid: *oid,
+                        location: location.clone(),
+                    });
                 }
             }
-            Some(WalEvent::TablespaceDrop { oid }) => {
-                let message = format!("tablespace {oid} is dropped at {}", record.start);
-                self.tablespace(record, Code::WalTablespaceDropped, message, key);
+            WalEvent::TablespaceDrop { oid } => {
+                let message = format!("tablespace {oid} is dropped at {start}");
+                self.tablespace((start, end), Code::WalTablespaceDropped, message, key);
                 if self.dropped.len() < NAMED {
                     self.dropped.push(TablespaceEvent {
-                        lsn: record.start,
-                        oid,
+                        lsn: start,
+                        oid: *oid,
                         location: String::new(),
                     });
                 }
             }
-            Some(WalEvent::RestorePoint { name, time }) if self.restore_points.len() < NAMED => {
-                let lsn = record.start;
-                self.restore_points.push(RestorePoint { name, lsn, time });
+            WalEvent::RestorePoint { name, time } if self.restore_points.len() < NAMED => {
+                self.restore_points.push(RestorePoint {
+                    name: name.clone(),
+                    lsn: start,
+                    time: *time,
+                });
             }
             _ => {}
         }
@@ -129,9 +140,9 @@ impl Facts {
         }
     }
 
-    fn settings(&mut self, record: &WalRecord<'_>, change: ParameterChange, key: &str) {
+    fn settings(&mut self, (start, end): (Lsn, Lsn), change: ParameterChange, key: &str) {
         if change.wal_level == WalLevel::Minimal && self.minimal.is_none() {
-            self.minimal = Some((record.start, record.end, key.to_owned()));
+            self.minimal = Some((start, end, key.to_owned()));
         }
         let Some(highest) = &mut self.settings else {
             self.settings = Some(change);
@@ -153,15 +164,16 @@ impl Facts {
         };
     }
 
-    fn tablespace(&mut self, record: &WalRecord<'_>, code: Code, message: String, key: &str) {
+    fn tablespace(&mut self, (start, end): (Lsn, Lsn), code: Code, message: String, key: &str) {
         if self.findings.len() < NAMED {
             let finding = Finding::new(code, key, message);
-            self.findings.push((record.start, record.end, finding));
+            self.findings.push((start, end, finding));
         }
     }
 
-    /// The findings on what the records do, in the order of the WAL.
-    pub(super) fn findings(&mut self, timeline: TimelineId) -> Vec<Finding> {
+    /// The findings on what the records do, in the order of the WAL. `timeline_of` tells
+    /// on which timeline a position lies.
+    pub(super) fn findings(&mut self, timeline_of: impl Fn(Lsn) -> TimelineId) -> Vec<Finding> {
         let mut findings = std::mem::take(&mut self.findings);
         if let Some((begin, end, key)) = &self.minimal {
             let message = format!("wal_level is lowered to minimal at {begin}");
@@ -188,7 +200,7 @@ impl Facts {
         findings.sort_by_key(|(begin, _, _)| *begin);
         findings
             .into_iter()
-            .map(|(begin, end, finding)| finding.with_wal(timeline, begin, end))
+            .map(|(begin, end, finding)| finding.with_wal(timeline_of(begin), begin, end))
             .collect()
     }
 

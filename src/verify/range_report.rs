@@ -1,6 +1,7 @@
 //! What a scan of WAL found.
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::finding::Finding;
@@ -52,7 +53,7 @@ pub struct TablespaceEvent {
 }
 
 /// A named restore point.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RestorePoint {
     /// Its name.
     pub name: String,

@@ -8,6 +8,7 @@ use crate::finding::{Finding, Severity};
 use crate::postgres::{Lsn, SegmentSize, SystemId, TimelineId};
 use crate::repository::{BackupMethod, BackupStatus, Keep, Layout};
 
+use super::read::WalReading;
 use super::timelines::TimelineReport;
 
 /// The contract of [`VerifyReport`] as JSON. Fields are only added within a version.
@@ -257,6 +258,9 @@ pub struct VerifyReport {
     pub archive_end: Option<ArchiveEnd>,
     /// What would be lost now.
     pub exposure: Option<Exposure>,
+    /// What reading the WAL found; only at depth `sampled` and `read`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wal: Option<WalReading>,
     /// What is wrong, worst first.
     pub findings: Vec<Finding>,
 }

@@ -52,6 +52,11 @@ impl<'a> SegmentReader<'a> {
         self.count.load(Ordering::Relaxed)
     }
 
+    /// Counts segments that were read by other means.
+    pub(super) fn add(&self, segments: u64) {
+        self.count.fetch_add(segments, Ordering::Relaxed);
+    }
+
     pub(super) const fn catalog(&self) -> &'a Catalog {
         self.catalog
     }

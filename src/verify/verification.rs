@@ -1,42 +1,47 @@
-//! The verification as a whole: names and sizes first, then the ends in the bytes.
+//! The verification as a whole: names and sizes first, then the bytes, as deep as asked.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use crate::finding::{Code, Finding, Severity};
-use crate::postgres::{Lsn, SegmentNumber, SystemId};
+use crate::finding::Finding;
+use crate::postgres::{Lsn, SegmentNumber, SystemId, WalFileName};
 use crate::repository::{BaseBackup, Catalog, Repository};
 
 use super::backups::Way;
 use super::chain::{ChainStop, archive_end};
-use super::ends::{self, EndOfWal, EndRequest};
+use super::ends::{self, EndRequest};
+use super::holes::{Gap, Moment};
 use super::listed::Survey;
+use super::read::{self, ReadObserver, WalReading};
 use super::report::{ARCHIVE_ENDS, SCHEMA, settle};
 use super::segment_reader::SegmentReader;
+use super::stretch::{Stretch, exposure};
 use super::wal::{HoleSpan, hole_findings};
-use super::words::{length, utc};
 use super::{
-    ArchiveEnd, ArchiveTip, BackupReport, Counts, Depth, Exposure, Hole, TimeSource, VerifyError,
-    VerifyOptions, VerifyReport, Window, duplicates, objects, switches,
+    ArchiveEnd, ArchiveTip, BackupReport, Counts, Depth, Exposure, Hole, RequestedDepth,
+    TimeSource, VerifyError, VerifyOptions, VerifyReport, Window, duplicates, objects, switches,
 };
 
-/// Looks at a repository: one listing, the small metadata objects, and the segments at
-/// the ends of contiguous WAL, around holes, at timeline switches and stored twice.
-/// Memory: the catalog and three segments.
+/// Looks at a repository as deeply as the options say: one listing and the small metadata
+/// objects; at depth `listed` the segments at the ends of contiguous WAL, around holes, at
+/// timeline switches and stored twice; at depth `read` every object.
+/// Memory: the catalog and three segments; at depth `read` see [`read`].
 pub async fn verify(
     repository: &Repository,
     options: &VerifyOptions,
 ) -> Result<VerifyReport, VerifyError> {
     let catalog = repository.catalog().await?;
-    verify_catalog(repository, &catalog, options).await
+    verify_catalog(repository, &catalog, options, &()).await
 }
 
-/// The same for a catalog that was read already.
+/// The same for a catalog that was read already; `observer` is told how far it is.
+/// Dropping the future stops the work.
 pub async fn verify_catalog(
     repository: &Repository,
     catalog: &Catalog,
     options: &VerifyOptions,
+    observer: &dyn ReadObserver,
 ) -> Result<VerifyReport, VerifyError> {
     let survey = Survey::of(catalog, options);
     let mut work = Work {
@@ -46,22 +51,19 @@ pub async fn verify_catalog(
         reader: SegmentReader::new(repository, catalog),
         system_id: objects::system_id(catalog),
         survey: &survey,
-        ends: BTreeMap::new(),
+        stretches: Vec::new(),
+        gaps: Vec::new(),
         broken: BTreeMap::new(),
         findings: survey.findings.clone(),
+        wal: None,
     };
-    work.read_ends().await?;
+    match options.depth {
+        RequestedDepth::Listed => work.read_ends().await?,
+        RequestedDepth::Sampled | RequestedDepth::Read => work.read_all(observer).await?,
+    }
     let windows = work.windows();
     let tip = work.tip().await?;
-    let holes = work.holes().await?;
-    if let Some(from) = survey.needed_from {
-        let reader = &work.reader;
-        let range = (from, SegmentNumber(u64::MAX));
-        let switched = switches::compare(reader, work.way, range, options.switches_read).await?;
-        let twice = duplicates::compare(reader, work.way, from, options.duplicates_read).await?;
-        work.findings.extend(switched);
-        work.findings.extend(twice);
-    }
+    let holes = work.holes();
     let exposure = work.exposure(tip.as_ref());
     Ok(work.finish(windows, holes, tip, exposure))
 }
@@ -73,24 +75,29 @@ struct Work<'a> {
     way: Way<'a>,
     reader: SegmentReader<'a>,
     system_id: Option<SystemId>,
-    /// What the bytes say at the end of each chain, by its last segment.
-    ends: BTreeMap<SegmentNumber, EndOfWal>,
+    /// WAL that can be replayed without a stop, in the order of the way.
+    stretches: Vec<Stretch>,
+    /// What lies between, and behind the last.
+    gaps: Vec<Gap>,
     /// Backups that the bytes make unusable, and why.
     broken: BTreeMap<String, String>,
     findings: Vec<Finding>,
+    /// What reading every record found.
+    wal: Option<WalReading>,
 }
 
-impl Work<'_> {
-    fn backup(&self, id: &str) -> Option<&BaseBackup> {
-        self.catalog.backup(id)
-    }
+/// Why a backup cannot be used although its WAL is all there.
+pub(super) const UNREADABLE_WAL: &str =
+    "the WAL that makes it consistent cannot be read to its end";
 
+impl Work<'_> {
     /// Reads the end of every chain: of the newest one, and of as many before holes as
     /// the options allow.
     async fn read_ends(&mut self) -> Result<(), VerifyError> {
         let mut floors: BTreeMap<SegmentNumber, Lsn> = BTreeMap::new();
         for chain in &self.survey.chains {
             let begin = self
+                .catalog
                 .backup(&chain.backup_id)
                 .and_then(|backup| backup.begin_lsn);
             if let Some(begin) = begin {
@@ -98,6 +105,7 @@ impl Work<'_> {
                 *floor = begin.max(*floor);
             }
         }
+        let mut read = BTreeMap::new();
         for (last, floor) in floors.into_iter().rev().take(self.options.holes_read + 1) {
             let request = EndRequest {
                 last,
@@ -107,24 +115,78 @@ impl Work<'_> {
             };
             let end = ends::read_end(&self.reader, self.way, request).await?;
             self.findings.extend(end.findings.iter().cloned());
-            self.ends.insert(last, end);
+            read.insert(last, end);
         }
+        let mut stretches: BTreeMap<SegmentNumber, Stretch> = BTreeMap::new();
         for chain in &self.survey.chains {
-            let Some(end) = self.ends.get(&chain.end) else {
-                continue;
-            };
+            let Some(last) = chain.last() else { continue };
+            let end = read.get(&chain.end).cloned().unwrap_or_default();
+            let stretch = stretches.entry(chain.end).or_insert_with(|| Stretch {
+                last,
+                because: if end.findings.is_empty() {
+                    self.because(chain.stopped_by)
+                } else {
+                    "a segment cannot be read".to_owned()
+                },
+                end,
+                backups: Vec::new(),
+                depth: Depth::Listed,
+            });
             let needed = self
                 .catalog
                 .backup(&chain.backup_id)
                 .and_then(|backup| backup.end_lsn);
-            let reached = end
+            let reached = stretch
+                .end
                 .end
                 .is_some_and(|end| needed.is_none_or(|needed| needed <= end));
-            if !reached && !end.findings.is_empty() {
-                let reason = "the WAL that makes it consistent cannot be read to its end";
+            if reached || stretch.end.findings.is_empty() {
+                stretch.backups.push(chain.backup_id.clone());
+            } else {
                 self.broken
-                    .insert(chain.backup_id.clone(), reason.to_owned());
+                    .insert(chain.backup_id.clone(), UNREADABLE_WAL.to_owned());
             }
+        }
+        self.stretches = stretches.into_values().collect();
+        for (index, span) in self.survey.holes.iter().enumerate() {
+            // The newest are the ones that matter most.
+            let near = self.survey.holes.len() - index <= self.options.holes_read;
+            let gap = self.gap(span, near).await?;
+            self.gaps.push(gap);
+        }
+        if let Some(from) = self.survey.needed_from {
+            let range = (from, SegmentNumber(u64::MAX));
+            let (reader, options) = (&self.reader, self.options);
+            let switched = switches::compare(reader, self.way, range, options.switches_read);
+            self.findings.extend(switched.await?);
+            let twice = duplicates::compare(reader, self.way, from, options.duplicates_read);
+            self.findings.extend(twice.await?);
+        }
+        Ok(())
+    }
+
+    /// Reads everything.
+    async fn read_all(&mut self, observer: &dyn ReadObserver) -> Result<(), VerifyError> {
+        let reading = read::read(
+            self.reader.repository(),
+            self.way,
+            self.survey,
+            self.system_id,
+            self.options,
+            observer,
+        )
+        .await?;
+        let judged = read::judge(self.way, self.survey, self.options, &reading);
+        self.reader.add(reading.wal.objects);
+        self.stretches = judged.stretches;
+        self.gaps = judged.gaps;
+        self.broken = judged.broken;
+        self.findings.extend(judged.findings);
+        self.wal = Some(reading.wal);
+        if let Some(from) = self.survey.needed_from {
+            let range = (from, SegmentNumber(u64::MAX));
+            let switched = switches::compare(&self.reader, self.way, range, usize::MAX).await?;
+            self.findings.extend(switched);
         }
         Ok(())
     }
@@ -136,64 +198,14 @@ impl Work<'_> {
             .filter(|backup| !self.broken.contains_key(&backup.id))
     }
 
-    /// One window per distinct end: backups whose chains end alike share it.
     fn windows(&self) -> Vec<Window> {
-        let mut windows: BTreeMap<SegmentNumber, Window> = BTreeMap::new();
-        for chain in &self.survey.chains {
-            let Some(backup) = self.usable().find(|backup| backup.id == chain.backup_id) else {
-                continue;
-            };
-            let Some((begin_lsn, (timeline, _))) = backup.end_lsn.zip(chain.last()) else {
-                continue;
-            };
-            let window = windows.entry(chain.end).or_insert_with(|| {
-                let end = self.ends.get(&chain.end);
-                let end_lsn = end
-                    .and_then(|end| end.end)
-                    .unwrap_or_else(|| chain.end.end_lsn(self.catalog.wal.segment_size));
-                let (end_time, end_time_source) = end
-                    .and_then(|end| moment_of(end, backup.begin_time))
-                    .map_or((None, None), |(time, source)| (Some(time), Some(source)));
-                Window {
-                    begin_lsn,
-                    begin_time: backup.end_time,
-                    end_lsn,
-                    end_time,
-                    end_time_source,
-                    timeline,
-                    backup_id: backup.id.clone(),
-                    backups: Vec::new(),
-                    depth: Depth::Listed,
-                    ends_because: self.because(chain.stopped_by, end),
-                }
-            });
-            if begin_lsn < window.begin_lsn {
-                window.begin_lsn = begin_lsn;
-                window.begin_time = backup.end_time;
-                window.backup_id.clone_from(&backup.id);
-            }
-            // Without a commit since, the newest backup's begin may be the last known moment.
-            if window.end_time_source != Some(TimeSource::Commit)
-                && backup.begin_time > window.end_time
-            {
-                window.end_time = backup.begin_time;
-                window.end_time_source = Some(TimeSource::Backup);
-            }
-            window.backups.push(backup.id.clone());
-        }
-        for window in windows.values_mut() {
-            // A backup says that it ended a while after its last record.
-            if window.end_time.is_some() {
-                window.begin_time = window.begin_time.min(window.end_time);
-            }
-        }
-        windows.into_values().collect()
+        self.stretches
+            .iter()
+            .filter_map(|stretch| stretch.window(self.catalog))
+            .collect()
     }
 
-    fn because(&self, stop: ChainStop, end: Option<&EndOfWal>) -> String {
-        if end.is_some_and(|end| !end.findings.is_empty()) {
-            return "a segment cannot be read".to_owned();
-        }
+    fn because(&self, stop: ChainStop) -> String {
         let name = |number| {
             self.catalog
                 .wal
@@ -208,57 +220,28 @@ impl Work<'_> {
         }
     }
 
-    /// The tip: where the newest usable backup's chain ends.
-    async fn tip(&mut self) -> Result<Option<ArchiveTip>, VerifyError> {
-        let newest = self
-            .survey
-            .chains
+    /// The newest stretch that a usable base backup leads into.
+    fn newest(&self) -> Option<&Stretch> {
+        self.stretches
             .iter()
-            .filter(|chain| !self.broken.contains_key(&chain.backup_id))
-            .max_by_key(|chain| chain.end);
-        let Some((chain, (timeline, last))) =
-            newest.and_then(|chain| chain.last().map(|last| (chain, last)))
+            .rev()
+            .find(|stretch| !stretch.backups.is_empty())
+    }
+
+    /// The tip: where recovery from the newest usable backup ends.
+    async fn tip(&mut self) -> Result<Option<ArchiveTip>, VerifyError> {
+        let Some((tip, finding)) = self
+            .newest()
+            .map(|stretch| stretch.tip(self.catalog, self.options))
         else {
             return Ok(None);
         };
-        let read = self.ends.get(&chain.end).cloned().unwrap_or_default();
-        let name = self.catalog.wal.name(timeline, last);
-        if read.commit.is_none() && !read.whole {
-            let finding = if read.end.is_none() {
-                Finding::new(
-                    Code::ArchiveTipUnknown,
-                    read.key.clone().unwrap_or_else(|| name.to_string()),
-                    "the last segments could not be read",
-                )
-            } else {
-                Finding::new(
-                    Code::ArchiveTipUnknown,
-                    read.key.clone().unwrap_or_else(|| name.to_string()),
-                    format!(
-                        "the last {} segments hold no commit: the database is idle",
-                        self.options.tip_segments
-                    ),
-                )
-                .with_severity(Severity::Info)
-                .with_consequence("The end of recovery is known, but not which commit is the last one; exposure is bounded by other records' times.")
-                .with_action("Nothing, if the database is meant to be idle. A heartbeat table makes the exposure exact.")
-            };
-            self.findings.push(finding);
-        }
-        let stored = match &read.key {
+        self.findings.extend(finding);
+        let stored = match &tip.key {
             Some(key) => self.stored(key).await?,
             None => None,
         };
-        Ok(Some(ArchiveTip {
-            timeline,
-            lsn: read
-                .end
-                .unwrap_or_else(|| last.end_lsn(self.catalog.wal.segment_size)),
-            last_record: read.last_record,
-            commit: read.commit,
-            key: read.key,
-            stored,
-        }))
+        Ok(Some(ArchiveTip { stored, ..tip }))
     }
 
     async fn stored(&self, key: &str) -> Result<Option<DateTime<Utc>>, VerifyError> {
@@ -266,84 +249,58 @@ impl Work<'_> {
         Ok(entry.map(|entry| entry.last_modified))
     }
 
-    async fn holes(&mut self) -> Result<Vec<Hole>, VerifyError> {
-        let mut holes = Vec::with_capacity(self.survey.holes.len());
-        for (index, span) in self.survey.holes.iter().enumerate() {
-            // The newest are the ones that matter most.
-            let near = self.survey.holes.len() - index <= self.options.holes_read;
-            let hole = self.hole(span, near).await?;
-            let (consequence, action) = lost_moments(&hole);
-            for finding in hole_findings(self.way, span) {
-                self.findings.push(
-                    finding
-                        .with_time(hole.last_before, hole.first_after)
-                        .with_consequence(&consequence)
-                        .with_action(action),
-                );
-            }
+    fn holes(&mut self) -> Vec<Hole> {
+        let mut holes = Vec::new();
+        let mut findings = Vec::new();
+        for gap in &self.gaps {
+            let (hole, found) = gap.clone().tell(self.way, self.usable());
             holes.push(hole);
+            findings.extend(found);
         }
-        Ok(holes)
+        self.findings.extend(findings);
+        holes
     }
 
-    async fn hole(&self, span: &HoleSpan, near: bool) -> Result<Hole, VerifyError> {
-        let wal = &self.catalog.wal;
-        let name = |number| {
-            wal.name(self.way.path.timeline_of(number), number)
-                .to_string()
-        };
-        let end_lsn = span.last.end_lsn(wal.segment_size);
-        let next = self
-            .usable()
-            .filter(|backup| backup.begin_lsn.is_some_and(|begin| begin >= end_lsn))
-            .min_by_key(|backup| backup.begin_lsn);
-        let before = span.first.previous();
+    /// A hole in the names, with the moments around it read, or bounded by the times at
+    /// which objects were stored.
+    async fn gap(&self, span: &HoleSpan, near: bool) -> Result<Gap, VerifyError> {
+        let size = self.catalog.wal.segment_size;
         let after = span.last.next();
-        let mut weakest = None;
         let mut last_before = None;
         let mut first_after = None;
-        if near && let Some(before) = before {
-            last_before = match self.ends.get(&before).and_then(|end| end.commit) {
+        if near && let Some(before) = span.first.previous() {
+            let stretch = self
+                .stretches
+                .iter()
+                .find(|stretch| stretch.last.1 == before);
+            last_before = match stretch.and_then(|stretch| stretch.end.commit) {
                 Some(commit) => Some((commit.time, TimeSource::Commit)),
                 None => self.object_time(before).await?,
             };
         }
         if near && archive_end(self.way).is_some_and(|(_, end)| end >= after) {
-            let commit =
-                ends::first_commit(&self.reader, self.way, after, self.options.tip_segments)
-                    .await?;
+            let segments = self.options.tip_segments;
+            let commit = ends::first_commit(&self.reader, self.way, after, segments).await?;
             first_after = match commit {
                 Some(commit) => Some((commit.time, TimeSource::Commit)),
                 None => self.object_time(after).await?,
             };
         }
-        for (_, source) in [last_before, first_after].into_iter().flatten() {
-            if weakest != Some(TimeSource::Object) {
-                weakest = Some(source);
-            }
-        }
-        Ok(Hole {
-            timeline: self.way.path.timeline_of(span.first),
-            first_segment: name(span.first),
-            last_segment: name(span.last),
-            segments: span.len(),
-            begin_lsn: span.first.begin_lsn(wal.segment_size),
-            end_lsn,
-            last_before: last_before.map(|(time, _)| time),
-            first_after: first_after.map(|(time, _)| time),
-            time_source: weakest,
-            recoverable_again: next.and_then(|backup| backup.end_time),
-            next_backup: next.map(|backup| backup.id.clone()),
+        Ok(Gap {
+            first: span.first,
+            last: span.last,
+            begin: span.first.begin_lsn(size),
+            end: span.last.end_lsn(size),
+            last_before,
+            first_after,
+            findings: hole_findings(self.way, span),
         })
     }
 
     /// When a segment's object was stored.
-    async fn object_time(
-        &self,
-        number: SegmentNumber,
-    ) -> Result<Option<(DateTime<Utc>, TimeSource)>, VerifyError> {
+    async fn object_time(&self, number: SegmentNumber) -> Result<Option<Moment>, VerifyError> {
         let timeline = self.way.path.timeline_of(number);
-        let name = crate::postgres::WalFileName::Segment(self.catalog.wal.name(timeline, number));
+        let name = WalFileName::Segment(self.catalog.wal.name(timeline, number));
         let objects = self
             .reader
             .repository()
@@ -358,49 +315,10 @@ impl Work<'_> {
     }
 
     fn exposure(&mut self, tip: Option<&ArchiveTip>) -> Option<Exposure> {
-        let tip = tip?;
-        let newest = self.usable().filter_map(|backup| backup.begin_time).max();
-        let read = self
-            .survey
-            .chains
-            .iter()
-            .filter(|chain| !self.broken.contains_key(&chain.backup_id))
-            .map(|chain| chain.end)
-            .max()
-            .and_then(|end| self.ends.get(&end));
-        let (since, source) = read
-            .and_then(|end| moment_of(end, newest))
-            .or_else(|| tip.stored.map(|time| (time, TimeSource::Object)))?;
-        let seconds = self
-            .options
-            .now
-            .signed_duration_since(since)
-            .num_seconds()
-            .max(0);
-        if let Some(rpo) = self.options.rpo
-            && seconds > rpo.num_seconds()
-        {
-            self.findings.push(
-                Finding::new(
-                    Code::ObjectiveMissedRpo,
-                    tip.key
-                        .clone()
-                        .unwrap_or_else(|| self.catalog.location.clone()),
-                    format!(
-                        "the last recoverable moment is {}, {} ago; the tier allows {}",
-                        utc(since),
-                        length(self.options.now - since),
-                        length(rpo)
-                    ),
-                )
-                .with_time(Some(since), Some(self.options.now)),
-            );
-        }
-        Some(Exposure {
-            seconds,
-            since,
-            source,
-        })
+        let begin = self.usable().filter_map(|backup| backup.begin_time).max();
+        let (exposure, missed) = exposure(tip?, self.newest(), begin, self.catalog, self.options)?;
+        self.findings.extend(missed);
+        Some(exposure)
     }
 
     fn finish(
@@ -428,7 +346,7 @@ impl Work<'_> {
             cluster: self.options.cluster.clone(),
             location: catalog.location.clone(),
             layout: catalog.layout,
-            depth: Depth::Listed,
+            depth: self.options.depth.reached(),
             checked_at: self.options.now,
             system_id: self.system_id,
             segment_size: wal.segment_size,
@@ -450,6 +368,7 @@ impl Work<'_> {
             tip,
             archive_end: end,
             exposure,
+            wal: self.wal,
             findings: settle(self.findings),
         }
     }
@@ -478,51 +397,5 @@ impl Work<'_> {
                 }
             })
             .collect()
-    }
-}
-
-/// The last moment that is known to be recovered: the last commit; without one, the
-/// latest other record with a time, or the begin of the newest backup.
-fn moment_of(
-    end: &EndOfWal,
-    backup_begin: Option<DateTime<Utc>>,
-) -> Option<(DateTime<Utc>, TimeSource)> {
-    if let Some(commit) = end.commit {
-        return Some((commit.time, TimeSource::Commit));
-    }
-    end.end?;
-    let record = end.record_time.map(|time| (time, TimeSource::Record));
-    let backup = backup_begin.map(|time| (time, TimeSource::Backup));
-    [record, backup]
-        .into_iter()
-        .flatten()
-        .max_by_key(|(time, _)| *time)
-}
-
-/// What a hole means, with its moments.
-fn lost_moments(hole: &Hole) -> (String, &'static str) {
-    let bound = if hole.time_source == Some(TimeSource::Object) {
-        " (by the time objects were stored, the nearest thing known)"
-    } else {
-        ""
-    };
-    let from = hole.last_before.map_or_else(
-        || format!("after {}", hole.begin_lsn),
-        |time| format!("after {}{bound}", utc(time)),
-    );
-    match (hole.recoverable_again, &hole.next_backup) {
-        (Some(again), Some(backup)) => (
-            format!(
-                "No moment {from} and before {}, when base backup {backup} is consistent, can be recovered; a plain restore from an older backup promotes quietly at the hole, with rows missing.",
-                utc(again)
-            ),
-            "Find the segments in pg_wal of the primary or a standby and archive them. The newest base backup does not need them.",
-        ),
-        _ => (
-            format!(
-                "Nothing {from} can be recovered: no usable base backup begins after the hole; a plain restore promotes quietly there, with rows missing.",
-            ),
-            "Take a base backup now. Then look for the segments in pg_wal of the primary or a standby and archive them.",
-        ),
     }
 }

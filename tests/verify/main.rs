@@ -14,13 +14,14 @@ mod common;
 mod faults;
 mod healthy;
 mod range;
+mod read;
 mod rendering;
 
 use chrono::{DateTime, Utc};
 use walproof::finding::{Code, Finding};
 use walproof::repository::{Repository, open};
 use walproof::storage::{StorageOptions, Store};
-use walproof::verify::{VerifyOptions, VerifyReport};
+use walproof::verify::{RequestedDepth, VerifyOptions, VerifyReport};
 
 use common::damage::Tree;
 use common::repository::{Fixture, RepositoryOptions, TimelineSwitch};
@@ -48,8 +49,24 @@ fn verify_at(tree: &Tree, now: DateTime<Utc>) -> VerifyReport {
         now,
         ..VerifyOptions::default()
     };
+    verify_with(tree, &options)
+}
+
+/// Every byte is read.
+fn verify_read(tree: &Tree) -> VerifyReport {
+    verify_with(
+        tree,
+        &VerifyOptions {
+            depth: RequestedDepth::Read,
+            by_segment: true,
+            ..VerifyOptions::default()
+        },
+    )
+}
+
+fn verify_with(tree: &Tree, options: &VerifyOptions) -> VerifyReport {
     runtime()
-        .block_on(walproof::verify::verify(&repository(tree), &options))
+        .block_on(walproof::verify::verify(&repository(tree), options))
         .unwrap()
 }
 

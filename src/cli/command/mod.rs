@@ -12,3 +12,5 @@ pub mod repository;
 pub mod restore;
 pub mod verify;
 pub mod wal;
+mod wal_find;
+mod wal_show;

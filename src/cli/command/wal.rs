@@ -1,9 +1,12 @@
-//! `walproof wal`: what PostgreSQL's archive_command and restore_command call.
+//! `walproof wal`: what PostgreSQL's archive_command and restore_command call, and a look
+//! into the WAL itself.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::wal_find::{self, FindArgs};
+use super::wal_show::{self, ShowArgs};
 use crate::backup::{self, PushError};
 use crate::cli::source::{SourceArgs, open_for_writing, resolve};
 use crate::cli::{Context, ExitCode, Failure, interrupted};
@@ -14,7 +17,7 @@ use crate::restore::read_plan;
 use crate::restore::wal::{self, WalAnswer, WalGetOptions, wal_get};
 use crate::storage::Store;
 
-/// Archive and fetch WAL: for archive_command and restore_command
+/// Archive and fetch WAL, and look into it
 #[derive(Subcommand, Clone, Debug)]
 pub enum WalCommand {
     /// Archive one WAL file: archive_command = 'walproof wal push URL %p'
@@ -29,6 +32,18 @@ pub enum WalCommand {
         after_long_help = "Examples, in postgresql.conf:\n  restore_command = 'walproof wal get s3://backups/orders %f %p'\n  restore_command = 'walproof wal get orders %f %p'"
     )]
     Get(GetArgs),
+    /// Show what the archive's WAL is made of: stretches, records by kind, commits over time
+    #[command(
+        long_about = "Show what the WAL of an archive is made of, read from its records: which stretches are whole, how much each part of PostgreSQL wrote, commits over time, restore points, gaps.\n\nNo PostgreSQL is needed, and the cluster may be gone.",
+        after_long_help = "Examples:\n  walproof wal show orders\n  walproof wal show s3://backups/orders --from -6h\n  walproof wal show orders --from 16/B3000000 --to 16/B5000000 --output json\n\nExit codes: 0 all of it could be read; 1 some of it is damaged; 3 could not look."
+    )]
+    Show(ShowArgs),
+    /// Find the position just before something happened: a drop, a restore point, a commit
+    #[command(
+        long_about = "Find the position just before something happened, from the archive alone: when a relation was dropped or truncated and by which transaction, named restore points, commits around a moment.\n\nEvery hit comes with the LSN to restore to. Relations are known by file number (pg_class.relfilenode) and database oid; --catalog names them from a running server. A relation that is gone from the live server is named by one that was restored to an earlier moment.",
+        after_long_help = "Examples:\n  walproof wal find orders --dropped\n  walproof wal find orders --dropped 16384/24601\n  walproof wal find orders --dropped public.invoices --catalog postgres://postgres@127.0.0.1:5544/orders\n  walproof wal find orders --around 2026-11-21T02:40:00Z --within 1m\n  walproof wal find orders --restore-point before-release\n  walproof wal find orders --xid 4711\n\nExit codes: 0 found; 1 nothing found; 3 could not look."
+    )]
+    Find(FindArgs),
     /// Fetch one WAL file from the drill or restore that runs this server
     #[command(hide = true)]
     Fetch(FetchArgs),
@@ -137,6 +152,8 @@ pub async fn run(command: WalCommand, context: &Context) -> Result<ExitCode, Fai
     match command {
         WalCommand::Push(args) => push(args, context).await,
         WalCommand::Get(args) => get(args, context).await,
+        WalCommand::Show(args) => wal_show::run(args, context).await,
+        WalCommand::Find(args) => wal_find::run(args, context).await,
         WalCommand::Fetch(args) => Err(Failure::unproven(format_args!(
             "fetch {}: it is answered before the runtime starts",
             args.name

@@ -9,3 +9,4 @@ mod recoverability_tests;
 pub mod restore;
 pub mod style;
 pub mod verify;
+pub(super) mod wal;

@@ -89,6 +89,7 @@ fn report() -> VerifyReport {
         tip: None,
         archive_end: None,
         exposure: None,
+        wal: None,
         findings: Vec::new(),
     }
 }

@@ -335,3 +335,69 @@ proptest! {
         let _ = decode_all(codec, &bytes, 1 << 20);
     }
 }
+
+/// What the quick decoders take, and what they leave to the strict one.
+#[test]
+fn only_one_whole_member_is_decoded_at_once() {
+    let plain = sample(70_000);
+    let member = encode_all(Codec::Gzip, &plain).unwrap();
+    assert_eq!(whole::gzip(&member, LIMIT), Some(plain.clone()));
+    assert_eq!(whole::gzip(&member, 69_999), None);
+    // The same member twice ends with the trailer of the first.
+    let twice = [member.as_slice(), &member].concat();
+    assert_eq!(whole::gzip(&twice, LIMIT), None);
+    assert_eq!(
+        decode_all(Codec::Gzip, &twice, LIMIT).unwrap(),
+        [plain.as_slice(), &plain].concat()
+    );
+    // So do bytes behind the end that repeat the trailer, whole or overlapping.
+    let mut behind = member.clone();
+    behind.extend_from_within(member.len() - 8..);
+    assert_eq!(whole::gzip(&behind, LIMIT), None);
+    assert!(decode_all(Codec::Gzip, &behind, LIMIT).is_err());
+    // A trailer of eight equal bytes, and one more of them behind it.
+    let mut empty = encode_all(Codec::Gzip, b"").unwrap();
+    assert!(empty.ends_with(&[0; 8]));
+    assert_eq!(decode_all(Codec::Gzip, &empty, LIMIT), Ok(vec![]));
+    empty.push(0);
+    assert_eq!(whole::gzip(&empty, LIMIT), None);
+    assert!(decode_all(Codec::Gzip, &empty, LIMIT).is_err());
+
+    let frame = encode_all(Codec::Zstd, &plain).unwrap();
+    assert_eq!(whole::zstd(&frame, LIMIT), Some(plain.clone()));
+    assert_eq!(whole::zstd(&frame, 69_999), None);
+    let frames = [frame.as_slice(), &frame].concat();
+    assert_eq!(
+        decode_all(Codec::Zstd, &frames, LIMIT).unwrap(),
+        [plain.as_slice(), &plain].concat()
+    );
+}
+
+proptest! {
+    /// Whatever the quick decoders accept, the strict reader accepts with the same bytes.
+    #[test]
+    fn at_once_is_never_more_lenient(
+        seed in 0_usize..2_000,
+        at in any::<prop::sample::Index>(),
+        to: u8,
+        cut in 0_usize..12,
+        more in prop::collection::vec(any::<u8>(), 0..12),
+    ) {
+        for codec in [Codec::Gzip, Codec::Zstd] {
+            let mut packed = encode_all(codec, &sample(seed)).unwrap();
+            let at = at.index(packed.len());
+            packed[at] = to;
+            packed.truncate(packed.len() - cut.min(packed.len()));
+            packed.extend_from_slice(&more);
+            let quick = match codec {
+                Codec::Gzip => whole::gzip(&packed, LIMIT),
+                _ => whole::zstd(&packed, LIMIT),
+            };
+            if let Some(quick) = quick {
+                let mut strict = Vec::new();
+                decoder(codec, Box::new(&packed[..])).read_to_end(&mut strict).unwrap();
+                prop_assert!(quick == strict);
+            }
+        }
+    }
+}

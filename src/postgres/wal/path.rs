@@ -1,5 +1,7 @@
 //! The path through timelines that reading follows.
 
+use std::sync::Arc;
+
 use super::event::WalEvent;
 use super::fault::WalFault;
 use super::record::WalRecord;
@@ -14,7 +16,7 @@ use crate::postgres::{Lsn, TimelineHistory, TimelineId};
 /// parent. So a page is legal when it names the timeline that holds its first byte.
 #[derive(Clone, Debug)]
 pub(super) struct TimelinePath {
-    history: TimelineHistory,
+    history: Arc<TimelineHistory>,
     /// The timeline of the last record.
     timeline: TimelineId,
     /// Where that timeline is left; [`Lsn::MAX`] for the last one.
@@ -24,7 +26,7 @@ pub(super) struct TimelinePath {
 }
 
 impl TimelinePath {
-    pub(super) fn new(history: TimelineHistory, start: Lsn) -> Self {
+    pub(super) fn new(history: Arc<TimelineHistory>, start: Lsn) -> Self {
         let mut path = Self {
             timeline: history.timeline,
             left_at: Lsn::MAX,
@@ -39,6 +41,11 @@ impl TimelinePath {
             .iter()
             .any(|ancestor| ancestor.switch_lsn == start);
         path
+    }
+
+    /// The path itself.
+    pub(super) const fn history(&self) -> &Arc<TimelineHistory> {
+        &self.history
     }
 
     fn enter(&mut self, lsn: Lsn) {
@@ -108,7 +115,7 @@ impl TimelinePath {
 
 /// What a promoted server may write before it announces its timeline (`StartupXLOG` in
 /// `src/backend/access/transam/xlog.c`).
-fn may_precede_announcement(record: &WalRecord<'_>) -> bool {
+pub(super) fn may_precede_announcement(record: &WalRecord<'_>) -> bool {
     record.resource_manager == XLOG
         && matches!(
             record.info & INFO_MASK,

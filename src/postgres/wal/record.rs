@@ -93,6 +93,11 @@ impl<'a> WalRecord<'a> {
         BlockReferences::new(self.body, self.version)
     }
 
+    /// Whether it leaves the rest of its segment unused.
+    pub(super) fn is_switch(&self) -> bool {
+        self.resource_manager == XLOG && self.info & INFO_MASK == xlog::SWITCH
+    }
+
     /// What the record means for recovery, if it is one of the kinds that matter.
     pub fn event(&self) -> Option<WalEvent> {
         event::decode(self)

@@ -1,6 +1,7 @@
 //! From segments to records.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -9,8 +10,8 @@ use super::event::{self, WalEvent};
 use super::fault::{BodyFault, ContinuationFault, WalFault};
 use super::page::{PAGE_SIZE, PageExpectation, PageHeader};
 use super::path::TimelinePath;
+use super::piece::PieceOptions;
 use super::record::{HEADER_UNDER_CRC, RECORD_HEADER, RECORD_MAX, RecordHeader, WalRecord, align8};
-use super::resource_manager::TABLESPACE;
 use super::version::WalVersion;
 use crate::postgres::little_endian::u32_at;
 use crate::postgres::{Lsn, SegmentNumber, SegmentSize, SystemId, TimelineHistory};
@@ -55,9 +56,11 @@ pub struct WalStream {
     pages: PageExpectation,
     path: TimelinePath,
     /// The segment that is due.
-    segment: SegmentNumber,
+    pub(super) segment: SegmentNumber,
     /// Where the next record begins, or the page that goes on with the open one.
-    cursor: Lsn,
+    pub(super) cursor: Lsn,
+    /// The page that is being read, or was read last.
+    pub(super) page: Lsn,
     /// The record before the next one.
     last_record: Option<Lsn>,
     end: Lsn,
@@ -66,7 +69,9 @@ pub struct WalStream {
     /// A record that a crash cut off: the next one must give it up.
     given_up: Option<Lsn>,
     buffer: Vec<u8>,
-    fault: Option<WalFault>,
+    pub(super) fault: Option<WalFault>,
+    /// Whether what the last joined piece handed out counts.
+    pub(super) adopted: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +83,7 @@ struct OpenRecord {
 }
 
 /// What comes after a record or page.
-enum Next {
+pub(super) enum Next {
     /// More on this page, or the next page.
     Onward,
     /// The rest of the segment is unused.
@@ -88,7 +93,7 @@ enum Next {
 }
 
 /// The visitor that records are handed to.
-type Visit<'v> = &'v mut dyn FnMut(&WalRecord<'_>) -> ControlFlow<()>;
+pub(super) type Visit<'v> = &'v mut dyn FnMut(&WalRecord<'_>) -> ControlFlow<()>;
 
 impl WalStream {
     /// A stream that will begin at `options.start`.
@@ -99,21 +104,38 @@ impl WalStream {
             history,
             start,
         } = options;
+        let options = PieceOptions {
+            segment_size,
+            system_id,
+            history: Arc::new(history),
+            start: None,
+        };
+        Self::begin(&options, start)
+    }
+
+    pub(super) fn begin(options: &PieceOptions, start: Lsn) -> Self {
+        let PieceOptions {
+            segment_size,
+            system_id,
+            ..
+        } = *options;
         Self {
             pages: PageExpectation {
                 version: None,
                 system_id,
                 segment_size,
             },
-            path: TimelinePath::new(history, start),
+            path: TimelinePath::new(Arc::clone(&options.history), start),
             segment: segment_size.segment_of(start),
             cursor: start,
+            page: start,
             last_record: None,
             end: start,
             open: None,
             given_up: None,
             buffer: Vec::new(),
             fault: None,
+            adopted: false,
         }
     }
 
@@ -127,11 +149,26 @@ impl WalStream {
         bytes: &[u8],
         visit: Visit<'_>,
     ) -> Result<(), WalFault> {
+        self.guarded(|stream| {
+            stream.expect_segment(number, bytes.len())?;
+            let next = stream.read_pages(number, bytes, visit)?;
+            let end = number.end_lsn(stream.pages.segment_size);
+            if !matches!(next, Next::Stop) || stream.cursor >= end {
+                stream.segment = number.next();
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes a step unless an earlier one failed, and remembers when it does.
+    pub(super) fn guarded(
+        &mut self,
+        step: impl FnOnce(&mut Self) -> Result<(), WalFault>,
+    ) -> Result<(), WalFault> {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
-        self.read_segment(number, bytes, visit)
-            .inspect_err(|fault| self.fault = Some(fault.clone()))
+        step(self).inspect_err(|fault| self.fault = Some(fault.clone()))
     }
 
     /// How far reading came. After a fault: where the last good record ended.
@@ -158,11 +195,22 @@ impl WalStream {
         self.pages.system_id
     }
 
-    fn read_segment(
-        &mut self,
+    /// What pieces that are to be joined to this stream have to be read with.
+    pub fn piece_options(&self) -> PieceOptions {
+        let size = self.pages.segment_size;
+        PieceOptions {
+            segment_size: size,
+            system_id: self.pages.system_id,
+            history: Arc::clone(self.path.history()),
+            start: (size.offset_of(self.cursor) != 0).then_some(self.cursor),
+        }
+    }
+
+    /// Judges whether a segment may come now.
+    pub(super) fn expect_segment(
+        &self,
         number: SegmentNumber,
-        bytes: &[u8],
-        visit: Visit<'_>,
+        length: usize,
     ) -> Result<(), WalFault> {
         let size = self.pages.segment_size;
         if number != self.segment {
@@ -172,38 +220,43 @@ impl WalStream {
                 expected: self.segment,
             });
         }
-        let begin = number.begin_lsn(size);
-        if bytes.len() as u64 != size.bytes() {
+        if length as u64 != size.bytes() {
             return Err(WalFault::WrongSize {
-                lsn: begin,
-                found: bytes.len() as u64,
+                lsn: number.begin_lsn(size),
+                found: length as u64,
                 expected: size.bytes(),
             });
         }
+        Ok(())
+    }
+
+    /// Reads the first pages of a segment, or all, from the cursor on.
+    pub(super) fn read_pages(
+        &mut self,
+        number: SegmentNumber,
+        bytes: &[u8],
+        visit: Visit<'_>,
+    ) -> Result<Next, WalFault> {
+        let size = self.pages.segment_size;
+        self.page = number.begin_lsn(size);
         // The long header is judged even if reading begins on a later page.
-        let mut lsn = begin;
         if size.offset_of(self.cursor) >= PAGE_SIZE as u64 {
-            let header = self.pages.check(lsn, bytes)?;
-            self.path.check_page(lsn, header.timeline)?;
+            let header = self.pages.check(self.page, bytes)?;
+            self.path.check_page(self.page, header.timeline)?;
         }
+        let mut lsn = self.page;
         for page in bytes.chunks_exact(PAGE_SIZE) {
             let next_page = advance(lsn, PAGE_SIZE);
             if next_page > self.cursor {
+                self.page = lsn;
                 match self.read_page(lsn, page, visit)? {
                     Next::Onward => {}
-                    Next::Segment => break,
-                    Next::Stop => {
-                        if self.cursor >= number.end_lsn(size) {
-                            self.segment = number.next();
-                        }
-                        return Ok(());
-                    }
+                    next => return Ok(next),
                 }
             }
             lsn = next_page;
         }
-        self.segment = number.next();
-        Ok(())
+        Ok(Next::Onward)
     }
 
     fn read_page(&mut self, lsn: Lsn, page: &[u8], visit: Visit<'_>) -> Result<Next, WalFault> {
@@ -404,7 +457,7 @@ impl WalStream {
             layout: Layout::check(body, version).map_err(bad_body)?,
             version,
         };
-        let event = self.decode_early(&record).map_err(bad_body)?;
+        let event = Self::decode_early(&record).map_err(bad_body)?;
         self.check_given_up(start, event.as_ref())?;
         self.path.check_record(&record, own_end, event.as_ref())?;
         let switched = header.is_switch();
@@ -422,11 +475,12 @@ impl WalStream {
     }
 
     /// Decodes what the checks need or what must not be misread later.
-    fn decode_early(&self, record: &WalRecord<'_>) -> Result<Option<WalEvent>, BodyFault> {
-        if record.resource_manager > TABLESPACE && self.given_up.is_none() {
-            return Ok(None);
+    fn decode_early(record: &WalRecord<'_>) -> Result<Option<WalEvent>, BodyFault> {
+        if event::may_be_event(record.resource_manager, record.info) {
+            event::try_decode(record)
+        } else {
+            Ok(None)
         }
-        event::try_decode(record)
     }
 
     /// After a cut-off record, the next one must say that it is given up

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::Utc;
 use futures::{StreamExt, TryStreamExt};
+use tokio::sync::mpsc;
 
 use super::description::describe;
 use super::keys::{info_key, keep_key, wal_key};
@@ -13,9 +14,9 @@ use crate::codec::{Codec, decode_all};
 use crate::finding::Finding;
 use crate::postgres::{SegmentSize, TimelineId, WalFileName};
 use crate::repository::{
-    BackupStatus, BaseBackup, Catalog, HistoryObject, Keep, Layout, RepositoryError,
+    BackupStatus, BaseBackup, Catalog, HistoryObject, Keep, Layout, Repository, RepositoryError,
 };
-use crate::storage::{ErrorKind, StorageError, Store};
+use crate::storage::{ErrorKind, ObjectEntry, StorageError, Store};
 
 /// A `backup.info` is some 5 KB; long lists of files and copy statistics may lengthen it.
 const INFO_LIMIT: u64 = 4 << 20;
@@ -30,13 +31,19 @@ const PARALLEL: usize = 8;
 ///
 /// Memory: 16 bytes per WAL object (at most three times that while the list grows), about
 /// 200 bytes per archive, and [`PARALLEL`] metadata objects.
-pub(in crate::repository) async fn read(store: &Store) -> Result<Catalog, RepositoryError> {
+pub(in crate::repository) async fn read(
+    store: &Store,
+    watcher: Option<mpsc::Sender<Vec<ObjectEntry>>>,
+) -> Result<Catalog, RepositoryError> {
     let listed_at = Utc::now();
     let mut listing = Listing::default();
+    let mut watcher = Watcher::new(watcher);
     let mut entries = store.list("");
     while let Some(entry) = entries.try_next().await? {
+        watcher.show(&entry).await;
         listing.add(entry);
     }
+    watcher.finish().await;
     let Listing {
         objects,
         bytes,
@@ -67,6 +74,45 @@ pub(in crate::repository) async fn read(store: &Store) -> Result<Catalog, Reposi
         findings,
         notes,
     })
+}
+
+/// Shows what is listed to who wants to see it.
+struct Watcher {
+    sender: Option<mpsc::Sender<Vec<ObjectEntry>>>,
+    batch: Vec<ObjectEntry>,
+}
+
+impl Watcher {
+    const fn new(sender: Option<mpsc::Sender<Vec<ObjectEntry>>>) -> Self {
+        Self {
+            sender,
+            batch: Vec::new(),
+        }
+    }
+
+    async fn show(&mut self, entry: &ObjectEntry) {
+        if self.sender.is_none() {
+            return;
+        }
+        self.batch.push(entry.clone());
+        if self.batch.len() >= Repository::LISTED_TOGETHER {
+            self.send().await;
+        }
+    }
+
+    async fn send(&mut self) {
+        let batch = std::mem::take(&mut self.batch);
+        if let Some(sender) = &self.sender
+            && !batch.is_empty()
+            && sender.send(batch).await.is_err()
+        {
+            self.sender = None;
+        }
+    }
+
+    async fn finish(mut self) {
+        self.send().await;
+    }
 }
 
 async fn read_backups(

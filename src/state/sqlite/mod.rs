@@ -1,5 +1,6 @@
 //! The state in a SQLite file: write-ahead logging, one writer, several readers.
 
+mod objects;
 mod open;
 mod read;
 mod write;

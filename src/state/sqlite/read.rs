@@ -112,12 +112,12 @@ impl Sqlite {
         })
     }
 
-    fn parse<T: DeserializeOwned>(&self, body: &str) -> Result<T, StateError> {
+    pub(super) fn parse<T: DeserializeOwned>(&self, body: &str) -> Result<T, StateError> {
         serde_json::from_str(body).map_err(|error| self.strange(&error.to_string()))
     }
 
     /// A row that this version did not write so.
-    fn strange(&self, what: &str) -> StateError {
+    pub(super) fn strange(&self, what: &str) -> StateError {
         StateError::new(
             "read",
             &self.path,

@@ -10,12 +10,12 @@ use super::Sqlite;
 use crate::evidence::{DrillRecord, RecordFile};
 
 /// Numbers in SQLite are signed.
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 impl Sqlite {
-    async fn begin(&self) -> Result<Transaction<'static, Driver>, StateError> {
+    pub(super) async fn begin(&self) -> Result<Transaction<'static, Driver>, StateError> {
         self.writer
             .begin_with("BEGIN IMMEDIATE")
             .await
@@ -188,7 +188,7 @@ impl Sqlite {
         transaction.commit().await.map_err(self.writing())
     }
 
-    fn json(&self, value: &impl serde::Serialize) -> Result<String, StateError> {
+    pub(super) fn json(&self, value: &impl serde::Serialize) -> Result<String, StateError> {
         serde_json::to_string(value).map_err(|error| {
             StateError::new(
                 "write to",

@@ -71,7 +71,12 @@ impl Builder {
     fn page_header(&mut self) {
         let at = BEGIN + self.bytes.len() as u64;
         let long = at.is_multiple_of(MIB);
-        let mut flags = 0x0004;
+        let (usual, overwrite) = if self.magic == 0xD122 {
+            (0, 0x0004)
+        } else {
+            (0x0004, 0x0008)
+        };
+        let mut flags = usual;
         if self.remaining > 0 {
             flags |= 0x0001;
         }
@@ -79,7 +84,7 @@ impl Builder {
             flags |= 0x0002;
         }
         if std::mem::take(&mut self.overwrite) {
-            flags |= 0x0008;
+            flags |= overwrite;
         }
         self.bytes.extend(self.magic.to_le_bytes());
         self.bytes.extend(u16::to_le_bytes(flags));
@@ -165,6 +170,27 @@ impl Builder {
         }
     }
 
+    /// Fills the segment up to its last `left` bytes with records that end their pages.
+    pub(super) fn fill_segment_but(&mut self, left: usize) {
+        let size = usize::try_from(MIB).unwrap();
+        while size - self.bytes.len() % size > 3 * PAGE_SIZE {
+            self.fill_page_if_room();
+        }
+        self.fill_page_if_room();
+        self.start_of_next();
+        let room = PAGE_SIZE - self.bytes.len() % PAGE_SIZE;
+        if room > left + 24 + 5 + 8 {
+            self.message(room - left - 24 - 5);
+        }
+    }
+
+    /// A record that may stand before a timeline's announcement, of so many bytes.
+    pub(super) fn fpw_change_of(&mut self, length: usize) -> Lsn {
+        let short = length - 24 - 2;
+        let header = if short > 255 { 5 } else { 2 };
+        self.record(0, 0x80, 0, &vec![1; length - 24 - header])
+    }
+
     /// A checkpoint of a timeline.
     pub(super) fn checkpoint(&mut self, info: u8, timeline: u32, previous: u32) -> Lsn {
         let redo = self.start_of_next();
@@ -208,6 +234,25 @@ impl Builder {
         let mut data = record.bytes().to_le_bytes().to_vec();
         data.extend(1_000_000_i64.to_le_bytes());
         self.record(0, 0xD0, 0, &data)
+    }
+
+    /// A segment full of records that begin at an offset.
+    pub(super) fn segment_of_records(number: u64, offset: usize) -> Vec<u8> {
+        let size = usize::try_from(MIB).unwrap();
+        let mut builder = Self::new();
+        builder
+            .bytes
+            .resize(size * usize::try_from(number - 1).unwrap(), 0);
+        builder.page_header();
+        builder
+            .bytes
+            .resize(builder.bytes.len().next_multiple_of(offset), 0);
+        while builder.bytes.len() < size * usize::try_from(number).unwrap() {
+            builder.message(100);
+        }
+        builder
+            .segments()
+            .swap_remove(usize::try_from(number - 1).unwrap())
     }
 
     /// The segments so far, the last one filled with zeros.

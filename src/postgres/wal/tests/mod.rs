@@ -2,7 +2,9 @@
 
 mod builder;
 mod damage;
+mod files;
 mod framing;
+mod pieces;
 mod properties;
 mod versions;
 

@@ -1,0 +1,70 @@
+//! What a reader of objects tells the ledger.
+
+use tokio::sync::mpsc;
+
+use crate::codec::Sha256;
+use crate::finding::Finding;
+use crate::storage::ObjectEntry;
+
+/// One object that was read from its first stored byte to its last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectReading {
+    /// What the store told when the object was opened for reading
+    /// ([`crate::storage::ObjectRead::entry`]).
+    pub entry: ObjectEntry,
+    /// The digest of the stored bytes.
+    pub sha256: Sha256,
+    /// Whether its content was judged too, to the last record or page; `false` when only the
+    /// digest was taken.
+    pub judged: bool,
+    /// What is wrong with this very object; they are told again, from memory, by runs that
+    /// do not read it, until it is read sound or goes. Empty when it is sound.
+    pub findings: Vec<Finding>,
+}
+
+/// Takes what was read, one object after the other. Cheap to clone; everything is written
+/// in batches behind the reader's back, so that a run that is killed keeps what it read but
+/// for the last second.
+///
+/// An object is noted once it has been judged: of a WAL segment that is after it was joined
+/// to its neighbours. Memory: [`Self::WAITING`] readings; a reader that is ahead of the
+/// database by more waits for it.
+#[derive(Clone, Debug, Default)]
+pub struct ReadLog {
+    sender: Option<mpsc::Sender<ObjectReading>>,
+}
+
+impl ReadLog {
+    /// How many readings may wait to be written.
+    pub const WAITING: usize = 1_024;
+
+    /// A log that keeps nothing: for reading without a state database.
+    pub const fn none() -> Self {
+        Self { sender: None }
+    }
+
+    /// A log and the end at which it is written down.
+    pub fn channel() -> (Self, mpsc::Receiver<ObjectReading>) {
+        let (sender, receiver) = mpsc::channel(Self::WAITING);
+        let log = Self {
+            sender: Some(sender),
+        };
+        (log, receiver)
+    }
+
+    /// Notes what was read. Trouble with the database does not stop the reading; it is told
+    /// when the log is closed.
+    pub async fn note(&self, reading: ObjectReading) {
+        if let Some(sender) = &self.sender {
+            // A receiver that is gone has said why.
+            let _ = sender.send(reading).await;
+        }
+    }
+
+    /// The same from a blocking thread.
+    pub fn note_blocking(&self, reading: ObjectReading) {
+        if let Some(sender) = &self.sender {
+            let _ = sender.blocking_send(reading);
+        }
+    }
+}

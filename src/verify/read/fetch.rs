@@ -1,0 +1,164 @@
+//! Fetching and decoding segments ahead of the one whose records are checked.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures::{Stream, StreamExt as _};
+use tokio::task::{JoinError, JoinHandle};
+
+use super::observer::ObjectFact;
+use crate::postgres::{SegmentName, SegmentNumber, SegmentSize, TimelineId, WalFileName};
+use crate::repository::{Catalog, ReadWalError, Repository, WalObject};
+use crate::verify::VerifyError;
+use crate::verify::segment_reader::SegmentRead;
+
+/// How many decoded bytes may wait ahead of the segment that is checked.
+const AHEAD_BYTES: u64 = 64 << 20;
+/// How many segments may, however small they are.
+const AHEAD_SEGMENTS: u64 = 16;
+
+/// How many segments of this size are fetched and decoded at once, ahead of the one whose
+/// records are checked: 16 of 1 MiB, 4 of 16 MiB, 1 from 64 MiB on. Each takes its stored
+/// and its decoded bytes, and what its codec's decoder takes.
+pub(super) fn ahead(size: SegmentSize) -> usize {
+    let segments = (AHEAD_BYTES / size.bytes()).clamp(1, AHEAD_SEGMENTS);
+    usize::try_from(segments).unwrap_or(1)
+}
+
+/// Where segments come from. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub(super) repository: Repository,
+    pub(super) size: SegmentSize,
+    /// Whether stored bytes are digested.
+    pub(super) digest: bool,
+}
+
+/// A segment as the archive gave it.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub(super) number: SegmentNumber,
+    pub(super) name: SegmentName,
+    /// What recovery would be given.
+    pub(super) read: SegmentRead,
+    /// Every object that was read.
+    pub(super) objects: Vec<ObjectFact>,
+    /// A further copy that is not the same as the one that counts, and why.
+    pub(super) differs: Option<(String, String)>,
+}
+
+/// A task that ends when nobody waits for it any more.
+struct Task<T>(JoinHandle<T>);
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl<T> Future for Task<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context)
+    }
+}
+
+/// Fetches segments in the given order, [`ahead`] of them at once.
+pub(super) fn fetch_all<'c>(
+    source: &'c Source,
+    catalog: &'c Catalog,
+    segments: impl Iterator<Item = (TimelineId, SegmentNumber)> + 'c,
+) -> impl Stream<Item = Result<Fetched, VerifyError>> + 'c {
+    futures::stream::iter(segments)
+        .map(move |(timeline, number)| {
+            let name = catalog.wal.name(timeline, number);
+            let objects = source
+                .repository
+                .wal_objects(catalog, WalFileName::Segment(name));
+            let source = source.clone();
+            Task(tokio::spawn(async move {
+                fetch(&source, number, name, &objects).await
+            }))
+        })
+        .buffered(ahead(source.size))
+        .map(|fetched| fetched?)
+}
+
+/// Reads every object of a segment. The first that decodes to a whole segment counts, and
+/// the others must equal it.
+async fn fetch(
+    source: &Source,
+    number: SegmentNumber,
+    name: SegmentName,
+    objects: &[WalObject],
+) -> Result<Fetched, VerifyError> {
+    let mut fetched = Fetched {
+        number,
+        name,
+        read: SegmentRead::Missing,
+        objects: Vec::new(),
+        differs: None,
+    };
+    let whole = |read: &SegmentRead| matches!(read, SegmentRead::Bytes { bytes, .. } if bytes.len() as u64 == source.size.bytes());
+    for object in objects {
+        let (read, fact) = read_object(source, object).await?;
+        let (key, is_whole) = (object.key.clone(), whole(&read));
+        fetched.objects.extend(fact.map(|fact| ObjectFact {
+            whole: is_whole,
+            ..fact
+        }));
+        fetched.differs = match (&read, &fetched.read) {
+            (SegmentRead::Missing, _) | (_, SegmentRead::Missing) => fetched.differs,
+            (
+                SegmentRead::Bytes { bytes, .. },
+                SegmentRead::Bytes {
+                    bytes: known,
+                    key: other,
+                },
+            ) => {
+                if bytes == known {
+                    fetched.differs
+                } else {
+                    Some((key, format!("its bytes differ from those of {other}")))
+                }
+            }
+            (SegmentRead::Unreadable { reason, .. }, _) => Some((key, reason.clone())),
+            (_, SegmentRead::Unreadable { key, reason }) => Some((key.clone(), reason.clone())),
+        };
+        if !whole(&fetched.read) && (is_whole || matches!(fetched.read, SegmentRead::Missing)) {
+            fetched.read = read;
+        }
+    }
+    Ok(fetched)
+}
+
+/// Reads one object of the archive, with what the store says of it.
+pub(super) async fn read_object(
+    source: &Source,
+    object: &WalObject,
+) -> Result<(SegmentRead, Option<ObjectFact>), VerifyError> {
+    let read = source
+        .repository
+        .read_wal_object(object, source.size.bytes(), source.digest)
+        .await;
+    let fact = read.entry.map(|entry| ObjectFact {
+        entry,
+        sha256: read.sha256,
+        whole: read.bytes.is_ok(),
+    });
+    let key = object.key.clone();
+    let read = match read.bytes {
+        Ok(bytes) => SegmentRead::Bytes { key, bytes },
+        Err(ReadWalError::Storage(error)) if error.is_not_found() => SegmentRead::Missing,
+        Err(ReadWalError::Storage(error)) => return Err(error.into()),
+        Err(ReadWalError::Task(error)) => return Err(error.into()),
+        Err(error @ (ReadWalError::Codec { .. } | ReadWalError::TooLarge { .. })) => {
+            SegmentRead::Unreadable {
+                key,
+                reason: error.to_string(),
+            }
+        }
+    };
+    Ok((read, fact))
+}

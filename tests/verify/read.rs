@@ -1,0 +1,302 @@
+//! Depth `read`: healthy repositories have no finding and the same end as by names; what
+//! is wrong in the bytes ends the window there.
+
+use walproof::finding::Severity;
+use walproof::postgres::Lsn;
+use walproof::verify::Depth;
+use walproof::verify::read::WalStop;
+
+use super::*;
+use crate::common::barman::{BaseCodec, WalCodec};
+use crate::common::{codec, require};
+
+/// What both depths must agree on.
+#[track_caller]
+fn assert_same_end(fixture: &Fixture, listed: &VerifyReport, read: &VerifyReport) {
+    assert_eq!(listed.findings, read.findings);
+    let end = |report: &VerifyReport| {
+        let tip = report.tip.clone().unwrap();
+        (tip.timeline, tip.lsn, tip.last_record, tip.commit, tip.key)
+    };
+    assert_eq!(end(listed), end(read));
+    let source = |report: &VerifyReport| report.exposure.map(|found| (found.since, found.source));
+    assert_eq!(source(listed), source(read));
+    let windows = |report: &VerifyReport| {
+        let windows = report.windows.iter();
+        let shown = windows.map(|window| {
+            let mut window = window.clone();
+            window.depth = Depth::Listed;
+            window
+        });
+        shown.collect::<Vec<_>>()
+    };
+    assert_eq!(windows(listed), windows(read));
+    assert!(
+        read.windows
+            .iter()
+            .all(|window| window.depth == Depth::Read)
+    );
+    let tip = fixture.facts.tip();
+    let commit = read.tip.as_ref().unwrap().commit.unwrap();
+    assert_eq!((commit.time, commit.xid), (tip.time, tip.xid));
+    assert_eq!(commit.end.to_string(), tip.lsn);
+}
+
+#[test]
+fn healthy_repositories_of_all_codecs_have_no_finding_and_the_same_end() {
+    require!(Postgres, S3, Barman);
+    for (base, wal, segment_size_mb) in [
+        (BaseCodec::Lz4, WalCodec::Gzip, 1),
+        (BaseCodec::None, WalCodec::None, 1),
+        (BaseCodec::Gzip, WalCodec::Bzip2, 1),
+        (BaseCodec::Bzip2, WalCodec::Xz, 1),
+        (BaseCodec::Snappy, WalCodec::Snappy, 1),
+        (BaseCodec::Lz4, WalCodec::Zstd, 16),
+        (BaseCodec::Lz4, WalCodec::Lz4, 1),
+    ] {
+        let fixture = Fixture::get(&RepositoryOptions {
+            base,
+            wal,
+            segment_size_mb,
+            ..RepositoryOptions::default()
+        });
+        let tree = fixture.tree();
+        let (listed, read) = (verify(&tree), verify_read(&tree));
+        assert_eq!(read.findings, [], "{base:?} {wal:?}");
+        assert_same_end(&fixture, &listed, &read);
+        assert_eq!(read.depth, Depth::Read);
+        let found = read.wal.as_ref().unwrap();
+        assert_eq!(found.segments, read.counts.wal_segments);
+        assert_eq!(found.objects, read.counts.wal_segments);
+        assert_eq!(found.bytes, found.segments * fixture.facts.segment_size);
+        assert_eq!(found.stretches.len(), 1);
+        assert_eq!(found.stretches[0].stopped_by, WalStop::ArchiveEnd);
+        let names: Vec<&str> = found
+            .restore_points
+            .iter()
+            .map(|point| point.name.as_str())
+            .collect();
+        for moment in &fixture.facts.moments {
+            if moment.name != "tip" {
+                assert!(names.contains(&moment.name.as_str()), "{names:?}");
+            }
+        }
+        let rows = found.by_segment.as_ref().unwrap();
+        assert_eq!(rows.len() as u64, found.segments);
+        assert!(rows.iter().all(|row| row.sound));
+        let sum = |count: fn(&walproof::verify::read::SegmentReading) -> u64| {
+            rows.iter().map(count).sum::<u64>()
+        };
+        assert_eq!(sum(|row| row.records), found.records);
+        assert_eq!(sum(|row| row.commits), found.commits);
+        assert!(found.commits > 40 && found.records > 10 * found.commits);
+    }
+}
+
+#[test]
+fn timeline_switches_have_no_finding_and_abandoned_wal_is_read_too() {
+    require!(Postgres, S3, Barman);
+    for switch in [TimelineSwitch::Promotion, TimelineSwitch::AbandonedBranch] {
+        let fixture = fixture(switch);
+        let tree = fixture.tree();
+        let (listed, read) = (verify(&tree), verify_read(&tree));
+        assert_same_end(&fixture, &listed, &read);
+        let found = read.wal.as_ref().unwrap();
+        // The promoted server leaves its parent's last segment as `.partial`.
+        let keys = tree.keys();
+        let partials = keys.iter().filter(|key| key.contains(".partial")).count() as u64;
+        assert!(partials > 0);
+        assert_eq!(
+            found.segments + found.segments_beside,
+            read.counts.wal_segments + partials,
+        );
+        assert_eq!(found.objects, found.segments + found.segments_beside);
+        assert_eq!(
+            found.segments_beside > partials,
+            switch == TimelineSwitch::AbandonedBranch
+        );
+        assert!(
+            read.findings
+                .iter()
+                .all(|finding| finding.severity == Severity::Info)
+        );
+    }
+}
+
+#[test]
+fn a_fault_between_two_backups_ends_the_first_window_at_its_lsn() {
+    require!(Postgres, S3, Barman);
+    let fixture = fixture(TimelineSwitch::None);
+    let segment = later(&fixture.facts.backups[0].end_wal, 1);
+    let tree = fixture.tree();
+    let key = tree.wal_key(&segment);
+    let mut at = 0;
+    tree.change_inside(&key, |bytes| {
+        at = 9000;
+        bytes[at..at + 64].iter_mut().for_each(|byte| *byte ^= 0x5A);
+    });
+    let healthy = verify_read(&fixture.tree());
+    let report = verify_read(&tree);
+    let fault = only(&report);
+    assert_eq!((fault.code, &fault.object), (Code::WalCorrupt, &key));
+    assert_eq!(fault.severity, Severity::Critical);
+    let lsn = fault.wal.unwrap().begin;
+    let begin = u64::from_str_radix(&segment[16..24], 16).unwrap() * fixture.facts.segment_size;
+    let damaged = Lsn::new(begin + at as u64);
+    assert!(lsn <= damaged.checked_add(64).unwrap(), "{lsn} {damaged}");
+    assert_eq!(report.windows.len(), 2);
+    let (first, second) = (&report.windows[0], &report.windows[1]);
+    assert_eq!(
+        first.end_lsn, lsn,
+        "the record before the damaged one ends there"
+    );
+    assert!(
+        first.ends_because.contains(&segment),
+        "{}",
+        first.ends_because
+    );
+    assert_eq!(second.backups, [fixture.facts.backups[1].id.clone()]);
+    assert_eq!(second.end_lsn, healthy.windows[0].end_lsn);
+    assert_eq!(report.counts.usable_backups, 2);
+    let hole = &report.holes[0];
+    assert_eq!(hole.first_segment, segment);
+    assert_eq!((hole.begin_lsn, hole.segments), (lsn, 1));
+    assert!(hole.last_before < hole.first_after, "{hole:?}");
+    assert_eq!(
+        hole.next_backup.as_ref(),
+        Some(&fixture.facts.backups[1].id)
+    );
+    assert_eq!(report.tip, healthy.tip);
+    let rows = report.wal.unwrap().by_segment.unwrap();
+    let bad: Vec<&str> = rows
+        .iter()
+        .filter(|row| !row.sound)
+        .map(|row| row.segment.as_str())
+        .collect();
+    assert_eq!(bad, [segment]);
+}
+
+#[test]
+fn a_fault_behind_the_newest_backup_moves_tip_and_exposure() {
+    require!(Postgres, S3, Barman);
+    let fixture = fixture(TimelineSwitch::None);
+    let tree = fixture.tree();
+    let segments = tree.segments();
+    let segment = segments[segments.len() - 2].clone();
+    let key = tree.wal_key(&segment);
+    tree.halve(&key);
+    let (healthy, report) = (verify_read(&fixture.tree()), verify_read(&tree));
+    let fault = only(&report);
+    assert_eq!((fault.code, &fault.object), (Code::WalUnreadable, &key));
+    assert!(
+        fault.consequence.starts_with("Nothing after"),
+        "{}",
+        fault.consequence
+    );
+    let (tip, whole) = (report.tip.unwrap(), healthy.tip.unwrap());
+    assert!(tip.commit.unwrap().time < whole.commit.unwrap().time);
+    assert!(tip.lsn < whole.lsn && tip.lsn < report.archive_end.unwrap().lsn);
+    assert_eq!(report.windows[0].end_lsn, tip.lsn);
+    assert_eq!(report.exposure.unwrap().since, tip.commit.unwrap().time);
+    assert_eq!(report.holes.len(), 1);
+}
+
+#[test]
+fn damage_within_a_backups_own_wal_makes_it_unusable() {
+    require!(Postgres, S3, Barman);
+    let fixture = fixture(TimelineSwitch::None);
+    let newest = &fixture.facts.backups[1];
+    let tree = fixture.tree();
+    let key = tree.wal_key(&newest.end_wal);
+    tree.halve(&key);
+    let report = verify_read(&tree);
+    assert_eq!(only(&report).code, Code::WalUnreadable);
+    assert!(report.backups[0].usable && !report.backups[1].usable);
+    assert_eq!(report.counts.usable_backups, 1);
+    assert_eq!(report.windows.len(), 1);
+}
+
+#[test]
+fn damage_in_a_segment_before_the_redo_point_leaves_the_backup_usable() {
+    require!(Postgres, S3, Barman);
+    let fixture = fixture(TimelineSwitch::None);
+    let newest = &fixture.facts.backups[1];
+    let redo: Lsn = newest.begin_xlog.parse().unwrap();
+    let tree = fixture.tree();
+    let key = tree.wal_key(&newest.begin_wal);
+    let within = usize::try_from(redo.bytes() % fixture.facts.segment_size).unwrap();
+    if within < 200 {
+        println!("the redo point begins its segment: nothing lies before it");
+    }
+    tree.change_inside(&key, |bytes| bytes[within - 30] ^= 0x5A);
+    let report = verify_read(&tree);
+    assert_eq!(
+        (only(&report).code, &only(&report).object),
+        (Code::WalCorrupt, &key)
+    );
+    assert!(
+        report.backups.iter().all(|backup| backup.usable),
+        "redo {redo}: {:#?} {:#?}",
+        report.findings,
+        report.wal.unwrap().stretches
+    );
+    assert_eq!(report.windows.len(), 2);
+    assert!(report.holes[0].end_lsn <= redo);
+}
+
+#[test]
+fn a_damaged_side_branch_is_told_and_no_alarm() {
+    require!(Postgres, S3, Barman);
+    let fixture = fixture(TimelineSwitch::AbandonedBranch);
+    let tree = fixture.tree();
+    let last = tree.segments_of(1).last().unwrap().clone();
+    let key = tree.wal_key(&last);
+    tree.change_inside(&key, |bytes| bytes[9000] ^= 1);
+    let report = verify_read(&tree);
+    let found = report
+        .findings
+        .iter()
+        .find(|finding| finding.code == Code::WalCorrupt)
+        .unwrap();
+    assert_eq!((&found.object, found.severity), (&key, Severity::Info));
+    assert!(
+        found.consequence.contains("no recovery"),
+        "{}",
+        found.consequence
+    );
+    assert_eq!(report.windows, verify_read(&fixture.tree()).windows);
+}
+
+#[test]
+fn copies_and_unfinished_segments_are_read_too() {
+    require!(Postgres, S3, Barman);
+    let fixture = fixture(TimelineSwitch::None);
+    let segment = later(&fixture.facts.backups[0].end_wal, 1);
+    let key = fixture.tree().wal_key(&segment);
+    let tree = fixture.tree();
+    tree.duplicate(&key, ".zst", |_| {});
+    let report = verify_read(&tree);
+    assert_eq!(report.findings, []);
+    let wal = report.wal.unwrap();
+    assert_eq!(wal.objects, wal.segments + 1);
+
+    tree.duplicate(&key, ".zst", |bytes| bytes[5000] ^= 1);
+    let report = verify_read(&tree);
+    assert_eq!(only(&report).code, Code::WalDuplicateDiffers);
+
+    // An unfinished segment may end anywhere, but not with a broken codec.
+    let tree = fixture.tree();
+    let partial = key.replace(".gz", ".partial.gz");
+    let bytes = codec::decode(".gz", &tree.read(&key));
+    let mut unfinished = bytes.clone();
+    unfinished[300_000..].fill(0);
+    tree.write(&partial, &codec::encode(".gz", &unfinished));
+    assert_eq!(verify_read(&tree).findings, []);
+    tree.halve(&partial);
+    let report = verify_read(&tree);
+    let found = only(&report);
+    assert_eq!(
+        (found.code, &found.object, found.severity),
+        (Code::WalUnreadable, &partial, Severity::Info)
+    );
+}
