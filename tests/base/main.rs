@@ -12,8 +12,6 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-#[path = "../drill/tape.rs"]
-mod tape;
 
 mod damaged;
 mod healthy;
@@ -28,6 +26,7 @@ use walproof::verify::base::{self, BaseReadOptions, BaseReport, PageCounts, Touc
 use walproof::verify::wal_range::{RangeRequest, Until, scan};
 
 use common::damage::Tree;
+use common::tape;
 
 /// What came of a base backup, its WAL included.
 struct Read {
