@@ -369,6 +369,8 @@ impl Work<'_> {
             archive_end: end,
             exposure,
             wal: self.wal,
+            rotation: None,
+            ledger: None,
             findings: settle(self.findings),
         }
     }

@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 
 use serde::Serialize;
 
+use super::verify_depth::DepthArgs;
 use crate::cli::recording::{Recording, failed, outcome};
 use crate::cli::render::verify as render;
 use crate::cli::source::{Source, SourceArgs, resolve_all};
@@ -12,15 +13,16 @@ use crate::config::{Period, Tier};
 use crate::evidence::Verdict;
 use crate::finding::Severity;
 use crate::repository;
-use crate::state::{Outcome, RunKind};
+use crate::state::{Outcome, RunKind, State};
 use crate::storage::Store;
+use crate::verify::ledger::{Ledger, verify_with};
 use crate::verify::words;
-use crate::verify::{VerifyOptions, VerifyReport, verify};
+use crate::verify::{RequestedDepth, VerifyOptions, VerifyReport, verify};
 
 /// Check what a repository holds: findings, windows, archive tip
 #[derive(Args, Clone, Debug)]
 #[command(
-    long_about = "Check what a repository holds, without restoring it: which base backups are usable, from when to when the database can be brought back, how fresh the archive is, and what is wrong.\n\nOf a cluster every copy is checked, of a URL that one place. The report always says at which depth it speaks: `listed` means names and sizes, and the WAL around the tip and around gaps. Only a restore proves (`walproof drill run`).",
+    long_about = "Check what a repository holds, without restoring it: which base backups are usable, from when to when the database can be brought back, how fresh the archive is, and what is wrong.\n\nOf a cluster every copy is checked, of a URL that one place. The report always says at which depth it speaks: `listed` means names and sizes, and the WAL around the tip and around gaps; `sampled` that some of it was read to the last byte; `read` that all of it was.\n\nThe state database remembers what was read. `--depth sampled` reads what is new or changed, and of the rest what was read longest ago, so that everything is read again within --reread-within (30d); a run that is interrupted is gone on with by the next one. An object that is not what it was is a finding at every depth. Only a restore proves (`walproof drill run`).",
     after_long_help = "Examples:\n  walproof verify orders\n  walproof verify orders --copy second-region\n  walproof verify s3://backups/orders\n  walproof verify s3://backups/orders --endpoint-url http://127.0.0.1:9000 --max-backup-age 26h\n  walproof verify orders --output json | jq '.findings[].code'\n\nExit codes: 0 no finding at or above --fail-on; 1 there is one; 3 could not check."
 )]
 pub struct VerifyArgs {
@@ -33,6 +35,9 @@ pub struct VerifyArgs {
     /// Show at most this many findings as text; JSON always has all
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: usize,
+    /// How deeply to look, and how much to read.
+    #[command(flatten)]
+    pub depth: DepthArgs,
     /// Objectives, where there is no tier or it shall not count.
     #[command(flatten)]
     pub objectives: ObjectiveArgs,
@@ -89,6 +94,7 @@ impl ObjectiveArgs {
             retention: self.retention.or(tier.retention),
             max_backup_age: self.max_backup_age.or(tier.max_backup_age),
             started_backup_age: self.started_backup_age.or(tier.started_backup_age),
+            verification: tier.verification.clone(),
         }
     }
 }
@@ -103,7 +109,8 @@ pub async fn run(args: VerifyArgs, context: &Context) -> Result<ExitCode, Failur
     let mut failures: Vec<(&str, Failure)> = Vec::new();
     for source in &sources {
         let recording = Recording::try_begin(RunKind::Verify, source, &config, context).await;
-        let result = verify_one(source, &args, context).await;
+        let state = recording.as_ref().map(Recording::state);
+        let result = verify_one(source, &args, state, context).await;
         if let Some(recording) = recording {
             let outcome = match &result {
                 Ok(report) => outcome_of(report, threshold),
@@ -207,16 +214,44 @@ struct CopyFailure<'a, E: Serialize> {
 async fn verify_one(
     source: &Source,
     args: &VerifyArgs,
+    state: Option<&State>,
     context: &Context,
 ) -> Result<VerifyReport, Failure> {
+    let asked = args.depth.over(source.tier.verification.as_ref())?;
     let repository = repository::open(Store::open(&source.location, &source.options)?);
-    let options = options(source, &args.objectives.over(&source.tier));
+    let options = VerifyOptions {
+        depth: asked.depth,
+        ..options(source, &args.objectives.over(&source.tier))
+    };
     let bar = context
         .progress
         .spinner(&format!("listing {}", source.name));
-    let report = verify(&repository, &options).await;
+    let report = match state {
+        Some(state) => {
+            let ledger = Ledger::new(state.clone(), &repository, options.now);
+            verify_with(&ledger, &repository, &options, &asked.ledger, &()).await
+        }
+        None if asked.depth == RequestedDepth::Sampled => {
+            return Err(Failure::unproven(
+                "without the state database nobody knows what is due to be read",
+            )
+            .with_hint("mend it or name another with --state, or read everything: --depth read"));
+        }
+        None => verify(&repository, &options).await,
+    };
     bar.finish_and_clear();
-    Ok(report?)
+    let report = report?;
+    if let Some(trouble) = report
+        .ledger
+        .as_ref()
+        .and_then(|ledger| ledger.trouble.as_ref())
+    {
+        context.progress.print(&format!(
+            "{} the object ledger is not complete: {trouble}\n",
+            context.error_palette.yellow("note:")
+        ));
+    }
+    Ok(report)
 }
 
 /// A verification's limits from a tier's objectives.

@@ -90,6 +90,8 @@ fn report() -> VerifyReport {
         archive_end: None,
         exposure: None,
         wal: None,
+        rotation: None,
+        ledger: None,
         findings: Vec::new(),
     }
 }

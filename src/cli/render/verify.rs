@@ -10,7 +10,7 @@ use crate::finding::{Finding, Severity};
 use crate::repository::BackupStatus;
 use crate::verify::report::ARCHIVE_ENDS;
 use crate::verify::words::{bytes, count, length, utc, utc_milliseconds};
-use crate::verify::{BackupReport, TimeSource, TimelineRole, VerifyReport};
+use crate::verify::{BackupReport, Depth, TimeSource, TimelineRole, VerifyReport};
 
 /// The whole report, with at most `limit` findings, windows and unusable backups (of the
 /// latter two never fewer than a handful, if there are).
@@ -63,10 +63,7 @@ fn heading(report: &VerifyReport, style: Style) -> Vec<String> {
         };
         lines.push(style.paint(tone, &format!("{lead} {line}")));
     }
-    let depth = format!(
-        "depth {}: names and sizes, and the WAL at its ends; only a restore proves",
-        report.depth.as_str()
-    );
+    let depth = depth(report);
     lines.extend(
         style
             .wrap(&depth, 0)
@@ -74,6 +71,35 @@ fn heading(report: &VerifyReport, style: Style) -> Vec<String> {
             .map(|line| style.paint(Tone::Quiet, line)),
     );
     lines
+}
+
+/// How deeply it was looked at, and what was read when.
+fn depth(report: &VerifyReport) -> String {
+    let word = report.depth.as_str();
+    let what = match (report.depth, &report.rotation) {
+        (Depth::Listed, _) => "names and sizes, and the WAL at its ends".to_owned(),
+        (Depth::Sampled, Some(rotation)) => format!(
+            "{} of {} ({}%) were chosen to be read{}",
+            bytes(rotation.bytes),
+            bytes(rotation.of_bytes),
+            rotation.percent(),
+            match (rotation.everything_read_by, &rotation.never_because) {
+                (Some(by), _) => format!("; everything will have been read by {}", utc(by)),
+                (None, Some(because)) => format!("; no date for everything: {because}"),
+                (None, None) => String::new(),
+            }
+        ),
+        (Depth::Sampled, None) => "some objects were read".to_owned(),
+        (Depth::Read | Depth::Restored, _) => "every byte was read".to_owned(),
+    };
+    let memory = report.ledger.as_ref().map_or_else(String::new, |ledger| {
+        match (ledger.unread, ledger.oldest_read) {
+            (0, Some(oldest)) => format!("; all was read since {}", utc(oldest)),
+            (unread, Some(_)) => format!("; {} never read", count(unread, "object")),
+            (_, None) => String::new(),
+        }
+    });
+    format!("depth {word}: {what}{memory}; only a restore proves")
 }
 
 fn verdict(report: &VerifyReport) -> String {

@@ -121,7 +121,8 @@ pub async fn read(
                 break;
             };
             let fetched = fetched?;
-            teller.tell(&fetched.objects, Reading::Wal);
+            let mut facts = fetched.objects.clone();
+            let breaks = pass.breaks.len();
             if let Some((key, reason)) = &fetched.differs {
                 let copies = fetched.objects.len();
                 findings.push(differs_finding(
@@ -134,6 +135,9 @@ pub async fn read(
                 ));
             }
             pass.segment(fetched).await?;
+            let sound = pass.breaks.len() == breaks;
+            facts.iter_mut().for_each(|fact| fact.whole &= sound);
+            teller.tell(&facts, Reading::Wal);
         }
         let more = index + 1 < runs.len() || known.is_some_and(|known| known > *last);
         pass.end_run(if more {
@@ -153,10 +157,14 @@ pub async fn read(
     ));
     while let Some(fetched) = others.next().await {
         let fetched = fetched?;
-        teller.tell(&fetched.objects, Reading::Beside);
+        let mut facts = fetched.objects;
         pass.totals.segments_beside += 1;
         let found = beside.segment(fetched.name, fetched.number, fetched.read);
-        findings.extend(found.await?);
+        let found = found.await?;
+        let sound = found.is_none();
+        facts.iter_mut().for_each(|fact| fact.whole &= sound);
+        teller.tell(&facts, Reading::Beside);
+        findings.extend(found);
     }
     for (timeline, own) in &wal.timelines {
         for (number, _) in &own.partials {

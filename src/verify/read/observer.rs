@@ -37,8 +37,8 @@ pub struct ObjectFact {
     pub entry: ObjectEntry,
     /// The digest of the stored bytes, where the observer asked for digests.
     pub sha256: Option<Sha256>,
-    /// Whether its codec, and for WAL its size, were as they must be. What its records or
-    /// pages say is in the findings.
+    /// Whether all of it was as it must be: its codec, for WAL its size, and its records as
+    /// far as they could be judged when it was told. What is wrong is in the findings.
     pub whole: bool,
 }
 
@@ -48,7 +48,7 @@ pub trait ReadObserver: Send + Sync {
     /// After each object.
     fn progress(&self, _progress: ReadProgress) {}
 
-    /// After each object of which every byte was read, in the order of reading.
+    /// After each object of which every byte was read and judged, in the order of reading.
     fn object(&self, _fact: &ObjectFact) {}
 
     /// Whether stored bytes shall be digested.
