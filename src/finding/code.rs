@@ -134,6 +134,30 @@ codes! {
     BackupConfigurationSetAside, "backup-configuration-set-aside", Info,
         "The backup carries settings that would act on the world outside; the restored server runs without them.",
         "Nothing to do for the drill. Check that you have these settings elsewhere for a real recovery.";
+    PageCorrupt, "page-corrupt", Critical,
+        "A page in this base backup cannot be read, and no WAL of the backup heals it: what it held is lost in every restore from it.",
+        "Do not use this backup; take a fresh one, and check production with `pg_checksums` or amcheck for the same damage.";
+    PageBeyondEnd, "page-beyond-end", Critical,
+        "A page in this base backup is younger than the backup: its files do not belong together, and a restored server cannot write the page.",
+        "Do not use this backup; take a fresh one, and check production for pages past the end of WAL.";
+    PageStale, "page-stale", Critical,
+        "A page in this base backup is older than WAL says it must be: a write was lost, and recovery does not repeat it.",
+        "Do not use this backup; take a fresh one, and check the storage of the server that was copied for lost writes.";
+    RelationFileMissing, "relation-file-missing", Critical,
+        "A file of a table or index is missing from this base backup: restored, it is unreadable or silently empty.",
+        "Do not use this backup; take a fresh one.";
+    RelationFileShort, "relation-file-short", Critical,
+        "A file of a table or index is shorter in this base backup than it was: restored, rows are missing without an error.",
+        "Do not use this backup; take a fresh one.";
+    RelationMapCorrupt, "relation-map-corrupt", Critical,
+        "The map of a database's system tables is damaged or missing in this base backup: nobody can connect to that database.",
+        "Do not use this backup; take a fresh one.";
+    TransactionStatusMissing, "transaction-status-missing", Critical,
+        "This base backup lacks the record of which transactions committed: their rows vanish in a restore, or reading them fails.",
+        "Do not use this backup; take a fresh one.";
+    ManifestMismatch, "manifest-mismatch", Critical,
+        "A file in this base backup is not the one that was backed up.",
+        "Do not use this backup; take a fresh one.";
     // WAL.
     WalGap, "wal-gap", Critical,
         "Every moment from the gap up to the next base backup is lost; a plain restore promotes quietly before it, with rows missing.",

@@ -153,8 +153,9 @@ impl Repository {
         *entry = Some(own);
         let decoding = tokio::task::spawn_blocking(move || {
             let sha256 = digest.then(|| Sha256::of(&bytes));
-            let decoded = if codec == Codec::None && bytes.len() as u64 <= limit {
-                // Taken over without a copy when the buffer is whole.
+            // Taken over without a copy when the buffer is whole.
+            let plain = codec == Codec::None && bytes.len() as u64 <= limit;
+            let decoded = if plain {
                 Ok(bytes.into())
             } else {
                 decode_all(codec, &bytes, limit)

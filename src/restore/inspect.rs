@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::error::RestoreError;
 use crate::postgres::{BackupLabel, ControlFile};
 use crate::repository::BaseBackup;
+use crate::verify::base::identity::contradiction;
 
 /// The most bytes that a small file of the data directory may have.
 const SMALL: u64 = 1 << 20;
@@ -53,63 +54,18 @@ pub(crate) fn inspect(root: &Path, backup: &BaseBackup) -> Result<RestoredFacts,
         control_file,
         backup_label,
     };
-    match contradiction(&facts, backup) {
+    match contradiction(
+        facts.major,
+        &facts.control_file,
+        &facts.backup_label,
+        backup,
+    ) {
         None => Ok(facts),
         Some(what) => Err(RestoreError::Contradictory {
             backup: backup.id.clone(),
             what,
         }),
     }
-}
-
-fn contradiction(facts: &RestoredFacts, backup: &BaseBackup) -> Option<String> {
-    let RestoredFacts {
-        major,
-        control_file: control,
-        backup_label: label,
-    } = facts;
-    if let Some(described) = backup.major()
-        && described != *major
-    {
-        return Some(format!(
-            "PG_VERSION says {major}, the description {described}"
-        ));
-    }
-    if let Some(described) = backup.system_id
-        && described != control.system_id
-    {
-        return Some(format!(
-            "pg_control belongs to database system {}, the description to {described}",
-            control.system_id
-        ));
-    }
-    if control.segment_size != backup.segment_size {
-        return Some(format!(
-            "pg_control says {}-byte WAL segments, the description {}",
-            control.segment_size.bytes(),
-            backup.segment_size.bytes()
-        ));
-    }
-    if let Some(described) = backup.begin_lsn
-        && described != label.start_lsn
-    {
-        return Some(format!(
-            "backup_label begins at {}, the description at {described}: a part of another backup is among its archives",
-            label.start_lsn
-        ));
-    }
-    if let Some(described) = backup.timeline
-        && described != label.timeline
-    {
-        return Some(format!(
-            "backup_label is of timeline {}, the description of {described}",
-            label.timeline
-        ));
-    }
-    if label.incremental_from.is_some() {
-        return Some("it is an incremental backup, whose files are not whole".to_owned());
-    }
-    None
 }
 
 fn read(root: &Path, name: &str) -> Result<Option<Vec<u8>>, RestoreError> {

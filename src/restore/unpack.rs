@@ -12,15 +12,13 @@ use serde::Serialize;
 use super::destination::create_private;
 use super::error::RestoreError;
 use super::progress::Cancel;
-use crate::codec::archive::{ArchiveWalk, Member, MemberKind, SafePath, WalkError};
+use crate::codec::archive::{ArchiveWalk, Member, WalkError};
 use crate::storage::StorageError;
-use crate::verify::base::placement::{Placement, SET_ASIDE, place_data, place_tablespace};
+use crate::verify::base::gate::{Admitted, Gate, shown};
+use crate::verify::base::placement::SET_ASIDE;
 
 /// Bytes copied at once; one buffer per archive that is being extracted.
 const BUFFER: usize = 256 * 1024;
-
-/// The most links that an archive may have: one per tablespace, and a handful more.
-const MAX_LINKS: usize = 4_096;
 
 /// What an archive's members belong to.
 #[derive(Clone, Debug)]
@@ -38,10 +36,10 @@ impl Room {
         }
     }
 
-    fn place(&self, path: &SafePath, kind: MemberKind) -> Placement {
+    fn gate(&self) -> Gate {
         match self {
-            Self::Data { separate, .. } => place_data(path, kind, separate),
-            Self::Tablespace { .. } => place_tablespace(kind),
+            Self::Data { separate, .. } => Gate::data(separate.clone()),
+            Self::Tablespace { .. } => Gate::tablespace(),
         }
     }
 }
@@ -91,7 +89,7 @@ pub(crate) fn unpack(
         cancel,
         buffer: vec![0; BUFFER],
         known_parent: PathBuf::new(),
-        links: Vec::new(),
+        gate: room.gate(),
         done: Extracted::default(),
     };
     while let Some(member) = walk
@@ -126,8 +124,7 @@ struct Unpacking<'a> {
     buffer: Vec<u8>,
     /// The parent that was made or found last: members come folder by folder.
     known_parent: PathBuf,
-    /// Links of this archive that were left out (a handful of known names).
-    links: Vec<PathBuf>,
+    gate: Gate,
     done: Extracted,
 }
 
@@ -140,39 +137,23 @@ impl Unpacking<'_> {
         if self.cancel.is_cancelled() {
             return Err(RestoreError::Cancelled);
         }
-        let path = match SafePath::check(&member.name) {
-            Ok(Some(path)) => path,
-            // The directory itself, which exists already.
-            Ok(None) if member.kind == MemberKind::Directory => return Ok(()),
-            Ok(None) => return Err(self.refuse(member, "it names the directory itself")),
-            Err(reason) => return Err(self.refuse(member, &reason.to_string())),
-        };
-        if self
-            .links
-            .iter()
-            .any(|link| path.as_path().starts_with(link))
-        {
-            return Err(self.refuse(member, "it lies behind a link of the same archive"));
-        }
-        match self.room.place(&path, member.kind) {
-            Placement::Refuse(reason) => Err(self.refuse(member, reason)),
-            Placement::LeaveOut => {
-                if member.kind == MemberKind::SymbolicLink {
-                    if self.links.len() >= MAX_LINKS {
-                        return Err(self.refuse(member, "the archive holds too many links"));
-                    }
-                    self.links.push(path.as_path().to_owned());
-                }
+        let admitted = self
+            .gate
+            .admit(member)
+            .map_err(|reason| self.refuse(member, &reason))?;
+        match admitted {
+            Admitted::Itself => Ok(()),
+            Admitted::LeftOut => {
                 self.done.left_out += 1;
                 Ok(())
             }
-            Placement::SetAside(name) => self.set_aside(walk, member, &name),
-            Placement::Write if member.kind == MemberKind::Directory => {
+            Admitted::SetAside(name) => self.set_aside(walk, member, &name),
+            Admitted::Directory(path) => {
                 self.make_directories(member, path.as_path())?;
                 self.done.directories += 1;
                 Ok(())
             }
-            Placement::Write => {
+            Admitted::File(path) => {
                 if let Some(parent) = path.as_path().parent() {
                     self.make_directories(member, parent)?;
                 }
@@ -274,10 +255,7 @@ impl Unpacking<'_> {
     fn refuse(&self, member: &Member, reason: &str) -> RestoreError {
         RestoreError::UnsafeMember {
             object: self.object.to_owned(),
-            member: String::from_utf8_lossy(&member.name)
-                .chars()
-                .take(200)
-                .collect(),
+            member: shown(member),
             reason: reason.to_owned(),
         }
     }

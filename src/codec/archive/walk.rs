@@ -5,7 +5,7 @@
 //! marker, correct header checksums and whole bodies, and bounds what it keeps: one
 //! member's name and extensions, at most [`MAX_EXTENSION`] bytes each.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use tar::{EntryType, Header};
 
@@ -83,6 +83,16 @@ impl<R: Read> ArchiveWalk<R> {
             padding: 0,
             ended: false,
         }
+    }
+
+    /// The reader below.
+    pub(crate) const fn get_ref(&self) -> &R {
+        &self.inner
+    }
+
+    /// How many decoded bytes were read so far.
+    pub(crate) const fn position(&self) -> u64 {
+        self.position
     }
 
     /// The next member, or `None` after a correct end of the archive. What is left of the
@@ -176,10 +186,7 @@ impl<R: Read> ArchiveWalk<R> {
         let target = buffer.get_mut(..want).unwrap_or_default();
         let got = read_some(&mut self.inner, target)?;
         if got == 0 {
-            let left = self.body_left;
-            return Err(self.damaged(&format!(
-                "the archive ends within a member, {left} bytes short"
-            )));
+            return Err(self.cut_body());
         }
         self.position += got as u64;
         self.body_left = self.body_left.saturating_sub(got as u64);
@@ -320,11 +327,47 @@ impl<R: Read> ArchiveWalk<R> {
         Ok(())
     }
 
+    fn cut_body(&self) -> WalkError {
+        let left = self.body_left;
+        self.damaged(&format!(
+            "the archive ends within a member, {left} bytes short"
+        ))
+    }
+
     fn damaged(&self, what: &str) -> WalkError {
         WalkError::Damaged {
             at: self.position,
             what: what.to_owned(),
         }
+    }
+}
+
+impl<R: BufRead> ArchiveWalk<R> {
+    /// The next bytes of the current member's body where they lie in the reader's buffer.
+    /// Empty is its true end: a cut body is an error. [`Self::consume`] moves on.
+    pub(crate) fn body(&mut self) -> Result<&[u8], WalkError> {
+        if self.body_left == 0 {
+            return Ok(&[]);
+        }
+        let there = loop {
+            match self.inner.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other.map_err(WalkError::Read)?.len(),
+            }
+        };
+        if there == 0 {
+            return Err(self.cut_body());
+        }
+        let want = usize::try_from(self.body_left).unwrap_or(usize::MAX);
+        let buffer = self.inner.fill_buf().map_err(WalkError::Read)?;
+        Ok(buffer.get(..want.min(there)).unwrap_or(buffer))
+    }
+
+    /// Moves past `count` bytes that [`Self::body`] gave.
+    pub(crate) fn consume(&mut self, count: usize) {
+        self.inner.consume(count);
+        self.position += count as u64;
+        self.body_left = self.body_left.saturating_sub(count as u64);
     }
 }
 

@@ -10,33 +10,31 @@
 //!
 //! Memory: see [`read`], [`Suspects`] and [`TouchedBlocks`].
 
+mod check;
+mod context;
+mod doubt;
 mod effects;
+mod facts;
+mod finish;
+pub(crate) mod gate;
+pub(crate) mod identity;
+mod limited;
 mod options;
+mod pipeline;
 pub(crate) mod placement;
+mod read;
+mod relation_reader;
+mod relations;
 mod report;
+mod small_files;
+mod status_files;
 mod suspects;
 mod touched;
+mod verdicts;
+mod visibility;
 
 pub use options::{BaseProgress, BaseReadOptions, OnBaseProgress};
+pub use read::read;
 pub use report::{ArchiveReading, BaseReading, BaseReport, PageCounts};
 pub use suspects::Suspects;
 pub use touched::TouchedBlocks;
-
-use crate::repository::{BaseBackup, Repository};
-
-use super::VerifyError;
-
-/// Reads a base backup to the last byte.
-pub async fn read(
-    repository: &Repository,
-    backup: &BaseBackup,
-    options: &BaseReadOptions<'_>,
-    progress: OnBaseProgress<'_>,
-) -> Result<BaseReading, VerifyError> {
-    let _ = (repository, backup, options, progress);
-    Ok(BaseReading {
-        report: BaseReport::new(&backup.id),
-        findings: Vec::new(),
-        suspects: Suspects::none(),
-    })
-}

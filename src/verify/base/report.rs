@@ -1,5 +1,7 @@
 //! What came of reading a base backup.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -99,6 +101,17 @@ impl BaseReport {
             backup_id: backup_id.to_owned(),
             ..Self::default()
         }
+    }
+
+    /// Tells how long it took.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a rate for people; 2^53 bytes are exact enough"
+    )]
+    pub(super) fn time(&mut self, elapsed: Duration) {
+        let decoded: u64 = self.archives.iter().map(|of| of.decoded_bytes).sum();
+        self.seconds = elapsed.as_secs_f64();
+        self.bytes_per_second = decoded as f64 / self.seconds.max(0.001);
     }
 }
 

@@ -1,40 +1,272 @@
 //! What WAL tells of the pages that a later base backup must hold.
 
-use crate::postgres::wal::WalRecord;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::effects;
+use crate::postgres::Lsn;
+use crate::postgres::wal::{RelationLocator, WalEvent, WalRecord};
 
 /// The last change of blocks, collected from WAL in order. When a base backup begins, each
-/// of these blocks must be in it with this change or a later one.
+/// of these blocks must be in it with this change or a later one: the checkpoint that
+/// begins a backup has written them all. What is older is a write that got lost.
+///
+/// Only main forks count, and only records that set the page's LSN whenever they are
+/// written and replayed: of heaps (not the setting of visibility bits), of btrees, and
+/// full-page images (not those for hint bits, which two processes may write out of order).
+///
+/// Memory: some 40 bytes per block kept. Past the limit only blocks whose hash falls into
+/// an ever smaller part are kept; which part, [`fraction`](Self::fraction) tells.
 #[derive(Debug)]
 pub struct TouchedBlocks {
     max_entries: usize,
+    blocks: HashMap<RelationLocator, HashMap<u32, Lsn>>,
+    entries: usize,
+    /// Blocks are kept whose hash ends in that many zero bits.
+    halvings: u32,
+    hasher: RandomState,
 }
 
 impl TouchedBlocks {
     /// Keeps at most `max_entries` blocks; when there are more, a sample of them.
     pub fn new(max_entries: usize) -> Self {
-        Self { max_entries }
+        Self {
+            max_entries: max_entries.max(1),
+            blocks: HashMap::new(),
+            entries: 0,
+            halvings: 0,
+            hasher: RandomState::new(),
+        }
     }
 
     /// Takes the next record.
     pub fn take(&mut self, record: &WalRecord<'_>) {
-        let _ = (record, self.max_entries);
+        if let Some(event) = effects::of_files(record) {
+            self.follow(&event);
+        }
+        if !effects::sets_page_lsn(record) {
+            return;
+        }
+        for block in record.blocks() {
+            if block.fork == 0 && effects::leaves_lsn(record, &block) {
+                self.set(block.relation, block.block, record.end);
+            }
+        }
+    }
+
+    fn set(&mut self, relation: RelationLocator, block: u32, lsn: Lsn) {
+        if !self.is_kept(relation, block) {
+            return;
+        }
+        if self
+            .blocks
+            .entry(relation)
+            .or_default()
+            .insert(block, lsn)
+            .is_none()
+        {
+            self.entries += 1;
+        }
+        while self.entries > self.max_entries && self.halvings < u64::BITS - 1 {
+            self.halvings += 1;
+            let (hasher, halvings) = (&self.hasher, self.halvings);
+            self.blocks.retain(|relation, blocks| {
+                blocks.retain(|block, _| is_kept(hasher, halvings, *relation, *block));
+                !blocks.is_empty()
+            });
+            self.count();
+        }
+    }
+
+    fn is_kept(&self, relation: RelationLocator, block: u32) -> bool {
+        is_kept(&self.hasher, self.halvings, relation, block)
+    }
+
+    fn count(&mut self) {
+        self.entries = self.blocks.values().map(HashMap::len).sum();
+    }
+
+    /// Forgets what is removed, and what is made anew.
+    fn follow(&mut self, event: &WalEvent) {
+        match event {
+            WalEvent::Commit {
+                dropped_relations, ..
+            }
+            | WalEvent::Abort {
+                dropped_relations, ..
+            } => {
+                for relation in dropped_relations {
+                    self.forget(*relation);
+                }
+            }
+            WalEvent::RelationCreate { relation, fork: 0 } => self.forget(*relation),
+            WalEvent::RelationTruncate {
+                relation,
+                blocks,
+                main: true,
+                ..
+            } => {
+                if let Some(of_relation) = self.blocks.get_mut(relation) {
+                    of_relation.retain(|block, _| block < blocks);
+                    self.count();
+                }
+            }
+            WalEvent::DatabaseCreate { directory, .. } => {
+                self.forget_where(|of| {
+                    of.database == directory.database && of.tablespace == directory.tablespace
+                });
+            }
+            WalEvent::DatabaseDrop {
+                database,
+                tablespaces,
+            } => self.forget_where(|of| {
+                of.database == *database && tablespaces.contains(&of.tablespace)
+            }),
+            _ => {}
+        }
+    }
+
+    fn forget(&mut self, relation: RelationLocator) {
+        if let Some(blocks) = self.blocks.remove(&relation) {
+            self.entries -= blocks.len();
+        }
+    }
+
+    fn forget_where(&mut self, gone: impl Fn(&RelationLocator) -> bool) {
+        self.blocks.retain(|relation, _| !gone(relation));
+        self.count();
     }
 
     /// Forgets everything: WAL has a gap here.
-    pub fn clear(&mut self) {}
+    pub fn clear(&mut self) {
+        self.blocks.clear();
+        self.entries = 0;
+    }
 
     /// How many blocks are kept.
     pub const fn len(&self) -> usize {
-        0
+        self.entries
     }
 
     /// Whether no block is kept.
     pub const fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.entries == 0
     }
 
     /// Which part of the touched blocks is kept, from 0 to 1: 1, 1/2, 1/4 and so on.
-    pub const fn fraction(&self) -> f64 {
-        1.0
+    pub fn fraction(&self) -> f64 {
+        0.5_f64.powi(i32::try_from(self.halvings).unwrap_or(i32::MAX))
+    }
+
+    /// What a backup that begins here must hold. Takes 12 bytes per block.
+    pub(super) fn freeze(&self) -> FrozenBlocks {
+        let mut relations: Vec<_> = self.blocks.keys().copied().collect();
+        relations.sort_unstable();
+        let mut frozen = FrozenBlocks::default();
+        for relation in relations {
+            let begin = frozen.blocks.len();
+            if let Some(blocks) = self.blocks.get(&relation) {
+                let mut blocks: Vec<_> = blocks.iter().map(|(block, lsn)| (*block, *lsn)).collect();
+                blocks.sort_unstable();
+                for (block, lsn) in blocks {
+                    frozen.blocks.push(block);
+                    frozen.lsns.push(lsn);
+                }
+            }
+            frozen
+                .relations
+                .push((relation, begin..frozen.blocks.len()));
+        }
+        frozen
+            .seen
+            .resize_with(frozen.blocks.len().div_ceil(64), AtomicU64::default);
+        frozen
+    }
+}
+
+fn is_kept(hasher: &RandomState, halvings: u32, relation: RelationLocator, block: u32) -> bool {
+    halvings == 0 || hasher.hash_one((relation, block)).trailing_zeros() >= halvings
+}
+
+/// [`TouchedBlocks`] in order, for many readers.
+#[derive(Debug, Default)]
+pub(super) struct FrozenBlocks {
+    relations: Vec<(RelationLocator, Range<usize>)>,
+    blocks: Vec<u32>,
+    lsns: Vec<Lsn>,
+    /// One bit per block that was read.
+    seen: Vec<AtomicU64>,
+}
+
+/// What is known of the blocks of one file, to be asked in ascending order.
+#[derive(Debug, Default)]
+pub(super) struct Expected {
+    /// Blocks, their changes and their places, in descending order.
+    left: Vec<(u32, Lsn)>,
+}
+
+impl Expected {
+    /// The last change of a block, if it is known. Asked in ascending order.
+    pub(super) fn of_block(&mut self, block: u32) -> Option<Lsn> {
+        let (next, lsn) = *self.left.last()?;
+        if next != block {
+            return None;
+        }
+        self.left.pop();
+        Some(lsn)
+    }
+}
+
+impl FrozenBlocks {
+    fn of(&self, relation: RelationLocator) -> Option<Range<usize>> {
+        let at = self
+            .relations
+            .binary_search_by_key(&relation, |(relation, _)| *relation)
+            .ok()?;
+        self.relations.get(at).map(|(_, range)| range.clone())
+    }
+
+    /// What is known of the blocks of a file.
+    pub(super) fn of_file(&self, relation: RelationLocator, first: u32, blocks: u32) -> Expected {
+        let Some(range) = self.of(relation) else {
+            return Expected::default();
+        };
+        let end = first.saturating_add(blocks);
+        let mut left: Vec<(u32, Lsn)> = range
+            .filter_map(|at| Some((*self.blocks.get(at)?, *self.lsns.get(at)?)))
+            .filter(|(block, _)| (first..end).contains(block))
+            .collect();
+        left.reverse();
+        Expected { left }
+    }
+
+    /// Marks the blocks of a file that was read as seen.
+    pub(super) fn saw(&self, relation: RelationLocator, first: u32, blocks: u32) {
+        let end = first.saturating_add(blocks);
+        for at in self.of(relation).into_iter().flatten() {
+            if self
+                .blocks
+                .get(at)
+                .is_some_and(|block| (first..end).contains(block))
+                && let Some(word) = self.seen.get(at / 64)
+            {
+                word.fetch_or(1 << (at % 64), Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The blocks that no file had.
+    pub(super) fn unseen(&self) -> impl Iterator<Item = (RelationLocator, u32, Lsn)> + '_ {
+        self.relations.iter().flat_map(move |(relation, range)| {
+            range.clone().filter_map(move |at| {
+                let word = self.seen.get(at / 64)?.load(Ordering::Relaxed);
+                if word >> (at % 64) & 1 != 0 {
+                    return None;
+                }
+                Some((*relation, *self.blocks.get(at)?, *self.lsns.get(at)?))
+            })
+        })
     }
 }

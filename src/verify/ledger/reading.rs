@@ -53,7 +53,7 @@ impl ReadLog {
         (log, receiver)
     }
 
-    /// Whether anything is kept, so that digests are worth taking.
+    /// Whether anything is kept, so that digests are worth their time.
     pub const fn is_kept(&self) -> bool {
         self.sender.is_some()
     }
