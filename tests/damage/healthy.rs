@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use walproof::finding::Code;
+use ::walproof::finding::Code;
 
 use crate::common::damage::Tree;
 use crate::common::{require, scratch, walproof};
@@ -76,7 +76,11 @@ fn world(name: &str) -> World {
         .filter(|finding| !TOLD.contains(&finding.code))
         .collect();
     assert!(findings.is_empty(), "{name}: {findings:#?}");
-    assert_eq!(report.counts.usable_backups, facts.backups.len(), "{name}");
+    assert_eq!(
+        report.counts.usable_backups,
+        facts.backups.len() as u64,
+        "{name}"
+    );
     for (backup, raw) in facts.backups.iter().zip(&facts.raw) {
         let Some(raw) = raw else { continue };
         println!(
