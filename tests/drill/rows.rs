@@ -18,7 +18,7 @@ impl Ground {
     }
 
     /// An archive of the newest base backup: that of the data directory.
-    fn data(&self) -> String {
+    pub(crate) fn data(&self) -> String {
         self.tree
             .archives(self.newest())
             .into_iter()
@@ -165,8 +165,11 @@ pub(crate) fn all() -> Vec<Fault> {
     rows
 }
 
+/// The part whose rows change what is in the archive of the data directory.
+pub(crate) const BASE_CONTENT: &str = "What is in a base backup";
+
 fn base_content() -> Vec<Fault> {
-    const PART: &str = "What is in a base backup";
+    const PART: &str = BASE_CONTENT;
     let damaged = |on, name, damage| both(PART, on, name, Code::BackupDamaged, damage);
     let shows = |on, name, code, damage| {
         row(

@@ -7,26 +7,38 @@ use serde::Serialize;
 use crate::cli::recording::{Recording, failed, outcome};
 use crate::cli::render::verify as render;
 use crate::cli::source::{Source, SourceArgs, resolve_all};
-use crate::cli::{Context, ExitCode, Failure};
+use crate::cli::{Context, ExitCode, Failure, interrupted};
 use crate::config::{Period, Tier};
 use crate::evidence::Verdict;
 use crate::finding::Severity;
-use crate::repository;
+use crate::postgres::SegmentNumber;
+use crate::repository::{self, Catalog};
 use crate::state::{Outcome, RunKind};
 use crate::storage::Store;
+use crate::verify::listed::Survey;
+use crate::verify::read::Reading;
+use crate::verify::rotation::Selection;
 use crate::verify::words;
-use crate::verify::{VerifyOptions, VerifyReport, verify};
+use crate::verify::{
+    ReadProgress, RequestedDepth, VerifyError, VerifyOptions, VerifyReport, verify_catalog,
+};
 
 /// Check what a repository holds: findings, windows, archive tip
 #[derive(Args, Clone, Debug)]
 #[command(
-    long_about = "Check what a repository holds, without restoring it: which base backups are usable, from when to when the database can be brought back, how fresh the archive is, and what is wrong.\n\nOf a cluster every copy is checked, of a URL that one place. The report always says at which depth it speaks: `listed` means names and sizes, and the WAL around the tip and around gaps. Only a restore proves (`walproof drill run`).",
-    after_long_help = "Examples:\n  walproof verify orders\n  walproof verify orders --copy second-region\n  walproof verify s3://backups/orders\n  walproof verify s3://backups/orders --endpoint-url http://127.0.0.1:9000 --max-backup-age 26h\n  walproof verify orders --output json | jq '.findings[].code'\n\nExit codes: 0 no finding at or above --fail-on; 1 there is one; 3 could not check."
+    long_about = "Check what a repository holds, without restoring it: which base backups are usable, from when to when the database can be brought back, how fresh the archive is, and what is wrong.\n\nOf a cluster every copy is checked, of a URL that one place. The report always says at which depth it speaks:\n\n  listed   names and sizes, and the WAL around the tip, around gaps and at timeline switches. Takes seconds; run it every few minutes for the exposure.\n  sampled  every byte of the newest usable base backup and of the WAL since: what a restore tonight would read.\n  read     every byte that lies there: each object decoded with its codec's own checks, every WAL record by its checksum and its place in the chain, every archive's structure, every page of every relation. Finds what names cannot show and most tools restore without a word: flipped bytes, cut objects, foreign or recycled segments, damaged pages. Costs one download of the repository; run it every night while that is cheap.\n\nA page torn while the backup ran is no damage: the WAL of the backup heals it, which is looked up. Only a restore proves (`walproof drill run`).",
+    after_long_help = "Examples:\n  walproof verify orders\n  walproof verify orders --depth read\n  walproof verify orders --depth read --segments --output json | jq '.wal.by_segment[] | select(.sound | not)'\n  walproof verify orders --copy second-region\n  walproof verify s3://backups/orders\n  walproof verify s3://backups/orders --endpoint-url http://127.0.0.1:9000 --max-backup-age 26h\n  walproof verify orders --output json | jq '.findings[].code'\n\nExit codes: 0 no finding at or above --fail-on; 1 there is one; 3 could not check."
 )]
 pub struct VerifyArgs {
     /// What to verify.
     #[command(flatten)]
     pub source: SourceArgs,
+    /// How deeply to look: names and sizes, what a restore tonight would read, every byte
+    #[arg(long, value_name = "DEPTH", default_value = "listed")]
+    pub depth: DepthArg,
+    /// List every WAL segment that was read in the JSON: records, commits, times
+    #[arg(long)]
+    pub segments: bool,
     /// Exit with 1 when there is a finding of at least this severity
     #[arg(long, value_name = "SEVERITY", default_value = "warning")]
     pub fail_on: FailOn,
@@ -36,6 +48,28 @@ pub struct VerifyArgs {
     /// Objectives, where there is no tier or it shall not count.
     #[command(flatten)]
     pub objectives: ObjectiveArgs,
+}
+
+/// How deeply to look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DepthArg {
+    /// Names and sizes; of the WAL only the ends.
+    #[default]
+    Listed,
+    /// Every byte of the newest usable base backup and of the WAL since.
+    Sampled,
+    /// Every byte.
+    Read,
+}
+
+impl From<DepthArg> for RequestedDepth {
+    fn from(depth: DepthArg) -> Self {
+        match depth {
+            DepthArg::Listed => Self::Listed,
+            DepthArg::Sampled => Self::Sampled,
+            DepthArg::Read => Self::Read,
+        }
+    }
 }
 
 /// From which severity a finding is a problem.
@@ -113,7 +147,9 @@ pub async fn run(args: VerifyArgs, context: &Context) -> Result<ExitCode, Failur
         }
         match result {
             Ok(report) => reports.push(report),
-            Err(failure) if sources.len() == 1 => return Err(failure),
+            Err(failure) if sources.len() == 1 || failure.code == ExitCode::Interrupted => {
+                return Err(failure);
+            }
             Err(failure) => failures.push((&source.copy, failure)),
         }
     }
@@ -210,13 +246,64 @@ async fn verify_one(
     context: &Context,
 ) -> Result<VerifyReport, Failure> {
     let repository = repository::open(Store::open(&source.location, &source.options)?);
-    let options = options(source, &args.objectives.over(&source.tier));
+    let mut options = VerifyOptions {
+        depth: args.depth.into(),
+        by_segment: args.segments,
+        ..options(source, &args.objectives.over(&source.tier))
+    };
+    let mut interrupt = context.interrupt.clone();
     let bar = context
         .progress
         .spinner(&format!("listing {}", source.name));
-    let report = verify(&repository, &options).await;
+    let work = async {
+        let catalog = repository.catalog().await.map_err(VerifyError::from)?;
+        if options.depth == RequestedDepth::Listed {
+            return verify_catalog(&repository, &catalog, &options, &|_| {}).await;
+        }
+        if options.depth == RequestedDepth::Sampled {
+            options.selection = newest(&catalog, &options);
+        }
+        bar.finish_and_clear();
+        let bar = context
+            .progress
+            .bytes(&format!("reading {}", source.name), catalog.bytes);
+        let tell = |progress: ReadProgress| {
+            bar.set_length(progress.of_bytes.max(progress.bytes));
+            bar.set_position(progress.bytes);
+            bar.set_message(match progress.what {
+                Reading::Wal => "WAL",
+                Reading::Base => "base backup",
+                Reading::Beside => "WAL beside the way",
+            });
+        };
+        let report = verify_catalog(&repository, &catalog, &options, &tell).await;
+        bar.finish_and_clear();
+        report
+    };
+    let report = tokio::select! {
+        report = work => report,
+        () = interrupted(&mut interrupt) => return Err(Failure::interrupted()),
+    };
     bar.finish_and_clear();
     Ok(report?)
+}
+
+/// What a restore tonight would read: the newest usable base backup and all WAL on the way
+/// from its begin.
+fn newest(catalog: &Catalog, options: &VerifyOptions) -> Selection {
+    let survey = Survey::of(catalog, options);
+    let mut selection = Selection::nothing();
+    let Some(backup) = survey.usable(catalog).max_by_key(|backup| backup.end_lsn) else {
+        return selection;
+    };
+    selection.add_backup(&backup.id);
+    if let Some(begin) = backup.begin_lsn {
+        let first = catalog.wal.segment_size.segment_of(begin);
+        for stretch in survey.path.split(first, SegmentNumber(u64::MAX)) {
+            selection.add_segments(stretch.timeline, stretch.first, stretch.last);
+        }
+    }
+    selection
 }
 
 /// A verification's limits from a tier's objectives.
