@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo test lint build release fixtures install fmt
+.PHONY: help demo test lint build release bench fixtures install fmt
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ build: ## Build for development
 
 release: ## Build for use: target/release/walproof
 	cargo build --locked --release
+
+bench: release ## Time the reading beside pg_waldump, pgBackRest and pg_checksums (see scripts/bench --help)
+	@scripts/install --bench
+	@scripts/bench
 
 fixtures: ## Rebuild the repositories that the tests share, with the real tools
 	rm -rf target/tmp/repositories

@@ -10,15 +10,18 @@
 
 mod oracle;
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use oracle::server::{Installation, Server, pg_waldump};
 use oracle::waldump::{self, Line};
 use oracle::{segments, workload};
 use walproof::postgres::wal::{
-    WalEvent, WalFault, WalPosition, WalStream, WalStreamOptions, first_record, read_first_page,
+    WalEvent, WalFault, WalPiece, WalPosition, WalStream, WalStreamOptions, first_record,
+    read_first_page,
 };
 use walproof::postgres::{
     BackupHistory, BackupLabel, ControlFile, Lsn, SegmentNumber, SegmentSize, TimelineHistory,
@@ -42,18 +45,42 @@ fn first_lsn(server: &Server) -> Lsn {
     first_record(&bytes).unwrap().unwrap()
 }
 
-/// Reads a directory's segments along a timeline path, taking each from the newest
-/// timeline that has it, as recovery does.
-fn read(pg_wal: &Path, history: &TimelineHistory, size: SegmentSize) -> Reading {
-    let first = segments(pg_wal, TimelineId::FIRST, size);
-    let bytes = std::fs::read(&first[0].1).unwrap();
-    let start = first_record(&bytes).unwrap().unwrap();
-    let mut stream = WalStream::new(WalStreamOptions {
+/// A directory's segments along a timeline path from the oldest on, each from the newest
+/// timeline that has it, as recovery takes them, and how to read them.
+fn segments_of(
+    pg_wal: &Path,
+    history: &TimelineHistory,
+    size: SegmentSize,
+) -> (WalStreamOptions, Vec<(SegmentNumber, PathBuf)>) {
+    let mut timelines: Vec<TimelineId> = vec![history.timeline];
+    timelines.extend(history.ancestors.iter().rev().map(|entry| entry.timeline));
+    let mut all = BTreeMap::new();
+    for timeline in timelines {
+        for (number, path) in segments(pg_wal, timeline, size) {
+            all.entry(number).or_insert(path);
+        }
+    }
+    let (first, path) = all.first_key_value().unwrap();
+    let bytes = std::fs::read(path).unwrap();
+    let options = WalStreamOptions {
         segment_size: size,
         system_id: Some(read_first_page(&bytes).unwrap().system_id),
         history: history.clone(),
-        start,
+        start: first_record(&bytes).unwrap().unwrap(),
+    };
+    let mut due = *first;
+    all.retain(|number, _| {
+        let follows = *number == due;
+        due = if follows { due.next() } else { due };
+        follows
     });
+    (options, all.into_iter().collect())
+}
+
+/// Reads a directory's segments in sequence and in pieces, which must be the same.
+fn read(pg_wal: &Path, history: &TimelineHistory, size: SegmentSize) -> Reading {
+    let (options, segments) = segments_of(pg_wal, history, size);
+    let mut stream = WalStream::new(options.clone());
     let mut reading = Reading {
         lines: Vec::new(),
         measures: Vec::new(),
@@ -61,24 +88,11 @@ fn read(pg_wal: &Path, history: &TimelineHistory, size: SegmentSize) -> Reading 
         position: stream.position(),
         fault: None,
     };
-    let mut timelines: Vec<TimelineId> = vec![history.timeline];
-    timelines.extend(history.ancestors.iter().rev().map(|entry| entry.timeline));
-    let per_timeline: Vec<_> = timelines
-        .iter()
-        .map(|timeline| segments(pg_wal, *timeline, size))
-        .collect();
-    let find = |number: SegmentNumber| {
-        per_timeline
-            .iter()
-            .flatten()
-            .find(|(candidate, _)| *candidate == number)
-            .map(|(_, path)| path)
-    };
-    while let Some(path) = find(stream.next_segment()) {
+    for (number, path) in &segments {
         let bytes = std::fs::read(path).unwrap();
         let (lines, measures) = (&mut reading.lines, &mut reading.measures);
         let commits = &mut reading.commits;
-        let result = stream.push_segment(stream.next_segment(), &bytes, &mut |record| {
+        let result = stream.push_segment(*number, &bytes, &mut |record| {
             lines.push(waldump::describe(record));
             if let Some(WalEvent::Commit { xid, time, .. }) = record.event() {
                 commits.push((xid, time));
@@ -94,7 +108,47 @@ fn read(pg_wal: &Path, history: &TimelineHistory, size: SegmentSize) -> Reading 
         }
     }
     reading.position = stream.position();
+    let (lines, position, fault) = read_in_pieces(options, &segments);
+    assert_same(&lines, &reading.lines);
+    assert_eq!((position, &fault), (reading.position, &reading.fault));
     reading
+}
+
+/// Reads the segments by two threads, each every second one, and joins them.
+fn read_in_pieces(
+    options: WalStreamOptions,
+    segments: &[(SegmentNumber, PathBuf)],
+) -> (Vec<Line>, WalPosition, Option<WalFault>) {
+    let mut stream = WalStream::new(options);
+    let options = stream.piece_options();
+    let work = |which: usize| {
+        let chosen = segments.iter().skip(which).step_by(2);
+        let read = chosen.map(|(number, path)| {
+            let mut lines = Vec::new();
+            let bytes = std::fs::read(path).unwrap();
+            let piece = WalPiece::read(&options, *number, &bytes, &mut |record| {
+                lines.push(waldump::describe(record));
+            });
+            (piece, lines)
+        });
+        read.collect::<Vec<_>>().into_iter()
+    };
+    let [mut even, mut odd] = std::thread::scope(|scope| {
+        let odd = scope.spawn(|| work(1));
+        [work(0), odd.join().unwrap()]
+    });
+    let mut lines = Vec::new();
+    while let Some((piece, own)) = even.next() {
+        let result = stream.join(piece, &mut |record| lines.push(waldump::describe(record)));
+        if stream.adopted() {
+            lines.extend(own);
+        }
+        if let Err(fault) = result {
+            return (lines, stream.position(), Some(fault));
+        }
+        std::mem::swap(&mut even, &mut odd);
+    }
+    (lines, stream.position(), None)
 }
 
 /// Both lists are equal; the first difference is shown with what stands around it.
@@ -116,9 +170,11 @@ fn lives_alike(installation: Installation, mebibytes: u64) {
     server.start();
     workload::transactions(&server);
     server.sql("alter system set max_connections = 120");
+    server.sql("alter system set wal_level = logical");
     switch_off_full_pages(&server);
     server.stop("fast");
     server.start();
+    workload::logical(&server);
     cut_off_a_record(&server);
     let label = server.backup_label("nightly");
     let inspect = server.sql("select 1 from pg_available_extensions where name = 'pg_walinspect'");
@@ -167,7 +223,10 @@ fn lives_alike(installation: Installation, mebibytes: u64) {
         "BACKUP_END",
         "PARAMETER_CHANGE",
         "CREATE",
+        "CREATE_FILE_COPY",
         "DROP",
+        "TRUNCATE",
+        "UPDATE",
         "OVERWRITE_CONTRECORD",
         "FPW_CHANGE",
     ] {
@@ -176,6 +235,20 @@ fn lives_alike(installation: Installation, mebibytes: u64) {
             .filter(|event| event.split(' ').next() == Some(kind))
             .count();
         assert!(count > 0, "the workload made no {kind}");
+    }
+    for (manager, kind) in [
+        ("Storage", "CREATE"),
+        ("Storage", "TRUNCATE"),
+        ("Heap", "TRUNCATE"),
+        ("RelMap", "UPDATE"),
+        ("Tablespace", "DROP"),
+        ("Database", "DROP"),
+    ] {
+        let made = ours.lines.iter().any(|line| {
+            let event = line.event.as_deref().unwrap_or_default();
+            line.resource_manager == manager && event.starts_with(kind)
+        });
+        assert!(made, "the workload made no {kind} of {manager}");
     }
 
     let inspected: Vec<&str> = inspected.lines().collect();
@@ -512,6 +585,93 @@ fn records_equal_pg_waldump_with_16_mib_segments() {
 #[test]
 fn records_equal_pg_waldump_with_64_mib_segments() {
     lives_alike(Installation::debian(), 64);
+}
+
+/// Bytes changed anywhere within records and page headers: both stop behind the same record.
+#[test]
+fn damage_stops_pg_waldump_at_the_same_record() {
+    let size = SegmentSize::new(1 << 20).unwrap();
+    let server = Server::create(Installation::debian(), size);
+    workload::transactions(&server);
+    server.stop("fast");
+    let (options, segments) = segments_of(&server.pg_wal(), &TimelineHistory::first(), size);
+    let healthy = read(&server.pg_wal(), &TimelineHistory::first(), size);
+    // pg_waldump runs as the server's user and reads these copies.
+    let directory = tempfile::tempdir().unwrap();
+    let readable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(directory.path(), readable).unwrap();
+    for (_, path) in &segments {
+        let copy = directory.path().join(path.file_name().unwrap());
+        std::fs::write(copy, std::fs::read(path).unwrap()).unwrap();
+    }
+    let (mut crc, mut others) = (0, 0);
+    for round in 0..120_u64 {
+        // Spread over the range without a pattern; every fourth hits a page's header.
+        let length = healthy.position.end.bytes() - options.start.bytes();
+        let mut at = options.start.bytes() + round.wrapping_mul(0x9E37_79B9_7F4A_7C15) % length;
+        if round % 4 == 0 {
+            at = at / 8192 * 8192 + [0, 2, 9, 16, 17, 18][usize::try_from(round / 4 % 6).unwrap()];
+        }
+        let number = size.segment_of(Lsn::new(at));
+        let (_, source) = segments.iter().find(|(other, _)| *other == number).unwrap();
+        let target = directory.path().join(source.file_name().unwrap());
+        let whole = std::fs::read(source).unwrap();
+        let mut bytes = whole.clone();
+        bytes[usize::try_from(at % size.bytes()).unwrap()] ^= 1 << (round % 8);
+        std::fs::write(&target, &bytes).unwrap();
+
+        // From some records before.
+        let before = healthy
+            .lines
+            .partition_point(|line| line.start.bytes() <= at);
+        let first = healthy.lines[before.saturating_sub(60)].start;
+        let mut stream = WalStream::new(WalStreamOptions {
+            start: first,
+            ..options.clone()
+        });
+        let mut starts = Vec::new();
+        let mut fault = None;
+        for (other, path) in &segments {
+            if *other == stream.next_segment() && starts.len() < 200 && fault.is_none() {
+                let path = directory.path().join(path.file_name().unwrap());
+                let bytes = std::fs::read(path).unwrap();
+                let result = stream.push_segment(*other, &bytes, &mut |record| {
+                    starts.push(record.start);
+                    if starts.len() < 200 {
+                        ControlFlow::Continue(())
+                    } else {
+                        ControlFlow::Break(())
+                    }
+                });
+                fault = result.err();
+            }
+        }
+        let start = first.to_string();
+        let arguments = ["-s", &start, "-n", "200"];
+        let (text, error) = pg_waldump(server.installation(), directory.path(), &arguments);
+        let theirs: Vec<Lsn> = waldump::parse(&text)
+            .iter()
+            .map(|line| line.start)
+            .collect();
+        assert_eq!(starts, theirs, "{} {fault:?} {error}", Lsn::new(at));
+        assert_eq!(fault.is_some(), !error.is_empty(), "{fault:?} {error}");
+        if let Some(WalFault::BadCrc { lsn, .. }) = fault {
+            let words = "incorrect resource manager data checksum in record at ";
+            let their: Lsn = error
+                .split(words)
+                .nth(1)
+                .expect(&error)
+                .trim()
+                .parse()
+                .unwrap();
+            assert_eq!(lsn, their);
+            crc += 1;
+        } else if fault.is_some() {
+            others += 1;
+        }
+        std::fs::write(&target, &whole).unwrap();
+    }
+    assert!(crc > 60 && others > 10, "{crc} checksums, {others} others");
 }
 
 /// The directories with other majors' programs are told by `WALPROOF_TEST_SERVERS`,

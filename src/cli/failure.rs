@@ -141,6 +141,7 @@ impl From<VerifyError> for Failure {
         match error {
             VerifyError::Catalog(error) => error.into(),
             VerifyError::Storage(error) | VerifyError::Base(error) => error.into(),
+            VerifyError::Ledger(error) => error.into(),
             error @ VerifyError::Task(_) => Self::unproven(error),
         }
     }

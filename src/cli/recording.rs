@@ -60,6 +60,11 @@ impl Recording {
         }
     }
 
+    /// The state database.
+    pub(super) const fn state(&self) -> &State {
+        &self.state
+    }
+
     /// The run's identity.
     pub(super) const fn id(&self) -> Uuid {
         self.run.id

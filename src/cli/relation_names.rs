@@ -32,7 +32,7 @@ pub(super) async fn read(url: &str) -> Result<RelationNames, Failure> {
     }
     let options = PgConnectOptions::from_str(url).map_err(|error| {
         Failure::usage(format_args!("--catalog: {error}")).with_hint(
-            "expected postgres://user@host:5432/database, or postgres:///database?host=/run/postgresql",
+            "expected postgres://user@host:5432/database, or postgres:///database?host=/run/postgresql&user=postgres",
         )
     })?;
     let failed = |error: sqlx::Error| {

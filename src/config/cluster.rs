@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::document::Endpoint;
 use super::name::Name;
-use super::{Credentials, Period, SecretError};
+use super::{ByteSize, Credentials, Period, SecretError};
 use crate::storage::{Location, StorageOptions};
 
 /// One guarded PostgreSQL cluster and where its backups lie.
@@ -112,6 +112,40 @@ pub struct Tier {
     /// A base backup that began longer ago than this and has not ended counts as dead.
     #[serde(default)]
     pub started_backup_age: Option<Period>,
+    /// How deeply `walproof verify` looks, and how much it reads.
+    #[serde(default)]
+    pub verification: Option<Verification>,
+}
+
+/// How deeply `walproof verify` looks, and how much it reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Verification {
+    /// How deeply; names and sizes if it is left out.
+    #[serde(default)]
+    pub depth: Option<VerificationDepth>,
+    /// At depth `sampled`: within this time everything is read again, a share each run;
+    /// 30 days if no limit is given.
+    #[serde(default)]
+    pub reread_within: Option<Period>,
+    /// At depth `sampled`: at most this much is read in a run, as stored.
+    #[serde(default)]
+    pub max_bytes: Option<ByteSize>,
+    /// At depth `sampled`: only what fits into this time at the rate of the last run.
+    #[serde(default)]
+    pub max_time: Option<Period>,
+}
+
+/// How deeply a verification looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum VerificationDepth {
+    /// Names and sizes, and the WAL around the tip and around gaps.
+    Listed,
+    /// What is new or changed, and a part of the rest, to the last byte.
+    Sampled,
+    /// Everything, to the last byte.
+    Read,
 }
 
 /// One place in object storage (or a directory) where one cluster's backups lie.

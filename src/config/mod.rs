@@ -5,6 +5,7 @@
 //! the same types that drive the check. Secrets never stand in these files: credentials
 //! name environment variables or files, which are read when a repository is opened.
 
+mod byte_size;
 mod check;
 mod cluster;
 mod credentials;
@@ -25,7 +26,10 @@ mod target;
 mod tests;
 mod tree;
 
-pub use cluster::{Cluster, Heartbeat, Raci, RepositoryConfig, Tier};
+pub use byte_size::{ByteSize, ParseByteSizeError};
+pub use cluster::{
+    Cluster, Heartbeat, Raci, RepositoryConfig, Tier, Verification, VerificationDepth,
+};
 pub use credentials::{Credentials, SecretError, SecretSource};
 pub use document::{ConfigFile, Endpoint, ParseEndpointError, ParseStateUrlError, StateUrl};
 pub use drill::{Amcheck, Cell, Check, DrillDefinition, Environment, SettingValue};

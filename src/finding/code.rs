@@ -76,6 +76,9 @@ codes! {
     ObjectTooSmall, "object-too-small", Critical,
         "The object is too small to hold what its name promises: recovery that needs it fails or ends there.",
         "Compare with the original if it still exists; otherwise take a fresh base backup.";
+    ObjectChanged, "object-changed", Critical,
+        "What was read and judged is no longer what lies here: nothing that was proven with it holds for it.",
+        "Keep both states if you can (versions of the bucket); find out who wrote it and read it again before you rely on it.";
     RetentionTooShort, "retention-too-short", Warning,
         "Moments that the tier promises to keep can no longer be restored.",
         "Lengthen the retention of the backup tool or of the bucket's lifecycle rules.";

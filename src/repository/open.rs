@@ -151,17 +151,16 @@ impl Repository {
             Err(error) => return Err(error.into()),
         };
         *entry = Some(own);
-        if codec == Codec::None && !digest {
-            // Taken over without a copy when the buffer is whole.
-            return if bytes.len() as u64 > limit {
-                Err(too_large(key))
-            } else {
-                Ok(bytes.into())
-            };
-        }
         let decoding = tokio::task::spawn_blocking(move || {
             let sha256 = digest.then(|| Sha256::of(&bytes));
-            (sha256, decode_all(codec, &bytes, limit))
+            // Taken over without a copy when the buffer is whole.
+            let plain = codec == Codec::None && bytes.len() as u64 <= limit;
+            let decoded = if plain {
+                Ok(bytes.into())
+            } else {
+                decode_all(codec, &bytes, limit)
+            };
+            (sha256, decoded)
         });
         let decoded;
         (*sha256, decoded) = decoding.await?;

@@ -1,6 +1,7 @@
 //! Why a verification could not be done.
 
 use crate::repository::RepositoryError;
+use crate::state::StateError;
 use crate::storage::StorageError;
 
 /// A repository could not be looked at. What is wrong with its contents is a finding.
@@ -15,6 +16,9 @@ pub enum VerifyError {
     /// The store failed while a base backup was read.
     #[error("read base backup: {0}")]
     Base(StorageError),
+    /// The object ledger could not be looked into or written.
+    #[error("keep the object ledger: {0}")]
+    Ledger(#[from] StateError),
     /// The work was cut short by the runtime's shutdown or a defect.
     #[error("read the repository: {0}")]
     Task(#[from] tokio::task::JoinError),

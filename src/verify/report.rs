@@ -9,7 +9,9 @@ use crate::postgres::{Lsn, SegmentSize, SystemId, TimelineId};
 use crate::repository::{BackupMethod, BackupStatus, Keep, Layout};
 
 use super::base::BaseReport;
+use super::ledger::LedgerReport;
 use super::read::WalReading;
+use super::rotation::RotationReport;
 use super::timelines::TimelineReport;
 
 /// The contract of [`VerifyReport`] as JSON. Fields are only added within a version.
@@ -269,6 +271,13 @@ pub struct VerifyReport {
     /// `listed`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub bases: Vec<BaseReport>,
+    /// What was chosen to be read, and by when everything will have been; at depth `sampled`
+    /// and `read`, where a state database is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<RotationReport>,
+    /// What is remembered of the objects, where a state database is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<LedgerReport>,
     /// What is wrong, worst first.
     pub findings: Vec<Finding>,
 }

@@ -201,6 +201,62 @@ impl BarmanCloud {
         process::try_run(&mut command)
     }
 
+    /// A base backup as [`Self::backup`] takes it, on storage that is slow and tears pages:
+    /// in files of at least `from` bytes it pauses `microseconds` in the middle of each block.
+    /// `everything`: temporary files and caches too, as older versions of the tool. Calls
+    /// `copied` when the last file is copied, before the server is told.
+    pub fn backup_slowly(
+        &self,
+        server: &TestServer,
+        codec: BaseCodec,
+        (microseconds, from): (u32, u32),
+        everything: bool,
+        copied: impl FnOnce(),
+    ) -> String {
+        let script = server.home().join("slow.py");
+        let mark = server.home().join("copied");
+        let _ = std::fs::remove_file(&mark);
+        std::fs::write(&script, include_str!("barman_slow.py")).unwrap();
+        let mut command = Command::new(require::barman_bin().join("python"));
+        command
+            .arg(&script)
+            .args(["--endpoint-url", &self.endpoint])
+            .args(codec.flag())
+            .envs(self.environment.iter().cloned())
+            .env("TZ", "UTC")
+            .env("PAUSE_US", microseconds.to_string())
+            .env("PAUSE_FROM", from.to_string())
+            .env("COPIED", &mark)
+            .env_remove("AWS_ENDPOINT_URL")
+            .current_dir("/");
+        if everything {
+            command.env("EVERYTHING", "1");
+        }
+        command
+            .args(["--immediate-checkpoint", "--jobs", "1"])
+            .args(["--host", server.socket_directory().to_str().unwrap()])
+            .args([
+                "--port",
+                &TestServer::PORT.to_string(),
+                "--user",
+                "postgres",
+            ])
+            .args([&self.bucket_url, &self.server]);
+        std::thread::scope(|scope| {
+            let run = scope.spawn(|| process::try_run(&mut command));
+            while !mark.exists() && !run.is_finished() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            copied();
+            run.join()
+                .unwrap()
+                .unwrap_or_else(|failure| panic!("{failure}"));
+        });
+        let newest = self.list().into_iter().next_back();
+        let newest = newest.expect("no backup in the list");
+        newest["backup_id"].as_str().unwrap().to_owned()
+    }
+
     /// `barman-cloud-wal-archive` of one file, by the tool's own command line.
     pub fn wal_archive(&self, codec: WalCodec, file: &Path) -> Result<String, String> {
         self.run(

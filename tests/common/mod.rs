@@ -23,15 +23,20 @@
 #![allow(unreachable_pub, reason = "a private module of a test binary")]
 
 pub mod barman;
+pub mod cache;
 pub mod codec;
 pub mod damage;
 pub mod json_schema;
+pub mod load;
+pub mod pages;
 pub mod postgres;
 pub mod process;
 pub mod repository;
 pub mod require;
 pub mod s3;
 pub mod scratch;
+pub mod tape;
+pub mod wal_bytes;
 pub mod waldump;
 pub mod walproof;
 pub mod workload;

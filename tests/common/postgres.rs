@@ -284,7 +284,12 @@ impl TestServer {
         self.end(Signal::SIGKILL);
         // The postmaster's children follow as soon as they notice; a new server refuses to
         // start before.
-        std::thread::sleep(Duration::from_millis(300));
+        let data = self.data().canonicalize().unwrap();
+        wait_until(PATIENCE, "the crashed server's children to end", || {
+            !std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+                std::fs::read_link(entry.path().join("cwd")).ok().as_ref() == Some(&data)
+            })
+        });
     }
 
     fn end(&mut self, signal: Signal) {

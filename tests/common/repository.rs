@@ -2,14 +2,11 @@
 //! hold them against.
 //!
 //! Building one takes ten to fifteen seconds, so it is built once per set of options and shared
-//! by all test binaries of a run (below the build directory, locked, for an hour). A test
-//! gets a copy of its own: as files ([`Fixture::tree`]) or in an S3 server
-//! ([`Fixture::s3`]).
+//! ([`cache::shared`]). A test gets a copy of its own: as files ([`Fixture::tree`]) or in an S3
+//! server ([`Fixture::s3`]).
 
-use std::fs::File;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,10 +14,9 @@ use super::barman::{BarmanCloud, BaseCodec, WalCodec};
 use super::damage::Tree;
 use super::postgres::TestServer;
 use super::s3::S3Server;
-use super::scratch;
 use super::workload::{self, Moment};
+use super::{cache, scratch};
 
-const MAX_AGE: Duration = Duration::from_hours(1);
 /// The prefix of the repository in its bucket.
 pub const PREFIX: &str = "pg";
 /// The server's name in the repository.
@@ -153,46 +149,8 @@ impl Fixture {
         ] {
             source.hash(&mut hasher);
         }
-        let home = Path::new(env!("CARGO_TARGET_TMPDIR"))
-            .join("repositories")
-            .join(format!("{:016x}", hasher.finish()));
-        std::fs::create_dir_all(&home).unwrap();
-        let lock = File::create(home.join("lock")).unwrap();
-        lock.lock().unwrap();
-        let now = SystemTime::now();
-        let age = |path: &Path| {
-            path.metadata()
-                .and_then(|metadata| metadata.modified())
-                .map_or(Duration::MAX, |time| {
-                    now.duration_since(time).unwrap_or_default()
-                })
-        };
-        for entry in std::fs::read_dir(&home).unwrap().flatten() {
-            let path = entry.path();
-            let facts = path.join("facts.json");
-            if age(&facts) < MAX_AGE {
-                let facts = serde_json::from_slice(&std::fs::read(facts).unwrap()).unwrap();
-                return Self {
-                    facts,
-                    directory: path,
-                };
-            }
-            // Another test may still be copying from one that has just grown too old.
-            if path.is_dir() && age(&facts) > 2 * MAX_AGE && age(&path) > 2 * MAX_AGE {
-                let _ = std::fs::remove_dir_all(path);
-            }
-        }
-        let seconds = now
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap()
-            .as_secs();
-        let directory = home.join(format!("{seconds}-{}", std::process::id()));
-        let facts = build(options, &directory);
-        std::fs::write(
-            directory.join("facts.json"),
-            serde_json::to_vec_pretty(&facts).unwrap(),
-        )
-        .unwrap();
+        let (facts, directory) =
+            cache::shared(hasher.finish(), |directory| build(options, directory));
         Self { facts, directory }
     }
 

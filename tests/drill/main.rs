@@ -24,6 +24,5 @@ mod rows;
 mod shipped;
 mod source;
 mod table;
-mod tape;
 mod targets;
 mod traps;

@@ -4,8 +4,8 @@ use walproof::finding::Code;
 
 use crate::common::codec;
 use crate::common::damage::Tree;
+use crate::common::tape;
 use crate::table::{Drill, Fault, Ground, strict_tier};
-use crate::tape;
 
 impl Ground {
     /// The id of the base backup that the drill takes.

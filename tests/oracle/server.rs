@@ -94,6 +94,15 @@ fn succeed(command: &mut Command) -> Output {
 impl Server {
     /// Makes a cluster with all settings that the tests want, and starts it.
     pub(crate) fn create(installation: Installation, segment_size: SegmentSize) -> Self {
+        Self::create_with(installation, segment_size, &[])
+    }
+
+    /// The same with more arguments for initdb.
+    pub(crate) fn create_with(
+        installation: Installation,
+        segment_size: SegmentSize,
+        initdb: &[&str],
+    ) -> Self {
         let directory = tempfile::Builder::new().prefix("wp-pg").tempdir().unwrap();
         give_to_server(directory.path());
         let server = Self {
@@ -108,6 +117,7 @@ impl Server {
                 .args(["--no-sync", "--auth=trust", "--username=postgres"])
                 .args(["--encoding=UTF8", "--locale=C"])
                 .arg(format!("--wal-segsize={}", segment_size.bytes() >> 20))
+                .args(initdb)
                 .arg("-D")
                 .arg(server.data()),
         );
@@ -192,10 +202,15 @@ impl Server {
 
     /// Runs statements, each in a transaction of its own unless they say otherwise.
     pub(crate) fn sql(&self, statements: &str) -> String {
+        self.sql_in("postgres", statements)
+    }
+
+    /// The same in another database.
+    pub(crate) fn sql_in(&self, database: &str, statements: &str) -> String {
         let mut child = client("psql")
             .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-F", "\t", "-h"])
             .arg(self.directory.path())
-            .args(["-U", "postgres", "-d", "postgres"])
+            .args(["-U", "postgres", "-d", database])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -239,6 +254,33 @@ impl Server {
         self.sql(&format!(
             "select {start} \\g /dev/null\nselect labelfile from {stop}"
         ))
+    }
+
+    /// A directory of the test's own that the server may use.
+    pub(crate) fn scratch(&self, name: &str) -> PathBuf {
+        let path = self.directory.path().join(name);
+        std::fs::create_dir(&path).unwrap();
+        give_to_server(&path);
+        path
+    }
+
+    /// Makes a file the server's own.
+    #[expect(
+        clippy::unused_self,
+        reason = "reads as what is done to the server's files"
+    )]
+    pub(crate) fn give(&self, path: &Path) {
+        give_to_server(path);
+    }
+
+    /// Runs one of the server's own programs, whatever comes of it.
+    pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> Output {
+        self.installation
+            .program(program)
+            .env("PGHOST", self.directory.path())
+            .args(arguments)
+            .output()
+            .unwrap()
     }
 
     pub(crate) fn pg_controldata(&self) -> String {

@@ -1,8 +1,12 @@
 //! `pg_waldump`'s lines, and our records in the same words.
 
+use std::fmt::Write as _;
+
 use chrono::{DateTime, Utc};
 use walproof::postgres::Lsn;
-use walproof::postgres::wal::{RelationLocator, WalEvent, WalRecord, resource_manager_name};
+use walproof::postgres::wal::{
+    DatabaseDirectory, RelationLocator, WalEvent, WalRecord, resource_manager_name,
+};
 
 /// One record as both sides see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +93,14 @@ fn event_words(resource_manager: &str, text: &str) -> Option<String> {
             | "FPW_CHANGE"
             | "OVERWRITE_CONTRECORD",
         )
-        | ("Tablespace", "CREATE" | "DROP") => Some(text.to_owned()),
+        | ("Tablespace" | "Database", _)
+        | ("Storage", "CREATE" | "TRUNCATE")
+        | ("RelMap", "UPDATE") => Some(text.to_owned()),
+        ("Heap", "TRUNCATE") => {
+            // 16 writes "flags: [CASCADE], nrelids: 1, relids: [5]".
+            let plain = text.replace(['[', ']', ':', ','], "").replace("flags ", "");
+            Some(plain.to_lowercase().replacen("truncate", kind, 1))
+        }
         _ => None,
     }
 }
@@ -172,6 +183,10 @@ fn on(on: bool) -> &'static str {
     if on { "on" } else { "off" }
 }
 
+fn database_directory(directory: DatabaseDirectory) -> String {
+    format!("{}/{}", directory.tablespace, directory.database)
+}
+
 fn words(event: &WalEvent, record_xid: u32, major: u32) -> String {
     match event {
         WalEvent::Commit {
@@ -229,6 +244,71 @@ fn words(event: &WalEvent, record_xid: u32, major: u32) -> String {
             change.wal_level,
             on(change.wal_log_hints),
             on(change.track_commit_timestamp),
+        ),
+        WalEvent::RelationCreate { relation, fork } => {
+            let fork = ["", "_fsm", "_vm", "_init"][usize::from(*fork)];
+            format!("CREATE {}{fork}", path(*relation, major))
+        }
+        WalEvent::RelationTruncate {
+            relation,
+            blocks,
+            main,
+            visibility_map,
+            free_space_map,
+        } => format!(
+            "TRUNCATE {} to {blocks} blocks flags {}",
+            path(*relation, major),
+            u8::from(*main) + 2 * u8::from(*visibility_map) + 4 * u8::from(*free_space_map)
+        ),
+        WalEvent::DatabaseCreate {
+            directory,
+            copied_from: Some(from),
+        } => format!(
+            "CREATE_FILE_COPY copy dir {} to {}",
+            database_directory(*from),
+            database_directory(*directory)
+        ),
+        WalEvent::DatabaseCreate { directory, .. } => {
+            format!(
+                "CREATE_WAL_LOG create dir {}",
+                database_directory(*directory)
+            )
+        }
+        WalEvent::DatabaseDrop {
+            database,
+            tablespaces,
+        } => {
+            let mut text = "DROP dir".to_owned();
+            for tablespace in tablespaces {
+                let _ = write!(text, " {tablespace}/{database}");
+            }
+            text
+        }
+        WalEvent::TableTruncate {
+            tables,
+            cascade,
+            restart_sequences,
+            ..
+        } => {
+            let mut text = "TRUNCATE ".to_owned();
+            text += if *cascade { "cascade " } else { "" };
+            text += if *restart_sequences {
+                "restart_seqs "
+            } else {
+                ""
+            };
+            let _ = write!(text, "nrelids {} relids", tables.len());
+            for table in tables {
+                let _ = write!(text, " {table}");
+            }
+            text
+        }
+        WalEvent::RelationMapUpdate {
+            tablespace,
+            database,
+        } => format!(
+            "UPDATE database {database} tablespace {tablespace} size {}",
+            if major >= 16 { 524 } else { 512 }
         ),
         WalEvent::TablespaceCreate { oid, location } => format!("CREATE {oid} \"{location}\""),
         WalEvent::TablespaceDrop { oid } => format!("DROP {oid}"),

@@ -5,6 +5,7 @@ use super::server::Server;
 /// Tables, indexes of every kind, bulk loads, large objects, subtransactions, two-phase
 /// transactions, tablespaces, records far longer than a page, restore points, switches.
 pub(crate) fn mixed(server: &Server) {
+    shrink(server);
     server.sql(
         "create table bulk as select g as id, md5(g::text) as word, repeat('x', 200) as pad
              from generate_series(1, 20000) g;
@@ -37,6 +38,10 @@ pub(crate) fn mixed(server: &Server) {
          create tablespace here location ''; create table there (id int) tablespace here;
          insert into there select generate_series(1, 100); drop table there; drop tablespace here;
          create database other; drop database other;
+         create tablespace here location ''; create database moved;
+         alter database moved set tablespace here; drop database moved; drop tablespace here;
+         create table loaded (id int); copy loaded from program 'seq 1 30000';
+         vacuum full pg_class; vacuum full pg_database;
          vacuum full bulk; vacuum freeze bulk;
          select pg_logical_emit_message(false, 'test', repeat('long ', 700000)) \\g /dev/null
          select pg_switch_wal() \\g /dev/null
@@ -44,6 +49,35 @@ pub(crate) fn mixed(server: &Server) {
          select pg_switch_wal() \\g /dev/null
          select pg_logical_emit_message(true, 'test', repeat('m', 20)) \\g /dev/null",
     );
+}
+
+/// A table whose end VACUUM gives back, which it does when nobody looks on.
+fn shrink(server: &Server) {
+    server.sql(
+        "create table shrinking as select g as id, repeat('s', 500) as pad
+             from generate_series(1, 3000) g;
+         delete from shrinking where id > 20;",
+    );
+    for _ in 0..100 {
+        server.sql("vacuum shrinking");
+        if server.sql("select pg_relation_size('shrinking') < 100000") == "t" {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    panic!("VACUUM gave nothing back");
+}
+
+/// What only a server with `wal_level=logical` writes, and what only some majors do.
+pub(crate) fn logical(server: &Server) {
+    server.sql(
+        "create table parent (id serial primary key); insert into parent default values;
+         create table child (id int references parent);
+         truncate parent restart identity cascade; truncate child;",
+    );
+    if server.installation().major >= 15 {
+        server.sql("create database copied strategy file_copy; drop database copied;");
+    }
 }
 
 /// Small transactions, with page images compressed by every method in turn.

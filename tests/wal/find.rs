@@ -64,10 +64,10 @@ fn a_drop_a_truncation_and_restore_points_are_found() {
     let (time, lsn) = (&hits(&found)[0]["time"], &hits(&found)[0]["lsn"]);
     let found = find(
         &story,
-        &["--around", time.as_str().unwrap(), "--within", "0s"],
+        &["--around", time.as_str().unwrap(), "--within", "1s"],
         0,
     );
-    assert_eq!(&hits(&found)[0]["lsn"], lsn);
+    assert!(hits(&found).iter().any(|hit| &hit["lsn"] == lsn));
     let found = find(&story, &["--around", "2001-01-01T00:00:00Z"], 1);
     assert!(found["found"]["nearest_before"].is_null());
     assert!(found["found"]["nearest_after"]["xid"].is_number());
@@ -96,7 +96,7 @@ fn names_come_from_a_catalog(story: &mut Story) {
         .find_map(|(name, value)| (name == "PGUSER").then_some(value))
         .unwrap_or_else(|| "postgres".to_owned());
     let catalog = format!(
-        "postgres://{user}@/postgres?host={}&port={}",
+        "postgres:///postgres?host={}&user={user}&port={}",
         story.server.socket_directory().display(),
         story.server.psql("SHOW port").trim()
     );

@@ -11,6 +11,7 @@ pub mod internal;
 pub mod repository;
 pub mod restore;
 pub mod verify;
+mod verify_depth;
 pub mod wal;
 mod wal_find;
 mod wal_show;

@@ -1,75 +1,55 @@
 //! `walproof verify`: what can be recovered, and what is wrong.
 
-use clap::{Args, ValueEnum};
+use std::sync::OnceLock;
 
+use clap::{Args, ValueEnum};
+use indicatif::ProgressBar;
 use serde::Serialize;
 
+use super::verify_depth::DepthArgs;
 use crate::cli::recording::{Recording, failed, outcome};
 use crate::cli::render::verify as render;
 use crate::cli::source::{Source, SourceArgs, resolve_all};
-use crate::cli::{Context, ExitCode, Failure, interrupted};
+use crate::cli::{Context, ExitCode, Failure, Progress, interrupted};
 use crate::config::{Period, Tier};
 use crate::evidence::Verdict;
 use crate::finding::Severity;
-use crate::postgres::SegmentNumber;
-use crate::repository::{self, Catalog};
-use crate::state::{Outcome, RunKind};
+use crate::repository;
+use crate::state::{Outcome, RunKind, State};
 use crate::storage::Store;
-use crate::verify::listed::Survey;
+use crate::verify::ledger::{Ledger, verify_with};
 use crate::verify::read::Reading;
-use crate::verify::rotation::Selection;
 use crate::verify::words;
 use crate::verify::{
-    ReadProgress, RequestedDepth, VerifyError, VerifyOptions, VerifyReport, verify_catalog,
+    ReadObserver, ReadProgress, RequestedDepth, VerifyError, VerifyOptions, VerifyReport,
+    verify_catalog,
 };
 
 /// Check what a repository holds: findings, windows, archive tip
 #[derive(Args, Clone, Debug)]
 #[command(
-    long_about = "Check what a repository holds, without restoring it: which base backups are usable, from when to when the database can be brought back, how fresh the archive is, and what is wrong.\n\nOf a cluster every copy is checked, of a URL that one place. The report always says at which depth it speaks:\n\n  listed   names and sizes, and the WAL around the tip, around gaps and at timeline switches. Takes seconds; run it every few minutes for the exposure.\n  sampled  every byte of the newest usable base backup and of the WAL since: what a restore tonight would read.\n  read     every byte that lies there: each object decoded with its codec's own checks, every WAL record by its checksum and its place in the chain, every archive's structure, every page of every relation. Finds what names cannot show and most tools restore without a word: flipped bytes, cut objects, foreign or recycled segments, damaged pages. Costs one download of the repository; run it every night while that is cheap.\n\nA page torn while the backup ran is no damage: the WAL of the backup heals it, which is looked up. Only a restore proves (`walproof drill run`).",
-    after_long_help = "Examples:\n  walproof verify orders\n  walproof verify orders --depth read\n  walproof verify orders --depth read --segments --output json | jq '.wal.by_segment[] | select(.sound | not)'\n  walproof verify orders --copy second-region\n  walproof verify s3://backups/orders\n  walproof verify s3://backups/orders --endpoint-url http://127.0.0.1:9000 --max-backup-age 26h\n  walproof verify orders --output json | jq '.findings[].code'\n\nExit codes: 0 no finding at or above --fail-on; 1 there is one; 3 could not check."
+    long_about = "Check what a repository holds, without restoring it: which base backups are usable, from when to when the database can be brought back, how fresh the archive is, and what is wrong.\n\nOf a cluster every copy is checked, of a URL that one place. The report always says at which depth it speaks:\n\n  listed   names and sizes, and the WAL around the tip, around gaps and at timeline switches. Takes seconds: run it every few minutes for the exposure.\n  sampled  what is new or changed, and of the rest what was read longest ago, to the last byte. Everything is read again within --reread-within (30d): run it every night.\n  read     every byte that lies there: each object decoded with its codec's own checks, every WAL record by its checksum and its place in the chain, every archive's structure, every page of every relation. Costs a download of the whole repository: run it before you trust a new place, after trouble with storage, and every night where that is cheap.\n\nReading finds what names cannot show and most tools restore without a word: flipped bytes, cut objects, foreign or recycled segments, damaged or missing pages and files. A page torn while its backup ran is no damage: the WAL of the backup heals it, which is looked up. Without page checksums a flipped bit within a row is seen by nobody.\n\nThe state database remembers what was read; a run that is interrupted is gone on with by the next one. An object that is not what it was is a finding at every depth. Only a restore proves (`walproof drill run`).",
+    after_long_help = "Examples:\n  walproof verify orders\n  walproof verify orders --depth sampled\n  walproof verify orders --depth read --segments --output json | jq '.wal.by_segment[]'\n  walproof verify orders --copy second-region\n  walproof verify s3://backups/orders\n  walproof verify s3://backups/orders --endpoint-url http://127.0.0.1:9000 --max-backup-age 26h\n  walproof verify orders --output json | jq '.findings[].code'\n\nExit codes: 0 no finding at or above --fail-on; 1 there is one; 3 could not check."
 )]
 pub struct VerifyArgs {
     /// What to verify.
     #[command(flatten)]
     pub source: SourceArgs,
-    /// How deeply to look: names and sizes, what a restore tonight would read, every byte
-    #[arg(long, value_name = "DEPTH", default_value = "listed")]
-    pub depth: DepthArg,
-    /// List every WAL segment that was read in the JSON: records, commits, times
-    #[arg(long)]
-    pub segments: bool,
     /// Exit with 1 when there is a finding of at least this severity
     #[arg(long, value_name = "SEVERITY", default_value = "warning")]
     pub fail_on: FailOn,
     /// Show at most this many findings as text; JSON always has all
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: usize,
+    /// How deeply to look, and how much to read.
+    #[command(flatten)]
+    pub depth: DepthArgs,
+    /// List every WAL segment that was read in the JSON: records, commits, their times
+    #[arg(help_heading = "Depth", long)]
+    pub segments: bool,
     /// Objectives, where there is no tier or it shall not count.
     #[command(flatten)]
     pub objectives: ObjectiveArgs,
-}
-
-/// How deeply to look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum DepthArg {
-    /// Names and sizes; of the WAL only the ends.
-    #[default]
-    Listed,
-    /// Every byte of the newest usable base backup and of the WAL since.
-    Sampled,
-    /// Every byte.
-    Read,
-}
-
-impl From<DepthArg> for RequestedDepth {
-    fn from(depth: DepthArg) -> Self {
-        match depth {
-            DepthArg::Listed => Self::Listed,
-            DepthArg::Sampled => Self::Sampled,
-            DepthArg::Read => Self::Read,
-        }
-    }
 }
 
 /// From which severity a finding is a problem.
@@ -123,6 +103,7 @@ impl ObjectiveArgs {
             retention: self.retention.or(tier.retention),
             max_backup_age: self.max_backup_age.or(tier.max_backup_age),
             started_backup_age: self.started_backup_age.or(tier.started_backup_age),
+            verification: tier.verification.clone(),
         }
     }
 }
@@ -137,7 +118,8 @@ pub async fn run(args: VerifyArgs, context: &Context) -> Result<ExitCode, Failur
     let mut failures: Vec<(&str, Failure)> = Vec::new();
     for source in &sources {
         let recording = Recording::try_begin(RunKind::Verify, source, &config, context).await;
-        let result = verify_one(source, &args, context).await;
+        let state = recording.as_ref().map(Recording::state);
+        let result = verify_one(source, &args, state, context).await;
         if let Some(recording) = recording {
             let outcome = match &result {
                 Ok(report) => outcome_of(report, threshold),
@@ -243,67 +225,98 @@ struct CopyFailure<'a, E: Serialize> {
 async fn verify_one(
     source: &Source,
     args: &VerifyArgs,
+    state: Option<&State>,
     context: &Context,
 ) -> Result<VerifyReport, Failure> {
+    let asked = args.depth.over(source.tier.verification.as_ref())?;
     let repository = repository::open(Store::open(&source.location, &source.options)?);
-    let mut options = VerifyOptions {
-        depth: args.depth.into(),
+    let options = VerifyOptions {
+        depth: asked.depth,
         by_segment: args.segments,
         ..options(source, &args.objectives.over(&source.tier))
     };
     let mut interrupt = context.interrupt.clone();
-    let bar = context
-        .progress
-        .spinner(&format!("listing {}", source.name));
+    let bars = Bars::new(&context.progress, &source.name);
     let work = async {
-        let catalog = repository.catalog().await.map_err(VerifyError::from)?;
-        if options.depth == RequestedDepth::Listed {
-            return verify_catalog(&repository, &catalog, &options, &|_| {}).await;
+        match state {
+            Some(state) => {
+                let ledger = Ledger::new(state.clone(), &repository, options.now);
+                verify_with(&ledger, &repository, &options, &asked.ledger, &bars).await
+            }
+            None => {
+                let catalog = repository.catalog().await.map_err(VerifyError::from)?;
+                verify_catalog(&repository, &catalog, &options, &bars).await
+            }
         }
-        if options.depth == RequestedDepth::Sampled {
-            options.selection = newest(&catalog, &options);
-        }
-        bar.finish_and_clear();
-        let bar = context
-            .progress
-            .bytes(&format!("reading {}", source.name), catalog.bytes);
-        let tell = |progress: ReadProgress| {
-            bar.set_length(progress.of_bytes.max(progress.bytes));
-            bar.set_position(progress.bytes);
-            bar.set_message(match progress.what {
-                Reading::Wal => "WAL",
-                Reading::Base => "base backup",
-                Reading::Beside => "WAL beside the way",
-            });
-        };
-        let report = verify_catalog(&repository, &catalog, &options, &tell).await;
-        bar.finish_and_clear();
-        report
     };
+    if state.is_none() && asked.depth == RequestedDepth::Sampled {
+        return Err(Failure::unproven(
+            "without the state database nobody knows what is due to be read",
+        )
+        .with_hint("mend it or name another with --state, or read everything: --depth read"));
+    }
+    // What was read until then is remembered.
     let report = tokio::select! {
-        report = work => report,
-        () = interrupted(&mut interrupt) => return Err(Failure::interrupted()),
+        report = work => report.map_err(Failure::from),
+        () = interrupted(&mut interrupt) => Err(Failure::interrupted()),
     };
-    bar.finish_and_clear();
-    Ok(report?)
+    bars.clear();
+    let report = report?;
+    if let Some(trouble) = report
+        .ledger
+        .as_ref()
+        .and_then(|ledger| ledger.trouble.as_ref())
+    {
+        context.progress.print(&format!(
+            "{} the object ledger is not complete: {trouble}\n",
+            context.error_palette.yellow("note:")
+        ));
+    }
+    Ok(report)
 }
 
-/// What a restore tonight would read: the newest usable base backup and all WAL on the way
-/// from its begin.
-fn newest(catalog: &Catalog, options: &VerifyOptions) -> Selection {
-    let survey = Survey::of(catalog, options);
-    let mut selection = Selection::nothing();
-    let Some(backup) = survey.usable(catalog).max_by_key(|backup| backup.end_lsn) else {
-        return selection;
-    };
-    selection.add_backup(&backup.id);
-    if let Some(begin) = backup.begin_lsn {
-        let first = catalog.wal.segment_size.segment_of(begin);
-        for stretch in survey.path.split(first, SegmentNumber(u64::MAX)) {
-            selection.add_segments(stretch.timeline, stretch.first, stretch.last);
+/// What a person sees while a repository is looked at: first that it is listed, then how
+/// much of it has been read.
+struct Bars<'p> {
+    progress: &'p Progress,
+    name: &'p str,
+    listing: ProgressBar,
+    reading: OnceLock<ProgressBar>,
+}
+
+impl<'p> Bars<'p> {
+    fn new(progress: &'p Progress, name: &'p str) -> Self {
+        Self {
+            progress,
+            name,
+            listing: progress.spinner(&format!("listing {name}")),
+            reading: OnceLock::new(),
         }
     }
-    selection
+
+    fn clear(&self) {
+        self.listing.finish_and_clear();
+        if let Some(bar) = self.reading.get() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl ReadObserver for Bars<'_> {
+    fn progress(&self, progress: ReadProgress) {
+        let bar = self.reading.get_or_init(|| {
+            self.listing.finish_and_clear();
+            self.progress
+                .bytes(&format!("reading {}", self.name), progress.of_bytes)
+        });
+        bar.set_length(progress.of_bytes.max(progress.bytes));
+        bar.set_position(progress.bytes);
+        bar.set_message(match progress.what {
+            Reading::Wal => "WAL",
+            Reading::Base => "base backup",
+            Reading::Beside => "WAL beside the way",
+        });
+    }
 }
 
 /// A verification's limits from a tier's objectives.

@@ -92,6 +92,8 @@ fn report() -> VerifyReport {
         exposure: None,
         wal: None,
         bases: Vec::new(),
+        rotation: None,
+        ledger: None,
         findings: Vec::new(),
     }
 }

@@ -65,15 +65,7 @@ fn heading(report: &VerifyReport, style: Style) -> Vec<String> {
         };
         lines.push(style.paint(tone, &format!("{lead} {line}")));
     }
-    let looked = match report.depth {
-        Depth::Listed => "names and sizes, and the WAL at its ends",
-        Depth::Sampled => "a part of it was read to the last byte, the rest by names and sizes",
-        Depth::Read | Depth::Restored => "every byte was read",
-    };
-    let depth = format!(
-        "depth {}: {looked}; only a restore proves",
-        report.depth.as_str()
-    );
+    let depth = depth(report);
     lines.extend(
         style
             .wrap(&depth, 0)
@@ -81,6 +73,35 @@ fn heading(report: &VerifyReport, style: Style) -> Vec<String> {
             .map(|line| style.paint(Tone::Quiet, line)),
     );
     lines
+}
+
+/// How deeply it was looked at, and what was read when.
+fn depth(report: &VerifyReport) -> String {
+    let word = report.depth.as_str();
+    let what = match (report.depth, &report.rotation) {
+        (Depth::Listed, _) => "names and sizes, and the WAL at its ends".to_owned(),
+        (Depth::Sampled, Some(rotation)) => format!(
+            "{} of {} ({}%) were chosen to be read{}",
+            bytes(rotation.bytes),
+            bytes(rotation.of_bytes),
+            rotation.percent(),
+            match (rotation.everything_read_by, &rotation.never_because) {
+                (Some(by), _) => format!("; everything will have been read by {}", utc(by)),
+                (None, Some(because)) => format!("; no date for everything: {because}"),
+                (None, None) => String::new(),
+            }
+        ),
+        (Depth::Sampled, None) => "some objects were read".to_owned(),
+        (Depth::Read | Depth::Restored, _) => "every byte was read".to_owned(),
+    };
+    let memory = report.ledger.as_ref().map_or_else(String::new, |ledger| {
+        match (ledger.unread, ledger.oldest_read) {
+            (0, Some(oldest)) => format!("; all was read since {}", utc(oldest)),
+            (unread, Some(_)) => format!("; {} never read", count(unread, "object")),
+            (_, None) => String::new(),
+        }
+    });
+    format!("depth {word}: {what}{memory}; only a restore proves")
 }
 
 fn verdict(report: &VerifyReport) -> String {

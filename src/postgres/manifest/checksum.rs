@@ -40,14 +40,10 @@ impl ChecksumAlgorithm {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Crc32c => "CRC32C",
-            Self::Sha224 => "33d5f71bef0638fb2aa65a5d48851e6a3117148795b7f7b4dab02a82",
-            Self::Sha256 => "238903180cc104ec2c5d8b3f20c5bc61b389ec0a967df8cc208cdc7cd454174f",
-            Self::Sha384 => {
-                "11a0ed6cd0c92730513645e837b6a41617cebec8b8c5e0f52ae446a66beac2cf78e10b8345372b028928e3b08ea8fe80"
-            }
-            Self::Sha512 => {
-                "a475fa35e5e301a8b099d1752287bce07bf1ec88c984c71a18f2055033ecc9467f3642cd2184d5517a487b89e9ee828d4c0d4bccb3ad19c5d08e862afb16c2a5"
-            }
+            Self::Sha224 => "SHA224",
+            Self::Sha256 => "SHA256",
+            Self::Sha384 => "SHA384",
+            Self::Sha512 => "SHA512",
         }
     }
 
@@ -238,6 +234,10 @@ mod tests {
                 Some(algorithm)
             );
         }
+        assert_eq!(
+            ChecksumAlgorithm::from_name("SHA224"),
+            Some(ChecksumAlgorithm::Sha224)
+        );
         assert_eq!(ChecksumAlgorithm::from_name("MD5"), None);
         assert_eq!(
             FileChecksum::from_hex(ChecksumAlgorithm::Crc32c, "8a74472g"),

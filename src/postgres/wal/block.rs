@@ -85,6 +85,15 @@ pub struct BlockReference {
     pub data_length: u16,
 }
 
+impl BlockReference {
+    /// Whether replay writes the whole page without reading the old one, so that it heals
+    /// a page that is torn or damaged: from an image, or by starting it anew. An image
+    /// that is not applied (`wal_consistency_checking`) does not count.
+    pub fn replaces_page(&self) -> bool {
+        self.will_init || self.image.is_some_and(|image| image.apply)
+    }
+}
+
 /// Where the parts of a record lie. Found once, when the record is checked.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {

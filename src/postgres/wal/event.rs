@@ -4,10 +4,12 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::block::RelationLocator;
-
 use super::fault::BodyFault;
+use super::files::{self, DatabaseDirectory};
 use super::record::WalRecord;
-use super::resource_manager::{INFO_MASK, TABLESPACE, TRANSACTION, XLOG, xlog};
+use super::resource_manager::{
+    DATABASE, HEAP, INFO_MASK, RELATION_MAP, STORAGE, TABLESPACE, TRANSACTION, XLOG, heap, xlog,
+};
 use super::transaction::{self, text};
 use crate::postgres::little_endian::{i32_at, i64_at, u32_at, u64_at};
 use crate::postgres::timestamp::from_timestamptz;
@@ -89,6 +91,61 @@ pub enum WalEvent {
     },
     /// Settings that a restored server must match were changed.
     ParameterChange(ParameterChange),
+    /// A relation's file was made. A rolled back transaction removes it again.
+    RelationCreate {
+        /// The relation.
+        relation: RelationLocator,
+        /// 0 main, 1 free space map, 2 visibility map, 3 init.
+        fork: u8,
+    },
+    /// A relation was cut to a length, usually by VACUUM.
+    RelationTruncate {
+        /// The relation.
+        relation: RelationLocator,
+        /// Blocks of the main fork that remain.
+        blocks: u32,
+        /// Whether the main fork is cut.
+        main: bool,
+        /// Whether the visibility map is cut to what belongs to those blocks.
+        visibility_map: bool,
+        /// Whether the free space map is cut to what belongs to those blocks.
+        free_space_map: bool,
+    },
+    /// A directory was made for a database.
+    DatabaseCreate {
+        /// The directory.
+        directory: DatabaseDirectory,
+        /// Of which replay makes a copy, file by file: nothing of the copied content is in
+        /// the WAL. `None` when all of it follows as records (15 and later, unless
+        /// `STRATEGY = FILE_COPY`).
+        copied_from: Option<DatabaseDirectory>,
+    },
+    /// A database was dropped, or moved away from tablespaces.
+    DatabaseDrop {
+        /// Its OID.
+        database: u32,
+        /// The tablespaces in which its directory is removed.
+        tablespaces: Vec<u32>,
+    },
+    /// TRUNCATE was run on tables that are replicated logically: only `wal_level=logical`
+    /// writes this. The files go with the commit.
+    TableTruncate {
+        /// OID of the database.
+        database: u32,
+        /// OIDs of the tables (`pg_class.oid`, not file numbers).
+        tables: Vec<u32>,
+        /// Whether CASCADE was said.
+        cascade: bool,
+        /// Whether RESTART IDENTITY was said.
+        restart_sequences: bool,
+    },
+    /// The map from system catalogs to their files (`pg_filenode.map`) was replaced.
+    RelationMapUpdate {
+        /// OID of the tablespace; 1664 for the shared map.
+        tablespace: u32,
+        /// OID of the database; 0 for the shared map.
+        database: u32,
+    },
     /// A tablespace was created.
     TablespaceCreate {
         /// Its OID.
@@ -148,10 +205,24 @@ pub(super) fn try_decode(record: &WalRecord<'_>) -> Result<Option<WalEvent>, Bod
     match record.resource_manager {
         XLOG => xlog_event(record),
         TRANSACTION => transaction::decode(record),
-        TABLESPACE => tablespace_event(record),
+        STORAGE => files::storage_event(record),
+        DATABASE => files::database_event(record),
+        TABLESPACE => files::tablespace_event(record),
+        RELATION_MAP => files::relation_map_event(record),
+        HEAP => files::heap_event(record),
         _ => Some(None),
     }
     .ok_or(BodyFault::Content)
+}
+
+/// Whether such a record may be an event. False for nearly all, at the cost of a look at
+/// two bytes.
+pub(super) const fn may_be_event(resource_manager: u8, info: u8) -> bool {
+    match resource_manager {
+        XLOG | TRANSACTION | STORAGE | DATABASE | TABLESPACE | RELATION_MAP => true,
+        HEAP => info & heap::KIND_MASK == heap::TRUNCATE,
+        _ => false,
+    }
 }
 
 #[expect(
@@ -162,7 +233,11 @@ fn xlog_event(record: &WalRecord<'_>) -> Option<Option<WalEvent>> {
     let data = record.main_data();
     Some(Some(match record.info & INFO_MASK {
         kind @ (xlog::CHECKPOINT_SHUTDOWN | xlog::CHECKPOINT_ONLINE) => {
-            let checkpoint = Checkpoint::parse(data)?;
+            let checkpoint = if record.major() >= 19 {
+                Checkpoint::parse_19(data)?
+            } else {
+                Checkpoint::parse(data)?
+            };
             WalEvent::Checkpoint {
                 shutdown: kind == xlog::CHECKPOINT_SHUTDOWN,
                 redo: checkpoint.redo,
@@ -204,22 +279,4 @@ fn xlog_event(record: &WalRecord<'_>) -> Option<Option<WalEvent>> {
         },
         _ => return Some(None),
     }))
-}
-
-/// `src/include/commands/tablespace.h`.
-#[expect(
-    clippy::option_option,
-    reason = "too short and uninteresting are different answers"
-)]
-fn tablespace_event(record: &WalRecord<'_>) -> Option<Option<WalEvent>> {
-    let data = record.main_data();
-    let oid = u32_at(data, 0)?;
-    Some(match record.info & INFO_MASK {
-        0x00 => Some(WalEvent::TablespaceCreate {
-            oid,
-            location: text(data.get(4..)?),
-        }),
-        0x10 => Some(WalEvent::TablespaceDrop { oid }),
-        _ => None,
-    })
 }

@@ -4,7 +4,8 @@
 //! PostgreSQL's own reader checks (`src/backend/access/transam/xlogreader.c`), and beyond
 //! it that the chain of records holds across segments and timeline switches. What it
 //! accepts, recovery would replay; where it stops, recovery would stop, with the reason as
-//! a [`WalFault`]. Known are PostgreSQL 13 to 18, little-endian, 8 KiB pages.
+//! a [`WalFault`]. Known are PostgreSQL 13 to 18, little-endian, 8 KiB pages; 19 is read as
+//! its beta writes it ([`PREVIEW_MAJOR`]).
 //!
 //! To use more than one core, segments are read into [`WalPiece`]s, each alone and in any
 //! order, and joined to the stream in their own order: the same engine, the same verdicts.
@@ -15,6 +16,7 @@
 mod block;
 mod event;
 mod fault;
+mod files;
 mod page;
 mod path;
 mod piece;
@@ -29,8 +31,10 @@ mod version;
 pub use block::{BlockImage, BlockReference, BlockReferences, RelationLocator};
 pub use event::{ParameterChange, WalEvent};
 pub use fault::{BodyFault, ContinuationFault, WalFault};
+pub use files::DatabaseDirectory;
 pub use page::{FirstPage, PAGE_SIZE, first_record, read_first_page};
 pub use piece::{PieceOptions, WalPiece};
 pub use record::WalRecord;
 pub use resource_manager::resource_manager_name;
 pub use stream::{WalPosition, WalStream, WalStreamOptions};
+pub use version::PREVIEW_MAJOR;

@@ -19,15 +19,13 @@ const LONG_HEADER: usize = 40;
 
 const FIRST_IS_CONTRECORD: u16 = 0x0001;
 const HAS_LONG_HEADER: u16 = 0x0002;
-const FIRST_IS_OVERWRITE_CONTRECORD: u16 = 0x0008;
-/// Includes `XLP_BKP_REMOVABLE`, 0x0004, which says nothing about the content.
-const ALL_FLAGS: u16 = 0x000F;
 
 /// The header of one page, decoded but not judged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PageHeader {
     pub(super) magic: u16,
     flags: u16,
+    version: Option<WalVersion>,
     pub(super) timeline: TimelineId,
     pub(super) address: Lsn,
     /// Bytes of the record begun on an earlier page that are still to come.
@@ -62,9 +60,11 @@ impl PageHeader {
                 page_size: u32_at(page, 36)?,
             })
         };
+        let magic = u16_at(page, 0)?;
         Some(Self {
-            magic: u16_at(page, 0)?,
+            magic,
             flags,
+            version: WalVersion::from_magic(magic),
             timeline: TimelineId(u32_at(page, 4)?),
             address: Lsn::new(u64_at(page, 8)?),
             remaining: u32_at(page, 16)?,
@@ -88,7 +88,10 @@ impl PageHeader {
 
     /// Whether the record that should go on here was given up after a crash.
     pub(super) const fn overwrites(&self) -> bool {
-        self.flags & FIRST_IS_OVERWRITE_CONTRECORD != 0
+        match self.version {
+            Some(version) => self.flags & version.overwrite_flag().0 != 0,
+            None => false,
+        }
     }
 }
 
@@ -100,7 +103,7 @@ impl PageExpectation {
         let Some(header) = PageHeader::parse(page) else {
             return Err(WalFault::UnexpectedZeros { lsn });
         };
-        let version = match WalVersion::from_magic(header.magic) {
+        let version = match header.version {
             Some(version) if self.version.is_none_or(|known| known == version) => version,
             _ if page.iter().take(LONG_HEADER).all(|byte| *byte == 0) => {
                 return Err(WalFault::UnexpectedZeros { lsn });
@@ -114,7 +117,9 @@ impl PageExpectation {
             }
         };
         let begins_segment = self.segment_size.offset_of(lsn) == 0;
-        if header.flags & !ALL_FLAGS != 0 || (begins_segment && header.long.is_none()) {
+        if header.flags & !version.overwrite_flag().1 != 0
+            || (begins_segment && header.long.is_none())
+        {
             return Err(WalFault::BadPageFlags {
                 lsn,
                 found: header.flags,

@@ -12,7 +12,6 @@ use super::page::{PAGE_SIZE, PageExpectation, PageHeader};
 use super::path::TimelinePath;
 use super::piece::PieceOptions;
 use super::record::{HEADER_UNDER_CRC, RECORD_HEADER, RECORD_MAX, RecordHeader, WalRecord, align8};
-use super::resource_manager::TABLESPACE;
 use super::version::WalVersion;
 use crate::postgres::little_endian::u32_at;
 use crate::postgres::{Lsn, SegmentNumber, SegmentSize, SystemId, TimelineHistory};
@@ -458,7 +457,7 @@ impl WalStream {
             layout: Layout::check(body, version).map_err(bad_body)?,
             version,
         };
-        let event = self.decode_early(&record).map_err(bad_body)?;
+        let event = Self::decode_early(&record).map_err(bad_body)?;
         self.check_given_up(start, event.as_ref())?;
         self.path.check_record(&record, own_end, event.as_ref())?;
         let switched = header.is_switch();
@@ -476,11 +475,12 @@ impl WalStream {
     }
 
     /// Decodes what the checks need or what must not be misread later.
-    fn decode_early(&self, record: &WalRecord<'_>) -> Result<Option<WalEvent>, BodyFault> {
-        if record.resource_manager > TABLESPACE && self.given_up.is_none() {
-            return Ok(None);
+    fn decode_early(record: &WalRecord<'_>) -> Result<Option<WalEvent>, BodyFault> {
+        if event::may_be_event(record.resource_manager, record.info) {
+            event::try_decode(record)
+        } else {
+            Ok(None)
         }
-        event::try_decode(record)
     }
 
     /// After a cut-off record, the next one must say that it is given up

@@ -10,7 +10,7 @@ use super::limited::Limited;
 use super::relation_reader::{RelationReader, SEGMENT_BLOCKS};
 use super::relations::Relations;
 use super::small_files::{SmallFile, SmallFiles};
-use super::status_files::{StatusFile, StatusReader};
+use super::status_files::{ReadStatusFile, StatusReader};
 use crate::codec::archive::Member;
 use crate::finding::{Code, Finding};
 use crate::postgres::relation_file::{Fork, RelationFile};
@@ -45,7 +45,7 @@ pub(super) struct ArchiveFound {
     pub(super) compared: u64,
     pub(super) relations: Relations,
     pub(super) small: SmallFiles,
-    pub(super) status: Vec<StatusFile>,
+    pub(super) status: Vec<ReadStatusFile>,
     /// OIDs of the tablespaces that the archive links to.
     pub(super) links: Vec<u32>,
     pub(super) findings: Limited,
@@ -178,7 +178,7 @@ impl ArchiveCheck {
             }
             None => {
                 if self.contents == ArchiveContents::Data
-                    && let Some(reader) = StatusReader::of(path)
+                    && let Some(reader) = StatusReader::of(path, self.index)
                 {
                     self.current = Current::Status(reader);
                 } else {
@@ -239,25 +239,6 @@ impl ArchiveContents {
         match self {
             Self::Data => PathBuf::new(),
             Self::Tablespace(oid) => PathBuf::from(format!("pg_tblspc/{oid}")),
-        }
-    }
-}
-
-/// Whether a path is that of a file in `directory`, and its name there.
-pub(super) fn name_in<'a>(path: &'a str, directory: &str) -> Option<&'a str> {
-    let name = path.strip_prefix(directory)?.strip_prefix('/')?;
-    (!name.is_empty() && !name.as_bytes().contains(&b'/')).then_some(name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_files_right_in_a_directory_are_in_it() {
-        assert_eq!(name_in("pg_xact/0000", "pg_xact"), Some("0000"));
-        for path in ["pg_xact", "pg_xact/", "pg_xact/x/0000", "pg_xactly/0000"] {
-            assert_eq!(name_in(path, "pg_xact"), None, "{path}");
         }
     }
 }

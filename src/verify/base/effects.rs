@@ -1,10 +1,14 @@
 //! What a record does to files as a whole, and to the LSN of pages.
 
-use crate::postgres::wal::{BlockReference, RelationLocator, WalEvent, WalRecord};
+use crate::postgres::wal::{BlockReference, WalEvent, WalRecord};
 
 // Resource managers, `src/include/access/rmgrlist.h`.
 const XLOG: u8 = 0;
 const TRANSACTION: u8 = 1;
+const STORAGE: u8 = 2;
+const DATABASE: u8 = 4;
+const TABLESPACE: u8 = 5;
+const RELATION_MAP: u8 = 7;
 const HEAP2: u8 = 9;
 const HEAP: u8 = 10;
 const BTREE: u8 = 11;
@@ -20,30 +24,12 @@ const INFO_MASK: u8 = 0xF0;
 /// A compressed image of fewer bytes may be one of a page of zeros.
 const NEARLY_NOTHING: u16 = 256;
 
-/// What a record does to files as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FileEffect {
-    /// The relation's files are removed.
-    Dropped(RelationLocator),
-}
-
-/// Hands out what `record` does to whole files; nothing for most records.
-pub(super) fn file_effects(record: &WalRecord<'_>, take: &mut dyn FnMut(FileEffect)) {
-    if record.resource_manager != TRANSACTION {
-        return;
-    }
-    if let Some(
-        WalEvent::Commit {
-            dropped_relations, ..
-        }
-        | WalEvent::Abort {
-            dropped_relations, ..
-        },
-    ) = record.event()
-    {
-        for relation in dropped_relations {
-            take(FileEffect::Dropped(relation));
-        }
+/// What a record does to whole files; `None` for most records, at the cost of a look at
+/// their resource manager.
+pub(super) fn of_files(record: &WalRecord<'_>) -> Option<WalEvent> {
+    match record.resource_manager {
+        TRANSACTION | STORAGE | DATABASE | TABLESPACE | RELATION_MAP => record.event(),
+        _ => None,
     }
 }
 

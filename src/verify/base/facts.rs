@@ -3,7 +3,7 @@
 
 use super::identity::contradiction;
 use super::small_files::SmallFiles;
-use super::status_files::StatusFile;
+use super::status_files::{self, ReadStatusFile};
 use super::suspects::{OtherSuspect, Subject};
 use crate::finding::{Code, Finding};
 use crate::postgres::page::BLOCK_SIZE;
@@ -12,7 +12,7 @@ use crate::postgres::relation_map::RelationMap;
 use crate::postgres::tablespace_map::TablespaceMap;
 use crate::postgres::wal::RelationLocator;
 use crate::postgres::{BackupLabel, ControlFile, DatabaseState, Lsn, SystemId};
-use crate::repository::BaseBackup;
+use crate::repository::{ArchiveContents, BaseBackup};
 
 /// What the small files say.
 #[derive(Debug, Default)]
@@ -38,7 +38,24 @@ pub(super) struct Surroundings<'a> {
     pub(super) databases: &'a std::collections::BTreeSet<u32>,
     /// Tablespaces that the data directory links to.
     pub(super) links: &'a [u32],
-    pub(super) status: &'a [StatusFile],
+    pub(super) status: &'a [ReadStatusFile],
+}
+
+impl Surroundings<'_> {
+    /// The key of an archive.
+    fn key(&self, archive: u16) -> String {
+        let archive = self.backup.archives.get(usize::from(archive));
+        archive.map_or_else(|| self.backup.id.clone(), |archive| archive.key.clone())
+    }
+
+    /// The first archive of the data directory.
+    fn data(&self) -> u16 {
+        let archives = &self.backup.archives;
+        let at = archives
+            .iter()
+            .position(|of| of.contents == ArchiveContents::Data);
+        at.and_then(|at| u16::try_from(at).ok()).unwrap_or(u16::MAX)
+    }
 }
 
 impl Facts {
@@ -49,6 +66,17 @@ impl Facts {
         facts.maps(small, around);
         facts.databases(small, around);
         facts.tablespaces(small, around);
+        if let Some(control) = &facts.control
+            && around.complete
+        {
+            let lacking = status_files::lacking(
+                &control.checkpoint,
+                around.status,
+                &|archive| around.key(archive),
+                around.data(),
+            );
+            facts.suspects.extend(lacking);
+        }
         facts
     }
 
@@ -121,13 +149,7 @@ impl Facts {
 
     /// Every map must be whole, and what it points to must be there.
     fn maps(&mut self, small: &SmallFiles, around: &Surroundings<'_>) {
-        let keys = |archive: u16| {
-            around
-                .backup
-                .archives
-                .get(usize::from(archive))
-                .map_or(around.backup.id.clone(), |archive| archive.key.clone())
-        };
+        let keys = |archive| around.key(archive);
         let mut mapped = std::collections::BTreeSet::new();
         for (directory, archive, bytes) in small.named(RelationMap::FILE_NAME) {
             let Some((tablespace, database)) = place_of(directory) else {
@@ -179,7 +201,7 @@ impl Facts {
                 subject: Subject::RelationMap {
                     database: *database,
                 },
-                finding: Finding::new(Code::RelationMapCorrupt, keys(0), message),
+                finding: Finding::new(Code::RelationMapCorrupt, keys(around.data()), message),
             });
         }
     }

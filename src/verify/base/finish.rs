@@ -8,7 +8,7 @@ use super::limited::Limited;
 use super::read::ReadArchive;
 use super::relations::{Relations, Setting};
 use super::small_files::SmallFiles;
-use super::status_files::StatusFile;
+use super::status_files::ReadStatusFile;
 use super::suspects::{Gap, MAX_SUSPECTS, Place, Suspects};
 use super::{BaseReading, BaseReport, PageCounts};
 use crate::finding::{Code, Finding};
@@ -22,7 +22,7 @@ struct All {
     counts: PageCounts,
     relations: Relations,
     small: SmallFiles,
-    status: Vec<StatusFile>,
+    status: Vec<ReadStatusFile>,
     links: Vec<u32>,
 }
 
@@ -132,7 +132,7 @@ impl All {
             for (locator, archive) in &facts.mapped {
                 if !relations.has_main(*locator) {
                     let because = "the database's relation map points to it";
-                    missing.push((*locator, Gap::missing_because(*archive, because)));
+                    missing.push((*locator, Gap::missing_because(*archive, because, true)));
                 }
             }
             let unseen = context.touched.iter().flat_map(|touched| touched.unseen());
@@ -143,7 +143,7 @@ impl All {
                 } else if last.replace(locator) != Some(locator) {
                     let because = "WAL before the backup changed blocks of it";
                     let archive = archive_of(backup, locator.tablespace);
-                    missing.push((locator, Gap::missing_because(archive, because)));
+                    missing.push((locator, Gap::missing_because(archive, because, false)));
                 }
             }
         }

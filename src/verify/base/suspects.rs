@@ -4,13 +4,15 @@ use std::collections::HashMap;
 
 use super::PageCounts;
 use super::doubt::{Doubt, DoubtfulBlock};
-use super::effects::{self, FileEffect};
+use super::effects;
 use super::relation_reader::SEGMENT_BLOCKS;
+use super::status_files;
 use super::verdicts;
 use crate::finding::Finding;
 use crate::postgres::Lsn;
 use crate::postgres::relation_file::Fork;
-use crate::postgres::wal::{BlockReference, RelationLocator, WalRecord};
+use crate::postgres::transaction_status::{self, StatusDirectory, StatusFile, StatusTruncation};
+use crate::postgres::wal::{BlockReference, RelationLocator, WalEvent, WalRecord};
 
 /// The most blocks that are kept as suspects, 32 bytes each. A backup with more of them is
 /// reported as corrupt with those.
@@ -68,6 +70,8 @@ pub(super) struct Gap {
     pub(super) archive: u16,
     /// Why it should be there, when that is not plain from other files.
     pub(super) because: Option<&'static str>,
+    /// Whether a relation map is why.
+    pub(super) mapped: bool,
     pub(super) healed: bool,
 }
 
@@ -88,6 +92,8 @@ pub(super) enum Subject {
     Database(u32),
     /// A tablespace.
     Tablespace(u32),
+    /// Transactions' status from this page of this file on.
+    Status { file: StatusFile, page: u32 },
 }
 
 impl Gap {
@@ -97,14 +103,16 @@ impl Gap {
             blocks: None,
             archive,
             because: None,
+            mapped: false,
             healed: false,
         }
     }
 
     /// A first file that something else speaks of.
-    pub(super) const fn missing_because(archive: u16, because: &'static str) -> Self {
+    pub(super) const fn missing_because(archive: u16, because: &'static str, mapped: bool) -> Self {
         Self {
             because: Some(because),
+            mapped,
             ..Self::missing(0, archive)
         }
     }
@@ -225,17 +233,88 @@ impl Suspects {
                 relation.renew(fork, block.block);
             }
         }
-        effects::file_effects(record, &mut |effect| self.apply(effect));
+        if let Some(event) = effects::of_files(record) {
+            self.apply(&event);
+        }
+        self.others.retain(|other| match other.subject {
+            Subject::Status { file, page } => !makes_good(record, file, page),
+            _ => true,
+        });
     }
 
-    fn apply(&mut self, effect: FileEffect) {
-        match effect {
-            FileEffect::Dropped(locator) => {
-                if let Some(relation) = self.relations.get_mut(&locator) {
-                    relation.renew_all();
+    fn apply(&mut self, event: &WalEvent) {
+        match event {
+            WalEvent::Commit {
+                dropped_relations, ..
+            }
+            | WalEvent::Abort {
+                dropped_relations, ..
+            } => {
+                for relation in dropped_relations {
+                    self.renew(relation);
                 }
             }
+            WalEvent::RelationCreate {
+                relation, fork: 0, ..
+            } => self.renew(relation),
+            // Made as unlogged: recovery resets it.
+            WalEvent::RelationCreate {
+                relation, fork: 3, ..
+            } => self.renew(relation),
+            WalEvent::RelationTruncate {
+                relation,
+                blocks,
+                main: true,
+                ..
+            } => {
+                if let Some(relation) = self.relations.get_mut(relation) {
+                    relation.truncate(Fork::Main, *blocks);
+                }
+            }
+            WalEvent::DatabaseCreate { directory, .. } => {
+                self.renew_database(directory.database, &[directory.tablespace]);
+            }
+            WalEvent::DatabaseDrop {
+                database,
+                tablespaces,
+            } => self.renew_database(*database, tablespaces),
+            WalEvent::RelationMapUpdate { database, .. } => {
+                for (locator, relation) in &mut self.relations {
+                    if locator.database == *database {
+                        for gap in relation.gaps.iter_mut().filter(|gap| gap.mapped) {
+                            gap.healed = true;
+                        }
+                    }
+                }
+                let subject = Subject::RelationMap {
+                    database: *database,
+                };
+                self.others.retain(|other| other.subject != subject);
+            }
+            WalEvent::TablespaceCreate { oid, .. } | WalEvent::TablespaceDrop { oid } => {
+                let subject = Subject::Tablespace(*oid);
+                self.others.retain(|other| other.subject != subject);
+            }
+            _ => {}
         }
+    }
+
+    fn renew(&mut self, locator: &RelationLocator) {
+        if let Some(relation) = self.relations.get_mut(locator) {
+            relation.renew_all();
+        }
+    }
+
+    fn renew_database(&mut self, database: u32, tablespaces: &[u32]) {
+        for (locator, relation) in &mut self.relations {
+            if locator.database == database && tablespaces.contains(&locator.tablespace) {
+                relation.renew_all();
+            }
+        }
+        self.others.retain(|other| match other.subject {
+            Subject::RelationMap { database: of } | Subject::Database(of) => of != database,
+            Subject::Tablespace(_) | Subject::Status { .. } => true,
+        });
     }
 
     /// The verdict, once all records of the range were shown: all pages counted, and what
@@ -253,4 +332,27 @@ impl Suspects {
 /// Whether replay takes nothing of the block's old contents.
 fn renews(block: &BlockReference) -> bool {
     block.will_init || block.image.is_some_and(|image| image.apply)
+}
+
+/// Whether replay makes the page of a status file, or the file is no longer needed.
+fn makes_good(record: &WalRecord<'_>, file: StatusFile, page: u32) -> bool {
+    if let Some(StatusTruncation::Transactions { oldest_xid }) =
+        transaction_status::truncated_to(record)
+    {
+        let after = oldest_xid / status_files::XIDS_PER_PAGE / status_files::PAGES;
+        return file.directory == StatusDirectory::Transactions && file.number < after;
+    }
+    // CLOG and MultiXact; ZEROPAGE and ZERO_OFF_PAGE are 0 in both
+    // (`src/include/access/clog.h`, `multixact.h`), with a page number of eight bytes
+    // since 17.
+    let manager = match file.directory {
+        StatusDirectory::Transactions => 3,
+        StatusDirectory::MultixactOffsets | StatusDirectory::MultixactMembers => 6,
+    };
+    record.resource_manager == manager
+        && record.info & 0xF0 == 0
+        && record
+            .main_data()
+            .first_chunk()
+            .is_some_and(|made| u32::from_le_bytes(*made) == page)
 }

@@ -5,9 +5,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::effects::{self, FileEffect};
+use super::effects;
 use crate::postgres::Lsn;
-use crate::postgres::wal::{RelationLocator, WalRecord};
+use crate::postgres::wal::{RelationLocator, WalEvent, WalRecord};
 
 /// The last change of blocks, collected from WAL in order. When a base backup begins, each
 /// of these blocks must be in it with this change or a later one: the checkpoint that
@@ -43,7 +43,9 @@ impl TouchedBlocks {
 
     /// Takes the next record.
     pub fn take(&mut self, record: &WalRecord<'_>) {
-        effects::file_effects(record, &mut |effect| self.forget(effect));
+        if let Some(event) = effects::of_files(record) {
+            self.follow(&event);
+        }
         if !effects::sets_page_lsn(record) {
             return;
         }
@@ -86,14 +88,55 @@ impl TouchedBlocks {
         self.entries = self.blocks.values().map(HashMap::len).sum();
     }
 
-    fn forget(&mut self, effect: FileEffect) {
-        match effect {
-            FileEffect::Dropped(relation) => {
-                if let Some(blocks) = self.blocks.remove(&relation) {
-                    self.entries -= blocks.len();
+    /// Forgets what is removed, and what is made anew.
+    fn follow(&mut self, event: &WalEvent) {
+        match event {
+            WalEvent::Commit {
+                dropped_relations, ..
+            }
+            | WalEvent::Abort {
+                dropped_relations, ..
+            } => {
+                for relation in dropped_relations {
+                    self.forget(*relation);
                 }
             }
+            WalEvent::RelationCreate { relation, fork: 0 } => self.forget(*relation),
+            WalEvent::RelationTruncate {
+                relation,
+                blocks,
+                main: true,
+                ..
+            } => {
+                if let Some(of_relation) = self.blocks.get_mut(relation) {
+                    of_relation.retain(|block, _| block < blocks);
+                    self.count();
+                }
+            }
+            WalEvent::DatabaseCreate { directory, .. } => {
+                self.forget_where(|of| {
+                    of.database == directory.database && of.tablespace == directory.tablespace
+                });
+            }
+            WalEvent::DatabaseDrop {
+                database,
+                tablespaces,
+            } => self.forget_where(|of| {
+                of.database == *database && tablespaces.contains(&of.tablespace)
+            }),
+            _ => {}
         }
+    }
+
+    fn forget(&mut self, relation: RelationLocator) {
+        if let Some(blocks) = self.blocks.remove(&relation) {
+            self.entries -= blocks.len();
+        }
+    }
+
+    fn forget_where(&mut self, gone: impl Fn(&RelationLocator) -> bool) {
+        self.blocks.retain(|relation, _| !gone(relation));
+        self.count();
     }
 
     /// Forgets everything: WAL has a gap here.

@@ -45,6 +45,6 @@ mod tests {
         assert_eq!(seen, [32_672, 32_674, 32_675, 65_343]);
         seen.clear();
         all_visible(&page, u32::MAX, &mut |block| seen.push(block));
-        assert_eq!(seen, []);
+        assert!(seen.is_empty());
     }
 }

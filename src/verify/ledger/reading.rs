@@ -5,6 +5,7 @@ use tokio::sync::mpsc;
 use crate::codec::Sha256;
 use crate::finding::Finding;
 use crate::storage::ObjectEntry;
+use crate::verify::read::ObjectFact;
 
 /// One object that was read from its first stored byte to its last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,21 +15,21 @@ pub struct ObjectReading {
     pub entry: ObjectEntry,
     /// The digest of the stored bytes.
     pub sha256: Sha256,
-    /// Whether its content was judged too, to the last record or page; `false` when only the
-    /// digest was taken.
+    /// Whether its content was judged too, to the last record or page, and what is wrong
+    /// with it is in `findings`. `false` when only the digest was taken, or when the verdict
+    /// is still open: then it is read again the next time.
     pub judged: bool,
     /// What is wrong with this very object; they are told again, from memory, by runs that
     /// do not read it, until it is read sound or goes. Empty when it is sound.
     pub findings: Vec<Finding>,
 }
 
-/// Takes what was read, one object after the other. Cheap to clone; everything is written
+/// Takes what was read, one object after the other. Cheap to clone. Everything is written
 /// in batches behind the reader's back, so that a run that is killed keeps what it read but
 /// for the last second.
 ///
 /// An object is noted once it has been judged: of a WAL segment that is after it was joined
-/// to its neighbours. Memory: [`Self::WAITING`] readings; a reader that is ahead of the
-/// database by more waits for it.
+/// to the segment before. Memory: [`Self::WAITING`] readings of some 300 bytes.
 #[derive(Clone, Debug, Default)]
 pub struct ReadLog {
     sender: Option<mpsc::Sender<ObjectReading>>,
@@ -36,7 +37,7 @@ pub struct ReadLog {
 
 impl ReadLog {
     /// How many readings may wait to be written.
-    pub const WAITING: usize = 1_024;
+    pub const WAITING: usize = 16_384;
 
     /// A log that keeps nothing: for reading without a state database.
     pub const fn none() -> Self {
@@ -44,7 +45,7 @@ impl ReadLog {
     }
 
     /// A log and the end at which it is written down.
-    pub fn channel() -> (Self, mpsc::Receiver<ObjectReading>) {
+    pub(super) fn channel() -> (Self, mpsc::Receiver<ObjectReading>) {
         let (sender, receiver) = mpsc::channel(Self::WAITING);
         let log = Self {
             sender: Some(sender),
@@ -58,18 +59,26 @@ impl ReadLog {
     }
 
     /// Notes what was read. Trouble with the database does not stop the reading; it is told
-    /// when the log is closed.
-    pub async fn note(&self, reading: ObjectReading) {
-        if let Some(sender) = &self.sender {
-            // A receiver that is gone has said why.
-            let _ = sender.send(reading).await;
+    /// when the log is closed. Never blocks: while the database does not come along, what is
+    /// too much is left out, and so read again the next time.
+    pub fn note(&self, reading: ObjectReading) {
+        if let Some(sender) = &self.sender
+            && sender.try_send(reading).is_err()
+        {
+            tracing::debug!("a reading is not remembered: the state database does not come along");
         }
     }
 
-    /// The same from a blocking thread.
-    pub fn note_blocking(&self, reading: ObjectReading) {
-        if let Some(sender) = &self.sender {
-            let _ = sender.blocking_send(reading);
+    /// Notes what a reader tells. What was not whole or sound is read again the next time;
+    /// what is wrong with it is remembered at the end of the run.
+    pub(super) fn observe(&self, fact: &ObjectFact) {
+        if let Some(sha256) = fact.sha256 {
+            self.note(ObjectReading {
+                entry: fact.entry.clone(),
+                sha256,
+                judged: fact.whole,
+                findings: Vec::new(),
+            });
         }
     }
 }

@@ -87,8 +87,7 @@ pub struct RotationOptions {
     pub subset: Option<Subset>,
     /// At most this many stored bytes.
     pub max_bytes: Option<u64>,
-    /// At most this long: no object is begun after it. With [`Self::bytes_per_second`] it
-    /// also bounds what is selected, so that what matters most is read first.
+    /// At most about this long, as far as [`Self::bytes_per_second`] tells.
     pub max_time: Option<Duration>,
     /// How fast the repository could last be read.
     pub bytes_per_second: Option<u64>,

@@ -154,6 +154,7 @@ impl Search {
                 };
                 self.ended(HitKind::Abort, end, &[], holds(time));
             }
+            WalEvent::RelationCreate { fork: 0, .. } => self.made(record.xid),
             WalEvent::RestorePoint { name, time } => {
                 if let Wanted::RestorePoints(wanted) = &self.wanted
                     && wanted.as_ref().is_none_or(|wanted| *wanted == name)

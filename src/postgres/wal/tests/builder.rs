@@ -71,7 +71,12 @@ impl Builder {
     fn page_header(&mut self) {
         let at = BEGIN + self.bytes.len() as u64;
         let long = at.is_multiple_of(MIB);
-        let mut flags = 0x0004;
+        let (usual, overwrite) = if self.magic == 0xD122 {
+            (0, 0x0004)
+        } else {
+            (0x0004, 0x0008)
+        };
+        let mut flags = usual;
         if self.remaining > 0 {
             flags |= 0x0001;
         }
@@ -79,7 +84,7 @@ impl Builder {
             flags |= 0x0002;
         }
         if std::mem::take(&mut self.overwrite) {
-            flags |= 0x0008;
+            flags |= overwrite;
         }
         self.bytes.extend(self.magic.to_le_bytes());
         self.bytes.extend(u16::to_le_bytes(flags));

@@ -2,6 +2,7 @@
 
 mod builder;
 mod damage;
+mod files;
 mod framing;
 mod pieces;
 mod properties;

@@ -151,3 +151,53 @@ fn the_name_of_a_prepared_transaction_moved_in_15() {
         );
     }
 }
+
+#[test]
+fn the_preview_has_its_own_flags_managers_and_checkpoints() {
+    let preview = 0xD122;
+    let mut builder = Builder::with_magic(preview);
+    let complete = builder.commit(1, 1);
+    let lost = builder.message(30_000);
+    builder.crash_at(Lsn::new((1 << 20) + PAGE_SIZE as u64), complete);
+    builder.give_up(lost);
+    builder.record(22, 0, 0, b"checksums");
+    let mut data = vec![0xEE; 96];
+    data[0..8].copy_from_slice(&0x10_0028_u64.to_le_bytes());
+    data[8..12].copy_from_slice(&1_u32.to_le_bytes());
+    data[12..16].copy_from_slice(&1_u32.to_le_bytes());
+    data[32..40].copy_from_slice(&0x1_0000_02DD_u64.to_le_bytes());
+    data[72..80].copy_from_slice(&1_790_000_000_i64.to_le_bytes());
+    builder.record(0, 0x10, 0, &data);
+    let checkpoint = builder.record(0, 0x10, 0, &data[..95]);
+    let read = read(&builder);
+    assert_eq!(read.starts.len(), 4);
+    assert!(matches!(
+        read.events[2],
+        WalEvent::Checkpoint { redo, next_xid: 0x1_0000_02DD, time, .. }
+            if redo == Lsn::new(0x10_0028) && time.timestamp() == 1_790_000_000
+    ));
+    assert_eq!(
+        read.fault,
+        Some(WalFault::BadBody {
+            lsn: checkpoint,
+            reason: BodyFault::Content
+        })
+    );
+    let mut segments = builder.segments();
+    assert_eq!(read_first_page(&segments[0]).unwrap().major, PREVIEW_MAJOR);
+    segments[0][PAGE_SIZE + 2] |= 0x08;
+    assert!(matches!(
+        read_with(options(begin()), &segments).fault,
+        Some(WalFault::BadPageFlags { .. })
+    ));
+    // What it has is nothing that the others have.
+    for (magic, _) in MAGICS {
+        let mut builder = Builder::with_magic(magic);
+        builder.record(22, 0, 0, b"checksums");
+        assert!(
+            read_with(options(begin()), &builder.segments())
+                .starts
+                .is_empty()
+        );
+    }
+}

@@ -7,19 +7,19 @@ const BLOCK: usize = 512;
 
 /// A member of a tar archive.
 #[derive(Clone, Debug)]
-pub(crate) struct Member {
+pub struct Member {
     /// Its name without `./`.
-    pub(crate) name: String,
+    pub name: String,
     /// From its first header (PAX records come before its own) to its last padded block.
-    pub(crate) all: Range<usize>,
+    pub all: Range<usize>,
     /// Its own header.
-    pub(crate) header: usize,
+    pub header: usize,
     /// Its contents.
-    pub(crate) contents: Range<usize>,
+    pub contents: Range<usize>,
 }
 
 /// The members of an archive in order.
-pub(crate) fn members(tar: &[u8]) -> Vec<Member> {
+pub fn members(tar: &[u8]) -> Vec<Member> {
     let mut members = Vec::new();
     let (mut at, mut begin, mut long_name) = (0, None, None);
     while let Some(header) = tar.get(at..at + BLOCK)
@@ -56,7 +56,7 @@ pub(crate) fn members(tar: &[u8]) -> Vec<Member> {
 
 /// The member of that name.
 #[track_caller]
-pub(crate) fn member(tar: &[u8], name: &str) -> Member {
+pub fn member(tar: &[u8], name: &str) -> Member {
     members(tar)
         .into_iter()
         .find(|member| member.name == name)
@@ -66,7 +66,7 @@ pub(crate) fn member(tar: &[u8], name: &str) -> Member {
 /// The file of table `ledger`: rows whose filler is a hundred `x` fill its pages from their
 /// ends.
 #[track_caller]
-pub(crate) fn ledger(tar: &[u8]) -> Member {
+pub fn ledger(tar: &[u8]) -> Member {
     members(tar)
         .into_iter()
         .find(|member| {
@@ -80,7 +80,7 @@ pub(crate) fn ledger(tar: &[u8]) -> Member {
 }
 
 /// Makes a member shorter by `by` bytes, a multiple of a block, with a header that says so.
-pub(crate) fn shorten(tar: &mut Vec<u8>, member: &Member, by: usize) {
+pub fn shorten(tar: &mut Vec<u8>, member: &Member, by: usize) {
     let size = member.contents.len() - by;
     tar.drain(member.contents.start + size..member.contents.end);
     let header = &mut tar[member.header..member.header + BLOCK];
@@ -89,14 +89,14 @@ pub(crate) fn shorten(tar: &mut Vec<u8>, member: &Member, by: usize) {
 }
 
 /// Writes a header's checksum.
-fn seal(header: &mut [u8]) {
+pub fn seal(header: &mut [u8]) {
     header[148..156].fill(b' ');
     let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
     header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
 }
 
 /// A header as `ustar` has it, and the padded contents.
-pub(crate) fn hostile_member(name: &str, kind: u8, link: &str, contents: &[u8]) -> Vec<u8> {
+pub fn hostile_member(name: &str, kind: u8, link: &str, contents: &[u8]) -> Vec<u8> {
     let mut block = vec![0; BLOCK];
     let mut put = |at: usize, text: &[u8]| block[at..at + text.len()].copy_from_slice(text);
     put(0, name.as_bytes());
@@ -116,7 +116,7 @@ pub(crate) fn hostile_member(name: &str, kind: u8, link: &str, contents: &[u8]) 
 
 /// Where the first record that begins in a segment lies, if it is within the first page
 /// whole: its offset and length. (`XLogLongPageHeaderData`, `XLogRecord`.)
-pub(crate) fn first_record(segment: &[u8]) -> Option<Range<usize>> {
+pub fn first_record(segment: &[u8]) -> Option<Range<usize>> {
     let number = |at: usize| u32::from_le_bytes(segment[at..at + 4].try_into().unwrap()) as usize;
     let begin = (40 + number(16)).next_multiple_of(8);
     if begin + 24 > 8192 {
@@ -127,10 +127,21 @@ pub(crate) fn first_record(segment: &[u8]) -> Option<Range<usize>> {
 }
 
 /// Gives a record another predecessor and the checksum that goes with it.
-pub(crate) fn break_back_link(segment: &mut [u8], record: &Range<usize>) {
+pub fn break_back_link(segment: &mut [u8], record: &Range<usize>) {
     let begin = record.start;
     segment[begin + 8] ^= 0x08;
     let data = crc32c::crc32c(&segment[begin + 24..record.end]);
     let sum = crc32c::crc32c_append(data, &segment[begin..begin + 20]);
     segment[begin + 20..begin + 24].copy_from_slice(&sum.to_le_bytes());
+}
+
+/// Makes a member longer by `more`, whole blocks, with a header that says so.
+pub fn lengthen(tar: &mut Vec<u8>, member: &Member, more: &[u8]) {
+    assert!(more.len() % BLOCK == 0 && member.contents.len() % BLOCK == 0);
+    let size = member.contents.len() + more.len();
+    let end = member.contents.end;
+    tar.splice(end..end, more.iter().copied());
+    let header = &mut tar[member.header..member.header + BLOCK];
+    header[124..136].copy_from_slice(format!("{size:011o}\0").as_bytes());
+    seal(header);
 }

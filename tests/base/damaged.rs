@@ -1,0 +1,217 @@
+//! Each damage gives its code and its object.
+
+use super::*;
+use crate::common::repository::{Fixture, RepositoryOptions};
+use crate::common::require;
+
+/// A copy of the default repository, and the key of the second backup's data.
+fn fixture() -> (Tree, String, String) {
+    let fixture = Fixture::get(&RepositoryOptions::default());
+    let tree = fixture.tree();
+    let id = fixture.facts.backups[1].id.clone();
+    let key = tree
+        .archives(&id)
+        .into_iter()
+        .find(|key| key.contains("/data.tar"))
+        .unwrap();
+    (tree, id, key)
+}
+
+/// A member of `ledger`'s pages, from before the second backup.
+fn change_ledger(tree: &Tree, key: &str, change: impl FnOnce(&mut [u8])) -> String {
+    let mut name = String::new();
+    tree.change_inside(key, |tar| {
+        let member = tape::ledger(tar);
+        change(&mut tar[member.contents]);
+        name = member.name;
+    });
+    name
+}
+
+#[test]
+fn a_flipped_page_is_corrupt_and_named() {
+    require!(Postgres, S3, Barman);
+    let (tree, _, key) = fixture();
+    let name = change_ledger(&tree, &key, |file| {
+        file[2 * 8192 + 5000] ^= 1;
+        file[3 * 8192 + 5000] ^= 1;
+    });
+    let read = read(&tree, 1);
+    let finding = read.only();
+    assert_eq!((finding.code, &finding.object), (Code::PageCorrupt, &key));
+    assert!(
+        finding
+            .message
+            .contains(&format!("{name}: blocks 2 to 3 fail")),
+        "{finding:#?}"
+    );
+    assert_eq!((read.pages.corrupt, read.pages.suspect), (2, 0));
+}
+
+#[test]
+fn a_page_of_zeros_and_an_old_page_are_stale() {
+    require!(Postgres, S3, Barman);
+    let (tree, _, key) = fixture();
+    let name = change_ledger(&tree, &key, |file| file[4 * 8192..5 * 8192].fill(0));
+    let read = read(&tree, 1);
+    let finding = read.only();
+    assert_eq!((finding.code, &finding.object), (Code::PageStale, &key));
+    assert!(
+        finding
+            .message
+            .contains(&format!("{name}: block 4 is empty")),
+        "{finding:#?}"
+    );
+    assert_eq!(read.pages.stale, 1);
+}
+
+#[test]
+fn a_page_of_the_future_is_beyond_the_end() {
+    require!(Postgres, S3, Barman);
+    let (tree, _, key) = fixture();
+    let name = change_ledger(&tree, &key, |file| {
+        let page: &mut [u8; 8192] = (&mut file[8192..2 * 8192]).try_into().unwrap();
+        page[0..4].copy_from_slice(&7_u32.to_le_bytes());
+        let sum = walproof::postgres::page::checksum(page, 1);
+        page[8..10].copy_from_slice(&sum.to_le_bytes());
+    });
+    let read = read(&tree, 1);
+    let finding = read.only();
+    assert_eq!((finding.code, &finding.object), (Code::PageBeyondEnd, &key));
+    assert!(
+        finding
+            .message
+            .contains(&format!("{name}: block 1 was changed at 7/"))
+    );
+    assert_eq!(read.pages.beyond_end, 1);
+}
+
+#[test]
+fn a_relation_ten_pages_short_or_absent_is_noticed() {
+    require!(Postgres, S3, Barman);
+    let (tree, _, key) = fixture();
+    let mut name = String::new();
+    tree.change_inside(&key, |tar| {
+        let member = tape::ledger(tar);
+        tape::shorten(tar, &member, 10 * 8192);
+        name = member.name;
+    });
+    let finding = read(&tree, 1);
+    for finding in finding.findings() {
+        assert_eq!(
+            (finding.code, &finding.object),
+            (Code::RelationFileShort, &key)
+        );
+        assert!(
+            finding.message.starts_with(&format!("{name} ends before")),
+            "{finding:#?}"
+        );
+    }
+    assert!(!finding.codes().is_empty());
+
+    let (tree, _, key) = fixture();
+    tree.change_inside(&key, |tar| {
+        let member = tape::ledger(tar);
+        tar.drain(member.all);
+    });
+    let read = read(&tree, 1);
+    let finding = read.only();
+    assert_eq!(
+        (finding.code, &finding.object),
+        (Code::RelationFileMissing, &key)
+    );
+    assert!(
+        finding
+            .message
+            .starts_with(&format!("{name} is not in the backup")),
+        "{finding:#?}"
+    );
+}
+
+#[test]
+fn streams_and_structure() {
+    require!(Postgres, S3, Barman);
+    let (tree, _, key) = fixture();
+    tree.halve(&key);
+    let cut = read(&tree, 1);
+    let finding = cut.only();
+    assert_eq!((finding.code, &finding.object), (Code::BackupDamaged, &key));
+    let archive = cut.report.archives.iter().find(|of| of.key == key).unwrap();
+    assert_eq!(archive.sha256, None);
+
+    let (tree, id, _) = fixture();
+    tree.change_members(&id, &[("../../x", Some(b"out"))]);
+    let _ = id;
+}
+
+#[test]
+fn small_files() {
+    require!(Postgres, S3, Barman);
+    for (name, change, code, words) in [
+        (
+            "PG_VERSION",
+            None,
+            Code::BackupDamaged,
+            "none of its archives holds PG_VERSION",
+        ),
+        (
+            "PG_VERSION",
+            Some(&b"14\n"[..]),
+            Code::BackupInfoContradictory,
+            "PG_VERSION says 14",
+        ),
+        (
+            "global/pg_control",
+            None,
+            Code::BackupDamaged,
+            "none of its archives holds global/pg_control",
+        ),
+        (
+            "global/pg_control",
+            Some(&[7; 8192]),
+            Code::BackupDamaged,
+            "global/pg_control cannot be read",
+        ),
+        (
+            "backup_label",
+            None,
+            Code::BackupLabelMissing,
+            "none of the archives holds a backup_label",
+        ),
+        (
+            "backup_label",
+            Some(b"x"),
+            Code::BackupDamaged,
+            "backup_label cannot be read",
+        ),
+    ] {
+        let (tree, id, _) = fixture();
+        tree.change_members(&id, &[(name, change)]);
+        let read = read(&tree, 1);
+        let finding = read.only();
+        assert_eq!(
+            (finding.code, finding.object.as_str()),
+            (code, id.as_str()),
+            "{name}"
+        );
+        assert!(finding.message.contains(words), "{finding:#?}");
+    }
+    for change in [None, Some(&[1; 524][..]), Some(b"x")] {
+        let (tree, id, key) = fixture();
+        tree.change_members(&id, &[("global/pg_filenode.map", change)]);
+        let read = read(&tree, 1);
+        let finding = read.only();
+        assert_eq!(
+            (finding.code, &finding.object),
+            (Code::RelationMapCorrupt, &key)
+        );
+    }
+    let (tree, id, key) = fixture();
+    tree.change_members(&id, &[("pg_xact/0000", None)]);
+    let read = read(&tree, 1);
+    let finding = read.only();
+    assert_eq!(
+        (finding.code, &finding.object),
+        (Code::TransactionStatusMissing, &key)
+    );
+}

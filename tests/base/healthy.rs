@@ -1,0 +1,137 @@
+//! What is healthy stays without a finding.
+
+use std::process::Command;
+
+use walproof::verify::base::PageCounts;
+
+use super::*;
+use crate::common::barman::BaseCodec;
+use crate::common::postgres::TestServer;
+use crate::common::repository::{Fixture, RepositoryOptions, TimelineSwitch};
+use crate::common::{require, scratch};
+
+/// Files and blocks that `pg_checksums` scans in a backup that is extracted as it is. It
+/// wants a cluster that was shut down, so the control file is made to say so.
+fn pg_checksums(tree: &Tree, backup: &str) -> (u64, u64) {
+    let place = scratch::directory();
+    let data = place.path().join("data");
+    for key in tree.archives(backup) {
+        let bytes = tree.read(&key);
+        let extension = common::codec::extension(std::path::Path::new(&key));
+        let bytes = common::codec::decode(extension, &bytes);
+        let name = key.rsplit('/').next().unwrap();
+        // An oid: linked as in a server.
+        let into = match name.split(['.', '_']).next().unwrap() {
+            "data" => data.clone(),
+            oid => {
+                let into = place.path().join(oid);
+                let links = data.join("pg_tblspc");
+                std::fs::create_dir_all(&links).unwrap();
+                std::fs::create_dir_all(&into).unwrap();
+                let link = links.join(oid);
+                if !link.is_symlink() {
+                    std::os::unix::fs::symlink(&into, link).unwrap();
+                }
+                into
+            }
+        };
+        tar::Archive::new(&bytes[..]).unpack(&into).unwrap();
+    }
+    let control = data.join("global/pg_control");
+    let mut bytes = std::fs::read(&control).unwrap();
+    bytes[16] = 1;
+    let crc = crc32c::crc32c(&bytes[..288]);
+    bytes[288..292].copy_from_slice(&crc.to_le_bytes());
+    std::fs::write(&control, bytes).unwrap();
+    let output = Command::new(TestServer::bin("pg_checksums"))
+        .arg("--check")
+        .arg(&data)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let number = |label: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(label)?.trim().parse().ok())
+            .unwrap_or_else(|| panic!("{label} in {text} {output:?}"))
+    };
+    (number("Files scanned:"), number("Blocks scanned:"))
+}
+
+#[test]
+fn every_codec_gives_no_finding_and_the_pages_of_pg_checksums() {
+    require!(Postgres, S3, Barman);
+    for base in [
+        BaseCodec::None,
+        BaseCodec::Gzip,
+        BaseCodec::Bzip2,
+        BaseCodec::Lz4,
+        BaseCodec::Snappy,
+    ] {
+        let fixture = Fixture::get(&RepositoryOptions {
+            base,
+            ..RepositoryOptions::default()
+        });
+        let tree = fixture.tree();
+        for (index, backup) in fixture.facts.backups.iter().enumerate() {
+            let read = read(&tree, index);
+            assert_eq!(read.findings(), [] as [&Finding; 0], "{base:?} {index}");
+            let (files, blocks) = pg_checksums(&tree, &backup.id);
+            assert_eq!(read.pages.read, blocks, "{base:?} {index}");
+            assert_eq!(read.report.relation_files, files, "{base:?} {index}");
+            assert!(read.report.checksums);
+            let PageCounts {
+                read: all,
+                new,
+                sound,
+                without_checksum,
+                suspect,
+                healed,
+                reset,
+                corrupt,
+                stale,
+                beyond_end,
+            } = read.pages;
+            assert_eq!(all, new + sound + healed + reset, "{:?}", read.pages);
+            assert_eq!(
+                [without_checksum, suspect, corrupt, stale, beyond_end],
+                [0; 5]
+            );
+            assert!(sound > 1_000, "{sound}");
+            if index == 1 {
+                assert!(read.report.blocks_compared > 100, "{:?}", read.report);
+            }
+            for archive in &read.report.archives {
+                let stored = tree.read(&archive.key);
+                assert_eq!(archive.stored_bytes, stored.len() as u64);
+                let digest = walproof::codec::Sha256::of(&stored);
+                assert_eq!(archive.sha256, Some(digest), "{}", archive.key);
+            }
+        }
+    }
+}
+
+#[test]
+fn several_parts_and_another_timeline_are_one_backup() {
+    require!(Postgres, S3, Barman);
+    for (max_archive_size, switch) in [
+        (Some("12MB".to_owned()), TimelineSwitch::None),
+        (None, TimelineSwitch::Promotion),
+    ] {
+        let fixture = Fixture::get(&RepositoryOptions {
+            max_archive_size: max_archive_size.clone(),
+            switch,
+            ..RepositoryOptions::default()
+        });
+        let tree = fixture.tree();
+        let read = read(&tree, 1);
+        assert_eq!(read.findings(), [] as [&Finding; 0]);
+        let (files, blocks) = pg_checksums(&tree, &fixture.facts.backups[1].id);
+        assert_eq!(
+            (read.report.relation_files, read.pages.read),
+            (files, blocks)
+        );
+        if max_archive_size.is_some() {
+            assert!(read.report.archives.len() > 2, "{:?}", read.report.archives);
+        }
+    }
+}

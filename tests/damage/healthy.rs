@@ -1,0 +1,122 @@
+//! Healthy repositories that look damaged: not one finding, however deep the reading, and a
+//! restore of each gives what the server itself said.
+
+use std::fmt::Write as _;
+
+use crate::common::damage::Tree;
+use crate::common::{require, scratch, walproof};
+use crate::worlds::World;
+
+/// A drill from `backup`: the real server replays it to the tip, `pg_amcheck` and
+/// `pg_checksums` find nothing, and each question has its answer. `Err` holds the reasons.
+pub(crate) fn is_healthy_by_a_restore(
+    tree: &Tree,
+    backup: &str,
+    answers: &[(String, String)],
+) -> Result<(), String> {
+    let keep = scratch::directory();
+    let mut lines = String::from("version: 1\nname: test\namcheck: {}\nchecks:\n");
+    for (number, (sql, answer)) in answers.iter().enumerate() {
+        writeln!(
+            lines,
+            "- {{name: q{number}, database: postgres, sql: '{sql}', expect: '= {answer}'}}"
+        )
+        .unwrap();
+    }
+    let definition = keep.path().join("drill.yaml");
+    std::fs::write(&definition, lines).unwrap();
+    let scratch = keep.path().join("scratch");
+    let state = format!("sqlite://{}/state.sqlite", keep.path().display());
+    let run = walproof::run(
+        &[
+            "drill",
+            "run",
+            &tree.url(),
+            "--output",
+            "json",
+            "--backup",
+            backup,
+            "--definition",
+            definition.to_str().unwrap(),
+            "--scratch",
+            scratch.to_str().unwrap(),
+            "--state",
+            &state,
+        ],
+        &[],
+    );
+    let report = run.json();
+    if report["verdict"] == "proven" {
+        Ok(())
+    } else {
+        Err(format!(
+            "{:#}\n{:#}\n{}",
+            report["reasons"], report["findings"], run.stderr
+        ))
+    }
+}
+
+/// A world, and what PostgreSQL itself says of it.
+fn world(name: &str) -> World {
+    let world = World::get(name);
+    let facts = &world.facts;
+    for (backup, raw) in facts.backups.iter().zip(&facts.raw) {
+        let Some(raw) = raw else { continue };
+        println!(
+            "{name}, {backup}: {} of {} blocks torn, {} more of what recovery resets, {} files end within a block",
+            raw.torn(),
+            raw.blocks,
+            raw.torn_but_reset(),
+            raw.ragged.len()
+        );
+    }
+    for (number, backup) in facts.backups.iter().enumerate() {
+        // The newest only: a restore takes seconds, and its WAL goes through all the rest.
+        if number + 1 == facts.backups.len() {
+            is_healthy_by_a_restore(&world.tree(), backup, &facts.answers)
+                .unwrap_or_else(|words| panic!("{name}, {backup}: {words}"));
+        }
+    }
+    world
+}
+
+#[test]
+fn pages_torn_and_files_rewritten_while_the_copy_runs() {
+    require!(Postgres, S3, Barman);
+    let world = world("heavy writes");
+    let raw = world.facts.raw.last().unwrap().as_ref().unwrap();
+    assert!(raw.torn() > 0, "no page was torn: the test shows nothing");
+    assert!(raw.torn_but_reset() > 0, "no unlogged page was torn");
+    let has = |what: &dyn Fn(&str) -> bool| raw.files.iter().any(|file| what(file));
+    assert!(has(&|file| file.ends_with("pg_internal.init")));
+    assert!(has(&|file| file.contains("/pgsql_tmp/")));
+    assert!(has(&|file| file.contains("/t") && file.starts_with("base/")));
+    assert!(has(&|file| file.ends_with("_init")));
+}
+
+#[test]
+fn a_cluster_without_checksums() {
+    require!(Postgres, S3, Barman);
+    let world = world("no checksums");
+    assert!(!world.facts.checksums);
+}
+
+#[test]
+fn a_copy_of_a_standby_whose_primary_crashes() {
+    require!(Postgres, S3, Barman);
+    let world = world("from a standby");
+    let raw = world.facts.raw.last().unwrap().as_ref().unwrap();
+    assert!(raw.torn() > 0, "no page was torn: the test shows nothing");
+}
+
+#[test]
+fn crashes_a_record_cut_off_and_a_promotion() {
+    require!(Postgres, S3, Barman);
+    assert_eq!(world("crashes").facts.timeline, 2);
+}
+
+#[test]
+fn segments_ended_early_and_recycled() {
+    require!(Postgres, S3, Barman);
+    world("early switches");
+}

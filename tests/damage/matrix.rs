@@ -1,0 +1,289 @@
+//! The fault matrix: every kind of damage in every codec that it can befall, read to the last
+//! byte by `walproof verify --depth read`. Each must be found, with its code, at its object,
+//! or be proven harmless: no finding, and a restore that gives the source's own rows.
+//!
+//! `docs/damage-matrix.md` is this table. Write it anew with `WALPROOF_WRITE_DAMAGE=1`.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::Value;
+
+use crate::common::{codec, require, walproof};
+use crate::ground::Ground;
+use crate::healthy::is_healthy_by_a_restore;
+use crate::kinds;
+
+/// Extensions of the codecs of WAL, the one that stands for all first.
+pub(crate) const WAL_CODECS: &[&str] = &[".gz", "", ".bz2", ".xz", ".snappy", ".zst", ".lz4"];
+/// Extensions of the codecs of base backups.
+pub(crate) const BASE_CODECS: &[&str] = &[".lz4", "", ".gz", ".bz2", ".snappy"];
+
+/// In which codecs a kind of damage is tried.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum On {
+    /// It lies below the codec: one pair stands for all, the full run tries every pair once.
+    AnyCodec,
+    /// These codecs of WAL.
+    Wal(&'static [&'static str]),
+    /// These codecs of base backups.
+    Base(&'static [&'static str]),
+}
+
+/// What reading must say.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Expect {
+    /// A finding of this code that names the object.
+    Finding(&'static str),
+    /// Findings of severity `info` only, and a restore gives the same rows.
+    Harmless,
+}
+
+/// One kind of damage.
+pub(crate) struct Kind {
+    pub(crate) part: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) on: On,
+    /// Does it; gives the object that is named, and what its message must hold.
+    pub(crate) damage: fn(&Ground) -> Hit,
+    pub(crate) expect: Expect,
+}
+
+/// Where the damage is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Hit {
+    /// The object: a key, a WAL file's name or a backup's id.
+    pub(crate) object: String,
+    /// What the message must name besides, such as a relation's file.
+    pub(crate) detail: String,
+}
+
+impl From<String> for Hit {
+    fn from(object: String) -> Self {
+        Self {
+            object,
+            detail: String::new(),
+        }
+    }
+}
+
+/// A kind in one pair of codecs.
+struct Cell {
+    kind: usize,
+    base: &'static str,
+    wal: &'static str,
+}
+
+/// Whether every kind is tried in every codec, not only those that depend on it.
+fn full() -> bool {
+    std::env::var_os("WALPROOF_DAMAGE_FULL").is_some()
+}
+
+fn cells(kinds: &[Kind]) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for (kind, what) in kinds.iter().enumerate() {
+        let mut add = |base, wal| cells.push(Cell { kind, base, wal });
+        let (base, wal) = (BASE_CODECS[0], WAL_CODECS[0]);
+        match what.on {
+            On::AnyCodec if full() => {
+                for (index, wal) in WAL_CODECS.iter().enumerate() {
+                    add(BASE_CODECS[index % BASE_CODECS.len()], wal);
+                }
+            }
+            On::AnyCodec => add(base, wal),
+            On::Wal(codecs) => codecs.iter().for_each(|wal| add(base, wal)),
+            On::Base(codecs) => codecs.iter().for_each(|base| add(base, wal)),
+        }
+    }
+    cells
+}
+
+/// The name without folders, codec and number of the part: what a person looks for.
+fn stem(object: &str) -> &str {
+    let file = object.rsplit('/').next().unwrap_or(object);
+    file.strip_suffix(codec::extension(Path::new(file)))
+        .unwrap_or(file)
+}
+
+/// What `verify --depth read` found: code, severity, object, message.
+pub(crate) fn read(url: &str) -> Vec<Value> {
+    let run = walproof::run(&["verify", url, "--depth", "read", "--output", "json"], &[]);
+    assert!(
+        matches!(run.code, Some(0 | 1)),
+        "status {:?}\n{}\n{}",
+        run.code,
+        run.stdout,
+        run.stderr
+    );
+    run.json()["findings"].as_array().unwrap().clone()
+}
+
+fn text<'a>(finding: &'a Value, field: &str) -> &'a str {
+    finding[field].as_str().unwrap_or_default()
+}
+
+/// Damages one copy and reads it; gives what was said and what is wrong with that.
+fn try_cell(kind: &Kind, cell: &Cell) -> (String, Option<String>) {
+    let ground = Ground::new(cell.base, cell.wal);
+    let hit = (kind.damage)(&ground);
+    let findings = read(&ground.tree.url());
+    let said: BTreeSet<&str> = findings
+        .iter()
+        .map(|finding| text(finding, "code"))
+        .collect();
+    let said = said.into_iter().collect::<Vec<_>>().join(", ");
+    let problem = match kind.expect {
+        Expect::Finding(code) => {
+            let named = findings.iter().any(|finding| {
+                let object = text(finding, "object");
+                text(finding, "code") == code
+                    && (object == hit.object
+                        || stem(object) == stem(&hit.object)
+                        || object.contains(stem(&hit.object)))
+                    && (text(finding, "message").contains(&hit.detail)
+                        || object.contains(&hit.detail))
+            });
+            (!named).then(|| {
+                format!(
+                    "{code} is not said of {} ({}): {findings:#?}",
+                    hit.object, hit.detail
+                )
+            })
+        }
+        Expect::Harmless => {
+            let alarm = findings
+                .iter()
+                .find(|finding| text(finding, "severity") != "info");
+            match alarm {
+                Some(alarm) => Some(format!("a false alarm: {alarm:#}")),
+                None => {
+                    is_healthy_by_a_restore(&ground.tree, ground.newest(), &ground.facts.answers)
+                        .err()
+                        .map(|words| format!("reading sees nothing, a restore does: {words}"))
+                }
+            }
+        }
+    };
+    (said, problem)
+}
+
+#[test]
+fn every_kind_of_damage_is_found_or_harmless() {
+    require!(Postgres, S3, Barman);
+    let kinds = kinds::all();
+    let only = std::env::var("WALPROOF_DAMAGE").unwrap_or_default();
+    let cells = cells(&kinds);
+    let next = AtomicUsize::new(0);
+    let wrong = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(cell) = cells.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let kind = &kinds[cell.kind];
+                    if !kind.name.contains(&only) {
+                        continue;
+                    }
+                    let (said, problem) = try_cell(kind, cell);
+                    let mark = if problem.is_none() { "ok   " } else { "WRONG" };
+                    println!(
+                        "{mark} {}: {} (tar{}, wal{}): {said}",
+                        kind.part, kind.name, cell.base, cell.wal
+                    );
+                    if let Some(problem) = problem {
+                        wrong.lock().unwrap().push(format!(
+                            "{} (tar{}, wal{}): {problem}",
+                            kind.name, cell.base, cell.wal
+                        ));
+                    }
+                }
+            });
+        }
+    });
+    let wrong = wrong.into_inner().unwrap();
+    assert!(
+        wrong.is_empty(),
+        "{} of {} cells:\n\n{}",
+        wrong.len(),
+        cells.len(),
+        wrong.join("\n\n")
+    );
+}
+
+fn codec_name(extension: &str) -> &str {
+    match extension {
+        "" => "none",
+        ".gz" => "gzip",
+        ".bz2" => "bzip2",
+        ".zst" => "zstd",
+        other => other.trim_start_matches('.'),
+    }
+}
+
+/// The table in words.
+fn table(kinds: &[Kind]) -> String {
+    let found = kinds
+        .iter()
+        .filter(|kind| matches!(kind.expect, Expect::Finding(_)))
+        .count();
+    let mut text = format!(
+        "# What reading every byte finds\n\n\
+         Written by the tests from the rows that they run (`tests/damage/kinds/`): each row is a kind of\n\
+         damage done to a repository that the real Barman Cloud tools made, then read by `walproof verify\n\
+         --depth read`. A row with a code was found, with that code, at the object that was damaged. A row\n\
+         that is *harmless* gave no finding, and a restore of it gave the source's own rows, with\n\
+         `pg_amcheck` and `pg_checksums` content.\n\n\
+         {} kinds in {} cells: {found} found, {} harmless. Damage that lies below the codec is tried in\n\
+         one pair of codecs; `WALPROOF_DAMAGE_FULL=1` tries it in all.\n",
+        kinds.len(),
+        cells(kinds).len(),
+        kinds.len() - found
+    );
+    let mut part = "";
+    for kind in kinds {
+        if kind.part != part {
+            part = kind.part;
+            write!(
+                text,
+                "\n## {part}\n\n| Damage | Codecs | Says |\n|---|---|---|\n"
+            )
+            .unwrap();
+        }
+        let codecs = match kind.on {
+            On::AnyCodec => "any".to_owned(),
+            On::Wal(codecs) | On::Base(codecs) => codecs
+                .iter()
+                .map(|extension| codec_name(extension))
+                .collect::<Vec<_>>()
+                .join(", "),
+        };
+        let says = match kind.expect {
+            Expect::Finding(code) => format!("`{code}`"),
+            Expect::Harmless => "harmless".to_owned(),
+        };
+        writeln!(text, "| {} | {codecs} | {says} |", kind.name).unwrap();
+    }
+    text
+}
+
+#[test]
+fn the_committed_table_is_the_one_that_is_run() {
+    if full() {
+        return;
+    }
+    let kinds = kinds::all();
+    let names: BTreeSet<&str> = kinds.iter().map(|kind| kind.name).collect();
+    assert_eq!(names.len(), kinds.len(), "a name occurs twice");
+    assert!(kinds.len() >= 40);
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/damage-matrix.md");
+    let text = table(&kinds);
+    if std::env::var_os("WALPROOF_WRITE_DAMAGE").is_some() {
+        std::fs::write(&page, &text).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(&page).unwrap_or_default() == text,
+        "docs/damage-matrix.md is not what the rows say; run this test with WALPROOF_WRITE_DAMAGE=1"
+    );
+}
