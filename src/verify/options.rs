@@ -16,17 +16,6 @@ pub enum RequestedDepth {
     Read,
 }
 
-impl RequestedDepth {
-    /// The depth at which the report speaks.
-    pub const fn reached(self) -> Depth {
-        match self {
-            Self::Listed => Depth::Listed,
-            Self::Sampled => Depth::Sampled,
-            Self::Read => Depth::Read,
-        }
-    }
-}
-
 /// Options of a verification. Limits that are `None` are not checked: without a tier
 /// there is no promise to hold a repository to.
 #[derive(Clone, Debug)]
@@ -45,7 +34,7 @@ pub struct VerifyOptions {
     pub started_too_long: Duration,
     /// How deeply to look.
     pub depth: RequestedDepth,
-    /// What to read at depth `sampled`; at depth `read` everything is.
+    /// What to read, unless the depth is `listed`.
     pub selection: ReadSelection,
     /// Whether the report of a reading lists every segment. Takes memory per segment.
     pub by_segment: bool,
@@ -60,6 +49,17 @@ pub struct VerifyOptions {
     pub switches_read: usize,
 }
 
+impl VerifyOptions {
+    /// The depth at which the report speaks.
+    pub fn reached(&self) -> Depth {
+        match self.depth {
+            RequestedDepth::Listed => Depth::Listed,
+            RequestedDepth::Read if self.selection == ReadSelection::All => Depth::Read,
+            RequestedDepth::Read | RequestedDepth::Sampled => Depth::Sampled,
+        }
+    }
+}
+
 impl Default for VerifyOptions {
     fn default() -> Self {
         Self {
@@ -70,7 +70,7 @@ impl Default for VerifyOptions {
             rpo: None,
             started_too_long: Duration::hours(24),
             depth: RequestedDepth::default(),
-            selection: ReadSelection::default(),
+            selection: ReadSelection::All,
             by_segment: false,
             tip_segments: 8,
             holes_read: 16,

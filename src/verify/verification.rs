@@ -9,6 +9,7 @@ use crate::postgres::{Lsn, SegmentNumber, SystemId, WalFileName};
 use crate::repository::{BaseBackup, Catalog, Repository};
 
 use super::backups::Way;
+use super::base::BaseReport;
 use super::chain::{ChainStop, archive_end};
 use super::ends::{self, EndRequest};
 use super::holes::{Gap, Moment};
@@ -56,6 +57,8 @@ pub async fn verify_catalog(
         broken: BTreeMap::new(),
         findings: survey.findings.clone(),
         wal: None,
+        bases: Vec::new(),
+        base_depths: BTreeMap::new(),
     };
     match options.depth {
         RequestedDepth::Listed => work.read_ends().await?,
@@ -84,6 +87,9 @@ struct Work<'a> {
     findings: Vec<Finding>,
     /// What reading every record found.
     wal: Option<WalReading>,
+    /// What reading the base backups found.
+    bases: Vec<BaseReport>,
+    base_depths: BTreeMap<String, Depth>,
 }
 
 /// Why a backup cannot be used although its WAL is all there.
@@ -183,6 +189,8 @@ impl Work<'_> {
         self.broken = judged.broken;
         self.findings.extend(judged.findings);
         self.wal = Some(reading.wal);
+        self.base_depths = judged.base_depths;
+        self.bases = reading.bases.into_iter().map(|base| base.report).collect();
         if let Some(from) = self.survey.needed_from {
             let range = (from, SegmentNumber(u64::MAX));
             let switched = switches::compare(&self.reader, self.way, range, usize::MAX).await?;
@@ -346,7 +354,7 @@ impl Work<'_> {
             cluster: self.options.cluster.clone(),
             location: catalog.location.clone(),
             layout: catalog.layout,
-            depth: self.options.depth.reached(),
+            depth: self.options.reached(),
             checked_at: self.options.now,
             system_id: self.system_id,
             segment_size: wal.segment_size,
@@ -369,6 +377,7 @@ impl Work<'_> {
             archive_end: end,
             exposure,
             wal: self.wal,
+            bases: self.bases,
             rotation: None,
             ledger: None,
             findings: settle(self.findings),
@@ -396,6 +405,11 @@ impl Work<'_> {
                     archives: backup.archives.len() as u64,
                     keep: backup.keep,
                     server_version: backup.server_version,
+                    depth: self
+                        .base_depths
+                        .get(&backup.id)
+                        .copied()
+                        .unwrap_or(Depth::Listed),
                 }
             })
             .collect()

@@ -1,14 +1,16 @@
 //! `walproof verify`: what can be recovered, and what is wrong.
 
-use clap::{Args, ValueEnum};
+use std::sync::OnceLock;
 
+use clap::{Args, ValueEnum};
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::verify_depth::DepthArgs;
 use crate::cli::recording::{Recording, failed, outcome};
 use crate::cli::render::verify as render;
 use crate::cli::source::{Source, SourceArgs, resolve_all};
-use crate::cli::{Context, ExitCode, Failure};
+use crate::cli::{Context, ExitCode, Failure, Progress, interrupted};
 use crate::config::{Period, Tier};
 use crate::evidence::Verdict;
 use crate::finding::Severity;
@@ -16,14 +18,18 @@ use crate::repository;
 use crate::state::{Outcome, RunKind, State};
 use crate::storage::Store;
 use crate::verify::ledger::{Ledger, verify_with};
+use crate::verify::read::Reading;
 use crate::verify::words;
-use crate::verify::{RequestedDepth, VerifyOptions, VerifyReport, verify};
+use crate::verify::{
+    ReadObserver, ReadProgress, RequestedDepth, VerifyError, VerifyOptions, VerifyReport,
+    verify_catalog,
+};
 
 /// Check what a repository holds: findings, windows, archive tip
 #[derive(Args, Clone, Debug)]
 #[command(
-    long_about = "Check what a repository holds, without restoring it: which base backups are usable, from when to when the database can be brought back, how fresh the archive is, and what is wrong.\n\nOf a cluster every copy is checked, of a URL that one place. The report always says at which depth it speaks: `listed` means names and sizes, and the WAL around the tip and around gaps; `sampled` that some of it was read to the last byte; `read` that all of it was.\n\nThe state database remembers what was read. `--depth sampled` reads what is new or changed, and of the rest what was read longest ago, so that everything is read again within --reread-within (30d); a run that is interrupted is gone on with by the next one. An object that is not what it was is a finding at every depth. Only a restore proves (`walproof drill run`).",
-    after_long_help = "Examples:\n  walproof verify orders\n  walproof verify orders --copy second-region\n  walproof verify s3://backups/orders\n  walproof verify s3://backups/orders --endpoint-url http://127.0.0.1:9000 --max-backup-age 26h\n  walproof verify orders --output json | jq '.findings[].code'\n\nExit codes: 0 no finding at or above --fail-on; 1 there is one; 3 could not check."
+    long_about = "Check what a repository holds, without restoring it: which base backups are usable, from when to when the database can be brought back, how fresh the archive is, and what is wrong.\n\nOf a cluster every copy is checked, of a URL that one place. The report always says at which depth it speaks:\n\n  listed   names and sizes, and the WAL around the tip, around gaps and at timeline switches. Takes seconds: run it every few minutes for the exposure.\n  sampled  what is new or changed, and of the rest what was read longest ago, to the last byte. Everything is read again within --reread-within (30d): run it every night.\n  read     every byte that lies there: each object decoded with its codec's own checks, every WAL record by its checksum and its place in the chain, every archive's structure, every page of every relation. Costs a download of the whole repository: run it before you trust a new place, after trouble with storage, and every night where that is cheap.\n\nReading finds what names cannot show and most tools restore without a word: flipped bytes, cut objects, foreign or recycled segments, damaged or missing pages and files. A page torn while its backup ran is no damage: the WAL of the backup heals it, which is looked up. Without page checksums a flipped bit within a row is seen by nobody.\n\nThe state database remembers what was read; a run that is interrupted is gone on with by the next one. An object that is not what it was is a finding at every depth. Only a restore proves (`walproof drill run`).",
+    after_long_help = "Examples:\n  walproof verify orders\n  walproof verify orders --depth sampled\n  walproof verify orders --depth read --segments --output json | jq '.wal.by_segment[]'\n  walproof verify orders --copy second-region\n  walproof verify s3://backups/orders\n  walproof verify s3://backups/orders --endpoint-url http://127.0.0.1:9000 --max-backup-age 26h\n  walproof verify orders --output json | jq '.findings[].code'\n\nExit codes: 0 no finding at or above --fail-on; 1 there is one; 3 could not check."
 )]
 pub struct VerifyArgs {
     /// What to verify.
@@ -38,6 +44,9 @@ pub struct VerifyArgs {
     /// How deeply to look, and how much to read.
     #[command(flatten)]
     pub depth: DepthArgs,
+    /// List every WAL segment that was read in the JSON: records, commits, their times
+    #[arg(help_heading = "Depth", long)]
+    pub segments: bool,
     /// Objectives, where there is no tier or it shall not count.
     #[command(flatten)]
     pub objectives: ObjectiveArgs,
@@ -120,7 +129,9 @@ pub async fn run(args: VerifyArgs, context: &Context) -> Result<ExitCode, Failur
         }
         match result {
             Ok(report) => reports.push(report),
-            Err(failure) if sources.len() == 1 => return Err(failure),
+            Err(failure) if sources.len() == 1 || failure.code == ExitCode::Interrupted => {
+                return Err(failure);
+            }
             Err(failure) => failures.push((&source.copy, failure)),
         }
     }
@@ -221,25 +232,35 @@ async fn verify_one(
     let repository = repository::open(Store::open(&source.location, &source.options)?);
     let options = VerifyOptions {
         depth: asked.depth,
+        by_segment: args.segments,
         ..options(source, &args.objectives.over(&source.tier))
     };
-    let bar = context
-        .progress
-        .spinner(&format!("listing {}", source.name));
-    let report = match state {
-        Some(state) => {
-            let ledger = Ledger::new(state.clone(), &repository, options.now);
-            verify_with(&ledger, &repository, &options, &asked.ledger, &()).await
+    let mut interrupt = context.interrupt.clone();
+    let bars = Bars::new(&context.progress, &source.name);
+    let work = async {
+        match state {
+            Some(state) => {
+                let ledger = Ledger::new(state.clone(), &repository, options.now);
+                verify_with(&ledger, &repository, &options, &asked.ledger, &bars).await
+            }
+            None => {
+                let catalog = repository.catalog().await.map_err(VerifyError::from)?;
+                verify_catalog(&repository, &catalog, &options, &bars).await
+            }
         }
-        None if asked.depth == RequestedDepth::Sampled => {
-            return Err(Failure::unproven(
-                "without the state database nobody knows what is due to be read",
-            )
-            .with_hint("mend it or name another with --state, or read everything: --depth read"));
-        }
-        None => verify(&repository, &options).await,
     };
-    bar.finish_and_clear();
+    if state.is_none() && asked.depth == RequestedDepth::Sampled {
+        return Err(Failure::unproven(
+            "without the state database nobody knows what is due to be read",
+        )
+        .with_hint("mend it or name another with --state, or read everything: --depth read"));
+    }
+    // What was read until then is remembered.
+    let report = tokio::select! {
+        report = work => report.map_err(Failure::from),
+        () = interrupted(&mut interrupt) => Err(Failure::interrupted()),
+    };
+    bars.clear();
     let report = report?;
     if let Some(trouble) = report
         .ledger
@@ -252,6 +273,50 @@ async fn verify_one(
         ));
     }
     Ok(report)
+}
+
+/// What a person sees while a repository is looked at: first that it is listed, then how
+/// much of it has been read.
+struct Bars<'p> {
+    progress: &'p Progress,
+    name: &'p str,
+    listing: ProgressBar,
+    reading: OnceLock<ProgressBar>,
+}
+
+impl<'p> Bars<'p> {
+    fn new(progress: &'p Progress, name: &'p str) -> Self {
+        Self {
+            progress,
+            name,
+            listing: progress.spinner(&format!("listing {name}")),
+            reading: OnceLock::new(),
+        }
+    }
+
+    fn clear(&self) {
+        self.listing.finish_and_clear();
+        if let Some(bar) = self.reading.get() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl ReadObserver for Bars<'_> {
+    fn progress(&self, progress: ReadProgress) {
+        let bar = self.reading.get_or_init(|| {
+            self.listing.finish_and_clear();
+            self.progress
+                .bytes(&format!("reading {}", self.name), progress.of_bytes)
+        });
+        bar.set_length(progress.of_bytes.max(progress.bytes));
+        bar.set_position(progress.bytes);
+        bar.set_message(match progress.what {
+            Reading::Wal => "WAL",
+            Reading::Base => "base backup",
+            Reading::Beside => "WAL beside the way",
+        });
+    }
 }
 
 /// A verification's limits from a tier's objectives.

@@ -8,8 +8,9 @@ use super::recoverability::draw;
 use super::style::{Style, Tone};
 use crate::finding::{Finding, Severity};
 use crate::repository::BackupStatus;
+use crate::verify::base::BaseReport;
 use crate::verify::report::ARCHIVE_ENDS;
-use crate::verify::words::{bytes, count, length, utc, utc_milliseconds};
+use crate::verify::words::{bytes, count, length, measured, utc, utc_milliseconds};
 use crate::verify::{BackupReport, Depth, TimeSource, TimelineRole, VerifyReport};
 
 /// The whole report, with at most `limit` findings, windows and unusable backups (of the
@@ -22,6 +23,7 @@ pub fn render(report: &VerifyReport, style: Style, limit: usize) -> String {
         windows(report, style, limit),
         backups(report, style, limit),
         archive(report, style),
+        reading(report, style),
         findings(report, style, limit),
     ] {
         if block.is_empty() {
@@ -346,6 +348,87 @@ fn archive(report: &VerifyReport, style: Style) -> Vec<String> {
     );
     lines.push(style.paint(Tone::Quiet, &format!("  {text}")));
     lines
+}
+
+/// What was read, and at what rate.
+fn reading(report: &VerifyReport, style: Style) -> Vec<String> {
+    let Some(wal) = &report.wal else {
+        return Vec::new();
+    };
+    let mut lines = vec![style.paint(Tone::Strong, "Read")];
+    let mut tell = |name: &str, text: &str| {
+        for (index, line) in style.wrap(text, 8).iter().enumerate() {
+            let name = if index == 0 { name } else { "" };
+            lines.push(format!("  {name:<6}{line}"));
+        }
+    };
+    let commits = wal.first_commit.zip(wal.last_commit).map_or_else(
+        || "no commit".to_owned(),
+        |(first, last)| {
+            format!(
+                "{} from {} to {}",
+                count(wal.commits, "commit"),
+                utc_milliseconds(first.time),
+                utc_milliseconds(last.time)
+            )
+        },
+    );
+    let beside = match wal.segments_beside {
+        0 => String::new(),
+        number => format!("; {} beside the way", count(number, "segment")),
+    };
+    tell(
+        "WAL",
+        &format!(
+            "{}, {}: {}, {commits}{beside}",
+            count(wal.segments, "segment"),
+            bytes(wal.bytes),
+            count(wal.records, "record"),
+        ),
+    );
+    if !report.bases.is_empty() {
+        tell("bases", &bases(&report.bases));
+    }
+    let rate = report.read_rate().map_or_else(String::new, |rate| {
+        format!(", {} a second decoded", bytes(rate))
+    });
+    tell("in", &format!("{}{rate}", measured(wal.milliseconds)));
+    lines
+}
+
+/// The base backups that were read, in one sentence.
+fn bases(bases: &[BaseReport]) -> String {
+    let sum = |number: fn(&BaseReport) -> u64| bases.iter().map(number).sum::<u64>();
+    let mut words = vec![format!(
+        "{} sound",
+        sum(|base| base.pages.sound + base.pages.without_checksum)
+    )];
+    for (number, word) in [
+        (sum(|base| base.pages.new), "new"),
+        (sum(|base| base.pages.healed), "torn and healed by WAL"),
+        (sum(|base| base.pages.reset), "reset at start"),
+        (sum(|base| base.pages.suspect), "left open"),
+        (sum(|base| base.pages.corrupt), "corrupt"),
+        (sum(|base| base.pages.stale), "stale"),
+        (sum(|base| base.pages.beyond_end), "from after the end"),
+    ] {
+        if number > 0 {
+            words.push(format!("{number} {word}"));
+        }
+    }
+    let checksums = if bases.iter().all(|base| base.checksums) {
+        ""
+    } else {
+        "; without page checksums a flipped bit within a page is not seen"
+    };
+    format!(
+        "{}, {} in {}: {}, {}{checksums}",
+        count(bases.len() as u64, "base backup"),
+        bytes(sum(|base| base.bytes)),
+        count(sum(|base| base.files), "file"),
+        count(sum(|base| base.pages.read), "page"),
+        words.join(", ")
+    )
 }
 
 fn findings(report: &VerifyReport, style: Style, limit: usize) -> Vec<String> {

@@ -4,8 +4,7 @@
 
 use std::ops::ControlFlow;
 
-use super::fetch::{Source, read_object};
-use super::observer::ObjectFact;
+use super::fetch::{Fact, Source, read_object};
 use crate::finding::{Finding, Severity};
 use crate::postgres::wal::{WalFault, WalStream, WalStreamOptions, first_record};
 use crate::postgres::{
@@ -151,7 +150,7 @@ impl<'a> Beside<'a> {
         source: &Source,
         timeline: TimelineId,
         number: SegmentNumber,
-    ) -> Result<(Vec<ObjectFact>, Vec<Finding>), VerifyError> {
+    ) -> Result<(Vec<Fact>, Vec<Finding>), VerifyError> {
         let catalog = self.way.catalog;
         let size = catalog.wal.segment_size;
         let name = catalog.wal.name(timeline, number);
