@@ -110,6 +110,14 @@ impl Relations {
             .sum()
     }
 
+    /// How many relations have more stretches of empty or visible blocks than are kept.
+    pub(super) fn patchy(&self) -> usize {
+        self.relations
+            .values()
+            .filter(|relation| relation.new.overflowed() || relation.visible.overflowed())
+            .count()
+    }
+
     /// The databases that have relations, 0 for shared ones.
     pub(super) fn databases(&self) -> std::collections::BTreeSet<u32> {
         self.relations
