@@ -13,6 +13,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../drill/tape.rs"]
+#[allow(dead_code, reason = "what it does to WAL is for drills")]
 mod tape;
 
 mod damaged;
