@@ -238,16 +238,12 @@ async fn verify_one(
     let mut interrupt = context.interrupt.clone();
     let bars = Bars::new(&context.progress, &source.name);
     let work = async {
-        match state {
-            Some(state) => {
-                let ledger = Ledger::new(state.clone(), &repository, options.now);
-                verify_with(&ledger, &repository, &options, &asked.ledger, &bars).await
-            }
-            None => {
-                let catalog = repository.catalog().await.map_err(VerifyError::from)?;
-                verify_catalog(&repository, &catalog, &options, &bars).await
-            }
+        if let Some(state) = state {
+            let ledger = Ledger::new(state.clone(), &repository, options.now);
+            return verify_with(&ledger, &repository, &options, &asked.ledger, &bars).await;
         }
+        let catalog = repository.catalog().await.map_err(VerifyError::from)?;
+        verify_catalog(&repository, &catalog, &options, &bars).await
     };
     if state.is_none() && asked.depth == RequestedDepth::Sampled {
         return Err(Failure::unproven(

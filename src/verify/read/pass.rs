@@ -214,8 +214,10 @@ impl<'a> Pass<'a> {
                 (None, Begin::Nowhere) => return Ok(()),
             };
             self.bases.reach(at, teller).await?;
-            let fits = |piece: &Box<(WalPiece, Seen)>| joined || piece.0.first_record() == Some(at);
-            let how = match piece.take().filter(fits) {
+            let piece = piece
+                .take()
+                .filter(|piece| joined || piece.0.first_record() == Some(at));
+            let how = match piece {
                 Some(piece) => How::Join(piece),
                 None => How::Push {
                     number,
