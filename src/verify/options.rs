@@ -2,7 +2,9 @@
 
 use chrono::{DateTime, Duration, Utc};
 
-use super::{Depth, ReadSelection};
+use super::Depth;
+use super::ledger::ReadLog;
+use super::rotation::Selection;
 
 /// How deeply a verification is to look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,17 +16,6 @@ pub enum RequestedDepth {
     Sampled,
     /// Everything, to the last byte.
     Read,
-}
-
-impl RequestedDepth {
-    /// The depth at which the report speaks.
-    pub const fn reached(self) -> Depth {
-        match self {
-            Self::Listed => Depth::Listed,
-            Self::Sampled => Depth::Sampled,
-            Self::Read => Depth::Read,
-        }
-    }
 }
 
 /// Options of a verification. Limits that are `None` are not checked: without a tier
@@ -45,8 +36,10 @@ pub struct VerifyOptions {
     pub started_too_long: Duration,
     /// How deeply to look.
     pub depth: RequestedDepth,
-    /// What to read at depth `sampled`; at depth `read` everything is.
-    pub selection: ReadSelection,
+    /// What to read, unless the depth is `listed`.
+    pub selection: Selection,
+    /// Is told of every object that was read.
+    pub log: ReadLog,
     /// Whether the report of a reading lists every segment. Takes memory per segment.
     pub by_segment: bool,
     /// How many segments are read backwards from an end of WAL in search of a commit.
@@ -60,6 +53,19 @@ pub struct VerifyOptions {
     pub switches_read: usize,
 }
 
+impl VerifyOptions {
+    /// The depth at which the report speaks.
+    pub fn reached(&self) -> Depth {
+        match self.depth {
+            RequestedDepth::Listed => Depth::Listed,
+            RequestedDepth::Read if self.selection.is_everything() && !self.selection.is_over() => {
+                Depth::Read
+            }
+            RequestedDepth::Read | RequestedDepth::Sampled => Depth::Sampled,
+        }
+    }
+}
+
 impl Default for VerifyOptions {
     fn default() -> Self {
         Self {
@@ -70,7 +76,8 @@ impl Default for VerifyOptions {
             rpo: None,
             started_too_long: Duration::hours(24),
             depth: RequestedDepth::default(),
-            selection: ReadSelection::default(),
+            selection: Selection::everything(),
+            log: ReadLog::none(),
             by_segment: false,
             tip_segments: 8,
             holes_read: 16,

@@ -8,6 +8,7 @@ use crate::finding::{Finding, Severity};
 use crate::postgres::{Lsn, SegmentSize, SystemId, TimelineId};
 use crate::repository::{BackupMethod, BackupStatus, Keep, Layout};
 
+use super::base::BaseReport;
 use super::ledger::LedgerReport;
 use super::read::WalReading;
 use super::rotation::RotationReport;
@@ -126,6 +127,9 @@ pub struct BackupReport {
     pub keep: Option<Keep>,
     /// `server_version_num`.
     pub server_version: Option<u32>,
+    /// How deeply it was looked at: `read` when every byte of it was, and the WAL that makes
+    /// it consistent.
+    pub depth: Depth,
 }
 
 /// A stretch to every moment of which recovery is possible.
@@ -222,7 +226,7 @@ pub struct Exposure {
 }
 
 /// The result of a verification.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct VerifyReport {
     /// The contract, `walproof.verify/v1`.
     pub schema: String,
@@ -263,6 +267,10 @@ pub struct VerifyReport {
     /// What reading the WAL found; only at depth `sampled` and `read`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wal: Option<WalReading>,
+    /// What reading the base backups found, in the order of reading; empty at depth
+    /// `listed`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bases: Vec<BaseReport>,
     /// What was chosen to be read, and by when everything will have been; at depth `sampled`
     /// and `read`, where a state database is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -278,6 +286,14 @@ impl VerifyReport {
     /// The severity of the worst finding.
     pub fn worst_severity(&self) -> Option<Severity> {
         self.findings.iter().map(|finding| finding.severity).max()
+    }
+
+    /// Decoded bytes per second of everything that was read; `None` when nothing was.
+    pub fn read_rate(&self) -> Option<u64> {
+        let wal = self.wal.as_ref()?;
+        let archives = self.bases.iter().flat_map(|base| &base.archives);
+        let all = wal.bytes + archives.map(|archive| archive.decoded_bytes).sum::<u64>();
+        (all > 0).then(|| all.saturating_mul(1_000) / wal.milliseconds.max(1))
     }
 
     /// How many findings there are of a severity.

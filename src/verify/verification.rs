@@ -9,11 +9,12 @@ use crate::postgres::{Lsn, SegmentNumber, SystemId, WalFileName};
 use crate::repository::{BaseBackup, Catalog, Repository};
 
 use super::backups::Way;
+use super::base::BaseReport;
 use super::chain::{ChainStop, archive_end};
 use super::ends::{self, EndRequest};
 use super::holes::{Gap, Moment};
 use super::listed::Survey;
-use super::read::{self, ReadObserver, WalReading};
+use super::read::{self, OnReadProgress, WalReading};
 use super::report::{ARCHIVE_ENDS, SCHEMA, settle};
 use super::segment_reader::SegmentReader;
 use super::stretch::{Stretch, exposure};
@@ -32,16 +33,16 @@ pub async fn verify(
     options: &VerifyOptions,
 ) -> Result<VerifyReport, VerifyError> {
     let catalog = repository.catalog().await?;
-    verify_catalog(repository, &catalog, options, &()).await
+    verify_catalog(repository, &catalog, options, &|_| {}).await
 }
 
-/// The same for a catalog that was read already; `observer` is told how far it is.
+/// The same for a catalog that was read already; `on_progress` is told how far it is.
 /// Dropping the future stops the work.
 pub async fn verify_catalog(
     repository: &Repository,
     catalog: &Catalog,
     options: &VerifyOptions,
-    observer: &dyn ReadObserver,
+    on_progress: OnReadProgress<'_>,
 ) -> Result<VerifyReport, VerifyError> {
     let survey = Survey::of(catalog, options);
     let mut work = Work {
@@ -56,10 +57,12 @@ pub async fn verify_catalog(
         broken: BTreeMap::new(),
         findings: survey.findings.clone(),
         wal: None,
+        bases: Vec::new(),
+        base_depths: BTreeMap::new(),
     };
     match options.depth {
         RequestedDepth::Listed => work.read_ends().await?,
-        RequestedDepth::Sampled | RequestedDepth::Read => work.read_all(observer).await?,
+        RequestedDepth::Sampled | RequestedDepth::Read => work.read_all(on_progress).await?,
     }
     let windows = work.windows();
     let tip = work.tip().await?;
@@ -84,6 +87,9 @@ struct Work<'a> {
     findings: Vec<Finding>,
     /// What reading every record found.
     wal: Option<WalReading>,
+    /// What reading the base backups found.
+    bases: Vec<BaseReport>,
+    base_depths: BTreeMap<String, Depth>,
 }
 
 /// Why a backup cannot be used although its WAL is all there.
@@ -166,14 +172,14 @@ impl Work<'_> {
     }
 
     /// Reads everything.
-    async fn read_all(&mut self, observer: &dyn ReadObserver) -> Result<(), VerifyError> {
+    async fn read_all(&mut self, on_progress: OnReadProgress<'_>) -> Result<(), VerifyError> {
         let reading = read::read(
             self.reader.repository(),
             self.way,
             self.survey,
             self.system_id,
             self.options,
-            observer,
+            on_progress,
         )
         .await?;
         let judged = read::judge(self.way, self.survey, self.options, &reading);
@@ -183,6 +189,8 @@ impl Work<'_> {
         self.broken = judged.broken;
         self.findings.extend(judged.findings);
         self.wal = Some(reading.wal);
+        self.base_depths = judged.base_depths;
+        self.bases = reading.bases.into_iter().map(|base| base.report).collect();
         if let Some(from) = self.survey.needed_from {
             let range = (from, SegmentNumber(u64::MAX));
             let switched = switches::compare(&self.reader, self.way, range, usize::MAX).await?;
@@ -346,7 +354,7 @@ impl Work<'_> {
             cluster: self.options.cluster.clone(),
             location: catalog.location.clone(),
             layout: catalog.layout,
-            depth: self.options.depth.reached(),
+            depth: self.options.reached(),
             checked_at: self.options.now,
             system_id: self.system_id,
             segment_size: wal.segment_size,
@@ -369,6 +377,7 @@ impl Work<'_> {
             archive_end: end,
             exposure,
             wal: self.wal,
+            bases: self.bases,
             rotation: None,
             ledger: None,
             findings: settle(self.findings),
@@ -396,6 +405,11 @@ impl Work<'_> {
                     archives: backup.archives.len() as u64,
                     keep: backup.keep,
                     server_version: backup.server_version,
+                    depth: self
+                        .base_depths
+                        .get(&backup.id)
+                        .copied()
+                        .unwrap_or(Depth::Listed),
                 }
             })
             .collect()

@@ -18,7 +18,7 @@ impl Ground {
     }
 
     /// An archive of the newest base backup: that of the data directory.
-    fn data(&self) -> String {
+    pub(crate) fn data(&self) -> String {
         self.tree
             .archives(self.newest())
             .into_iter()
@@ -165,57 +165,78 @@ pub(crate) fn all() -> Vec<Fault> {
     rows
 }
 
+/// The part whose rows change what is in the archive of the data directory.
+pub(crate) const BASE_CONTENT: &str = "What is in a base backup";
+
 fn base_content() -> Vec<Fault> {
-    const PART: &str = "What is in a base backup";
+    const PART: &str = BASE_CONTENT;
     let damaged = |on, name, damage| both(PART, on, name, Code::BackupDamaged, damage);
-    let shows = |on, name, code, damage| {
-        row(
-            PART,
-            on,
-            name,
-            Some(Code::BackupDamaged),
-            Drill::Failed(code),
-            damage,
-        )
-    };
+    let shows =
+        |on, name, read, code, damage| row(PART, on, name, Some(read), Drill::Failed(code), damage);
     vec![
         shows(
             "plain",
             "plain: one byte of a table's page flipped",
+            Code::PageCorrupt,
             Code::CorruptionFound,
             flip_in_ledger,
         ),
         shows(
             "",
             "lz4: one byte of a table's page flipped",
+            Code::PageCorrupt,
             Code::CorruptionFound,
             flip_in_ledger,
         ),
-        shows("", "a table's page zeroed", Code::CheckFailed, |ground| {
-            ground.change_data(|tar| {
-                let at = tape::ledger(tar).contents.start + 8192;
-                tar[at..at + 8192].fill(0);
-            });
-            ROWS.to_owned()
-        }),
-        shows("", "a table ten pages short", Code::CheckFailed, |ground| {
-            ground.change_data(|tar| {
-                let ledger = tape::ledger(tar);
-                tape::shorten(tar, &ledger, 10 * 8192);
-            });
-            ROWS.to_owned()
-        }),
-        shows("", "a table's file absent", Code::CheckFailed, |ground| {
-            ground.change_data(|tar| {
-                let ledger = tape::ledger(tar);
-                tar.drain(ledger.all);
-            });
-            ROWS.to_owned()
-        }),
-        shows("", "`pg_xact/0000` absent", Code::CheckFailed, |ground| {
-            ground.change_data(|tar| without(tar, "pg_xact/0000"));
-            "balance".to_owned()
-        }),
+        shows(
+            "",
+            "a table's page zeroed",
+            Code::PageStale,
+            Code::CheckFailed,
+            |ground| {
+                ground.change_data(|tar| {
+                    let at = tape::ledger(tar).contents.start + 8192;
+                    tar[at..at + 8192].fill(0);
+                });
+                ROWS.to_owned()
+            },
+        ),
+        shows(
+            "",
+            "a table ten pages short",
+            Code::RelationFileShort,
+            Code::CheckFailed,
+            |ground| {
+                ground.change_data(|tar| {
+                    let ledger = tape::ledger(tar);
+                    tape::shorten(tar, &ledger, 10 * 8192);
+                });
+                ROWS.to_owned()
+            },
+        ),
+        shows(
+            "",
+            "a table's file absent",
+            Code::RelationFileMissing,
+            Code::CheckFailed,
+            |ground| {
+                ground.change_data(|tar| {
+                    let ledger = tape::ledger(tar);
+                    tar.drain(ledger.all);
+                });
+                ROWS.to_owned()
+            },
+        ),
+        shows(
+            "",
+            "`pg_xact/0000` absent",
+            Code::TransactionStatusMissing,
+            Code::CheckFailed,
+            |ground| {
+                ground.change_data(|tar| without(tar, "pg_xact/0000"));
+                "balance".to_owned()
+            },
+        ),
         damaged("", "`global/pg_control` absent", |ground| {
             ground.change_data(|tar| without(tar, "global/pg_control"));
             ground.newest().to_owned()

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use chrono::Duration;
 use walproof::finding::{Code, Severity};
 use walproof::storage::{StorageOptions, Store};
-use walproof::verify::{VerifyOptions, VerifyReport};
+use walproof::verify::{RequestedDepth, VerifyOptions, VerifyReport};
 
 use crate::common::codec;
 use crate::common::damage::Tree;
@@ -24,9 +24,11 @@ use crate::kit::Place;
 use crate::matrix;
 use crate::rows;
 
-/// Rows that names and sizes cannot show. Deeper reading must turn them: then their `verify`
-/// code counts, and they leave this list.
-const EXPECTED_UNSEEN: &[&str] = &[
+/// Rows that reading every byte does not show although they do harm. None.
+const EXPECTED_UNSEEN: &[&str] = &[];
+
+/// Rows that names and sizes cannot show: it takes reading.
+const TAKES_READING: &[&str] = &[
     "plain: one byte of a table's page flipped",
     "lz4: one byte of a table's page flipped",
     "a table's page zeroed",
@@ -94,8 +96,8 @@ pub(crate) struct Fault {
     pub(crate) on: &'static str,
     /// Does it; gives the object that must be named.
     pub(crate) damage: fn(&Ground) -> String,
-    /// What `verify` must say, at depth `listed` or, for [`EXPECTED_UNSEEN`], at a deeper
-    /// one. `None`: nothing.
+    /// What `verify` must say: at depth `read`, and but for [`TAKES_READING`] at depth
+    /// `listed`, too. `None`: nothing.
     pub(crate) verify: Option<Code>,
     /// What a drill from the newest base backup must say.
     pub(crate) drill: Drill,
@@ -122,9 +124,12 @@ fn ground(on: &str) -> Ground {
     }
 }
 
-fn verify(tree: &Tree, tier: fn(&mut VerifyOptions)) -> VerifyReport {
+fn verify(tree: &Tree, depth: RequestedDepth, tier: fn(&mut VerifyOptions)) -> VerifyReport {
     let store = Store::open(&tree.url().parse().unwrap(), &StorageOptions::default()).unwrap();
-    let mut options = VerifyOptions::default();
+    let mut options = VerifyOptions {
+        depth,
+        ..VerifyOptions::default()
+    };
     tier(&mut options);
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -144,20 +149,30 @@ fn stem(object: &str) -> &str {
         .unwrap_or(file)
 }
 
-/// Holds `verify` against the row; gives what it said.
-fn look(fault: &Fault, ground: &Ground, object: &str, wrong: &mut Vec<String>) -> String {
-    let report = verify(&ground.tree, fault.tier);
+/// Holds `verify` at a depth against the row; gives what it said.
+fn look(
+    fault: &Fault,
+    depth: RequestedDepth,
+    ground: &Ground,
+    object: &str,
+    wrong: &mut Vec<String>,
+) -> String {
+    let report = verify(&ground.tree, depth, fault.tier);
     let codes: BTreeSet<&str> = report
         .findings
         .iter()
         .map(|finding| finding.code.as_str())
         .collect();
     let said = codes.into_iter().collect::<Vec<_>>().join(", ");
-    let unseen = EXPECTED_UNSEEN.contains(&fault.name);
+    let unseen: &[&str] = match depth {
+        RequestedDepth::Listed => TAKES_READING,
+        RequestedDepth::Sampled | RequestedDepth::Read => EXPECTED_UNSEEN,
+    };
+    let mut wrong = |text: String| wrong.push(format!("{depth:?}: {text}"));
     match fault.verify {
-        _ if unseen => {
+        _ if unseen.contains(&fault.name) => {
             if !said.is_empty() {
-                wrong.push(format!("verify sees it now ({said}): turn this row"));
+                wrong(format!("verify sees it now ({said}): turn this row"));
             }
         }
         None => {
@@ -166,16 +181,20 @@ fn look(fault: &Fault, ground: &Ground, object: &str, wrong: &mut Vec<String>) -
                 .iter()
                 .any(|finding| finding.severity > Severity::Info);
             if alarms {
-                wrong.push(format!("verify says {said} of something harmless"));
+                wrong(format!("verify says {said} of something harmless"));
             }
         }
         Some(code) => {
+            // Where a drill's check names its question, `verify` names the archive.
+            let archive = (fault.part == rows::BASE_CONTENT).then(|| ground.data());
             let named = report.findings.iter().any(|finding| {
                 finding.code == code
-                    && (finding.object == object || stem(&finding.object) == stem(object))
+                    && (finding.object == object
+                        || stem(&finding.object) == stem(object)
+                        || Some(&finding.object) == archive.as_ref())
             });
             if !named {
-                wrong.push(format!(
+                wrong(format!(
                     "verify does not say {code} of {object}: {:#?}",
                     report.findings
                 ));
@@ -283,11 +302,18 @@ fn every_fault_gives_its_code_and_none_passes() {
                     let ground = ground(fault.on);
                     let mut wrong = Vec::new();
                     let object = (fault.damage)(&ground);
-                    let verified = look(fault, &ground, &object, &mut wrong);
-                    let drilled = drill(fault, &ground, &object, &mut wrong);
+                    let listed = RequestedDepth::Listed;
+                    let listed = look(fault, listed, &ground, &object, &mut wrong);
+                    let read = RequestedDepth::Read;
+                    let read = look(fault, read, &ground, &object, &mut wrong);
+                    let drilled = if std::env::var_os("WALPROOF_NO_DRILL").is_some() {
+                        "not asked".to_owned()
+                    } else {
+                        drill(fault, &ground, &object, &mut wrong)
+                    };
                     said.lock()
                         .unwrap()
-                        .insert(fault.name, (verified, drilled, wrong));
+                        .insert(fault.name, (listed, read, drilled, wrong));
                 }
             });
         }
@@ -295,7 +321,7 @@ fn every_fault_gives_its_code_and_none_passes() {
     let said = said.into_inner().unwrap();
     let mut wrong = String::new();
     for fault in &faults {
-        let Some((verified, drilled, problems)) = said.get(fault.name) else {
+        let Some((listed, read, drilled, problems)) = said.get(fault.name) else {
             assert!(!only.is_empty(), "{} was not run", fault.name);
             continue;
         };
@@ -305,7 +331,7 @@ fn every_fault_gives_its_code_and_none_passes() {
             "WRONG"
         };
         println!(
-            "{mark} {}: {}\n      verify: {verified}\n      drill:  {drilled}",
+            "{mark} {}: {}\n      listed: {listed}\n      read:   {read}\n      drill:  {drilled}",
             fault.part, fault.name
         );
         for problem in problems {
@@ -323,11 +349,11 @@ fn table(faults: &[Fault]) -> String {
          fault done to a repository that the real Barman Cloud tools made, checked with `walproof\n\
          verify` and with `walproof drill run --backup` of its newest base backup, with row counts\n\
          and `pg_amcheck`. Each finding names the object that was damaged.\n\n\
-         `verify` here reads names and sizes, the ends of WAL, segments stored twice, and timeline\n\
-         switches (depth `listed`). *unseen* means that this depth cannot see it: the content is\n\
-         read by a restore. A drill with checks is `proven` only where the restored database is the\n\
-         same. Rows marked *proven if no check asks* open and replay without an error: give every\n\
-         drill row counts or a heartbeat, and `amcheck`.\n",
+         `listed`: `verify` reads names and sizes, the ends of WAL, segments stored twice, and\n\
+         timeline switches. `read`: every byte (`walproof verify --depth read`). *unseen* means that\n\
+         this depth cannot see it. A drill with checks is `proven` only where the restored database\n\
+         is the same. Rows marked *proven if no check asks* open and replay without an error: give\n\
+         every drill row counts or a heartbeat, and `amcheck`.\n",
     );
     let mut part = "";
     for fault in faults {
@@ -335,15 +361,16 @@ fn table(faults: &[Fault]) -> String {
             part = fault.part;
             write!(
                 text,
-                "\n## {part}\n\n| Fault | `verify` | Drill |\n|---|---|---|\n"
+                "\n## {part}\n\n| Fault | `listed` | `read` | Drill |\n|---|---|---|---|\n"
             )
             .unwrap();
         }
-        let verify = match fault.verify {
-            _ if EXPECTED_UNSEEN.contains(&fault.name) => "*unseen*".to_owned(),
+        let verify = |unseen: &[&str]| match fault.verify {
+            _ if unseen.contains(&fault.name) => "*unseen*".to_owned(),
             None => "no finding".to_owned(),
             Some(code) => format!("`{code}`"),
         };
+        let (listed, read) = (verify(TAKES_READING), verify(EXPECTED_UNSEEN));
         let drill = match fault.drill {
             Drill::Proven => "proven: the same data".to_owned(),
             Drill::Failed(code) if only_by_checks(fault) => {
@@ -352,7 +379,7 @@ fn table(faults: &[Fault]) -> String {
             Drill::Failed(code) => format!("failed, `{code}`"),
             Drill::Refused(code) => format!("refused, `{code}`"),
         };
-        writeln!(text, "| {} | {verify} | {drill} |", fault.name).unwrap();
+        writeln!(text, "| {} | {listed} | {read} | {drill} |", fault.name).unwrap();
     }
     text
 }
@@ -362,7 +389,7 @@ fn the_committed_table_is_the_one_that_is_run() {
     let faults = rows::all();
     let names: BTreeSet<&str> = faults.iter().map(|fault| fault.name).collect();
     assert_eq!(names.len(), faults.len(), "a name occurs twice");
-    for name in EXPECTED_UNSEEN {
+    for name in EXPECTED_UNSEEN.iter().chain(TAKES_READING) {
         let known = faults.iter().find(|fault| fault.name == *name);
         assert!(
             known.is_some_and(|fault| fault.verify.is_some()),

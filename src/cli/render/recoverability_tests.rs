@@ -35,6 +35,7 @@ fn backup(hours: i64, usable: bool) -> BackupReport {
         archives: 1,
         keep: None,
         server_version: None,
+        depth: Depth::Listed,
     }
 }
 
@@ -90,6 +91,7 @@ fn report() -> VerifyReport {
         archive_end: None,
         exposure: None,
         wal: None,
+        bases: Vec::new(),
         rotation: None,
         ledger: None,
         findings: Vec::new(),

@@ -8,8 +8,9 @@ use super::recoverability::draw;
 use super::style::{Style, Tone};
 use crate::finding::{Finding, Severity};
 use crate::repository::BackupStatus;
+use crate::verify::base::BaseReport;
 use crate::verify::report::ARCHIVE_ENDS;
-use crate::verify::words::{bytes, count, length, utc, utc_milliseconds};
+use crate::verify::words::{bytes, count, length, measured, utc, utc_milliseconds};
 use crate::verify::{BackupReport, Depth, TimeSource, TimelineRole, VerifyReport};
 
 /// The whole report, with at most `limit` findings, windows and unusable backups (of the
@@ -22,6 +23,7 @@ pub fn render(report: &VerifyReport, style: Style, limit: usize) -> String {
         windows(report, style, limit),
         backups(report, style, limit),
         archive(report, style),
+        reading(report, style),
         findings(report, style, limit),
     ] {
         if block.is_empty() {
@@ -75,11 +77,10 @@ fn heading(report: &VerifyReport, style: Style) -> Vec<String> {
 
 /// How deeply it was looked at, and what was read when.
 fn depth(report: &VerifyReport) -> String {
-    let word = report.depth.as_str();
-    let what = match (report.depth, &report.rotation) {
+    let looked = match (report.depth, &report.rotation) {
         (Depth::Listed, _) => "names and sizes, and the WAL at its ends".to_owned(),
         (Depth::Sampled, Some(rotation)) => format!(
-            "{} of {} ({}%) were chosen to be read{}",
+            "{} of {} ({}%) were chosen to be read to the last byte{}",
             bytes(rotation.bytes),
             bytes(rotation.of_bytes),
             rotation.percent(),
@@ -89,17 +90,22 @@ fn depth(report: &VerifyReport) -> String {
                 (None, None) => String::new(),
             }
         ),
-        (Depth::Sampled, None) => "some objects were read".to_owned(),
+        (Depth::Sampled, None) => {
+            "a part of it was read to the last byte, the rest by names and sizes".to_owned()
+        }
         (Depth::Read | Depth::Restored, _) => "every byte was read".to_owned(),
     };
-    let memory = report.ledger.as_ref().map_or_else(String::new, |ledger| {
-        match (ledger.unread, ledger.oldest_read) {
-            (0, Some(oldest)) => format!("; all was read since {}", utc(oldest)),
-            (unread, Some(_)) => format!("; {} never read", count(unread, "object")),
-            (_, None) => String::new(),
-        }
-    });
-    format!("depth {word}: {what}{memory}; only a restore proves")
+    let ledger = report.ledger.as_ref();
+    let oldest = ledger.and_then(|ledger| Some((ledger.unread, ledger.oldest_read?)));
+    let memory = match oldest {
+        Some((0, oldest)) => format!("; nothing was read longer ago than {}", utc(oldest)),
+        Some((unread, _)) => format!("; {} never read", count(unread, "object")),
+        None => String::new(),
+    };
+    format!(
+        "depth {}: {looked}{memory}; only a restore proves",
+        report.depth.as_str()
+    )
 }
 
 fn verdict(report: &VerifyReport) -> String {
@@ -346,6 +352,87 @@ fn archive(report: &VerifyReport, style: Style) -> Vec<String> {
     );
     lines.push(style.paint(Tone::Quiet, &format!("  {text}")));
     lines
+}
+
+/// What was read, and at what rate.
+fn reading(report: &VerifyReport, style: Style) -> Vec<String> {
+    let Some(wal) = &report.wal else {
+        return Vec::new();
+    };
+    let mut lines = vec![style.paint(Tone::Strong, "Read")];
+    let mut tell = |name: &str, text: &str| {
+        for (index, line) in style.wrap(text, 8).iter().enumerate() {
+            let name = if index == 0 { name } else { "" };
+            lines.push(format!("  {name:<6}{line}"));
+        }
+    };
+    let commits = wal.first_commit.zip(wal.last_commit).map_or_else(
+        || "no commit".to_owned(),
+        |(first, last)| {
+            format!(
+                "{} from {} to {}",
+                count(wal.commits, "commit"),
+                utc_milliseconds(first.time),
+                utc_milliseconds(last.time)
+            )
+        },
+    );
+    let beside = match wal.segments_beside {
+        0 => String::new(),
+        number => format!("; {} beside the way", count(number, "segment")),
+    };
+    tell(
+        "WAL",
+        &format!(
+            "{}, {}: {}, {commits}{beside}",
+            count(wal.segments, "segment"),
+            bytes(wal.bytes),
+            count(wal.records, "record"),
+        ),
+    );
+    if !report.bases.is_empty() {
+        tell("bases", &bases(&report.bases));
+    }
+    let rate = report.read_rate().map_or_else(String::new, |rate| {
+        format!(", {} a second decoded", bytes(rate))
+    });
+    tell("in", &format!("{}{rate}", measured(wal.milliseconds)));
+    lines
+}
+
+/// The base backups that were read, in one sentence.
+fn bases(bases: &[BaseReport]) -> String {
+    let sum = |number: fn(&BaseReport) -> u64| bases.iter().map(number).sum::<u64>();
+    let mut words = vec![format!(
+        "{} sound",
+        sum(|base| base.pages.sound + base.pages.without_checksum)
+    )];
+    for (number, word) in [
+        (sum(|base| base.pages.new), "new"),
+        (sum(|base| base.pages.healed), "torn and healed by WAL"),
+        (sum(|base| base.pages.reset), "reset at start"),
+        (sum(|base| base.pages.suspect), "left open"),
+        (sum(|base| base.pages.corrupt), "corrupt"),
+        (sum(|base| base.pages.stale), "stale"),
+        (sum(|base| base.pages.beyond_end), "from after the end"),
+    ] {
+        if number > 0 {
+            words.push(format!("{number} {word}"));
+        }
+    }
+    let checksums = if bases.iter().all(|base| base.checksums) {
+        ""
+    } else {
+        "; without page checksums a flipped bit within a page is not seen"
+    };
+    format!(
+        "{}, {} in {}: {}, {}{checksums}",
+        count(bases.len() as u64, "base backup"),
+        bytes(sum(|base| base.bytes)),
+        count(sum(|base| base.files), "file"),
+        count(sum(|base| base.pages.read), "page"),
+        words.join(", ")
+    )
 }
 
 fn findings(report: &VerifyReport, style: Style, limit: usize) -> Vec<String> {

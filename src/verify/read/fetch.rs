@@ -1,14 +1,19 @@
 //! Fetching and decoding segments ahead of the one whose records are checked.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::{Stream, StreamExt as _};
 use tokio::task::{JoinError, JoinHandle};
 
-use super::observer::ObjectFact;
-use crate::postgres::{SegmentName, SegmentNumber, SegmentSize, TimelineId, WalFileName};
+use super::seen::{Notes, Seen};
+use crate::codec::Sha256;
+use crate::postgres::wal::{PieceOptions, WalPiece};
+use crate::postgres::{Lsn, SegmentName, SegmentNumber, SegmentSize, TimelineId, WalFileName};
 use crate::repository::{Catalog, ReadWalError, Repository, WalObject};
+use crate::storage::ObjectEntry;
 use crate::verify::VerifyError;
 use crate::verify::segment_reader::SegmentRead;
 
@@ -32,10 +37,24 @@ pub(super) struct Source {
     pub(super) size: SegmentSize,
     /// Whether stored bytes are digested.
     pub(super) digest: bool,
+    /// How pieces are read.
+    pub(super) pieces: PieceOptions,
+    /// From which segment on each is read as a piece, in parallel with others.
+    pub(super) pieces_from: SegmentNumber,
+    /// The redo points of base backups.
+    pub(super) begins: Arc<BTreeSet<Lsn>>,
+}
+
+/// One object that was read to its last stored byte.
+#[derive(Clone, Debug)]
+pub(super) struct ObjectFact {
+    /// As the store gave it with the bytes.
+    pub(super) entry: ObjectEntry,
+    /// The digest of the stored bytes, if asked for.
+    pub(super) sha256: Option<Sha256>,
 }
 
 /// A segment as the archive gave it.
-#[derive(Debug)]
 pub(super) struct Fetched {
     pub(super) number: SegmentNumber,
     pub(super) name: SegmentName,
@@ -45,6 +64,8 @@ pub(super) struct Fetched {
     pub(super) objects: Vec<ObjectFact>,
     /// A further copy that is not the same as the one that counts, and why.
     pub(super) differs: Option<(String, String)>,
+    /// Its records, read without those of its neighbours.
+    pub(super) piece: Option<Box<(WalPiece, Seen)>>,
 }
 
 /// A task that ends when nobody waits for it any more.
@@ -99,15 +120,13 @@ async fn fetch(
         read: SegmentRead::Missing,
         objects: Vec::new(),
         differs: None,
+        piece: None,
     };
     let whole = |read: &SegmentRead| matches!(read, SegmentRead::Bytes { bytes, .. } if bytes.len() as u64 == source.size.bytes());
     for object in objects {
         let (read, fact) = read_object(source, object).await?;
         let (key, is_whole) = (object.key.clone(), whole(&read));
-        fetched.objects.extend(fact.map(|fact| ObjectFact {
-            whole: is_whole,
-            ..fact
-        }));
+        fetched.objects.extend(fact);
         fetched.differs = match (&read, &fetched.read) {
             (SegmentRead::Missing, _) | (_, SegmentRead::Missing) => fetched.differs,
             (
@@ -130,6 +149,22 @@ async fn fetch(
             fetched.read = read;
         }
     }
+    if number >= source.pieces_from && whole(&fetched.read) {
+        let (source, mut notes) = (
+            source.clone(),
+            Notes::of(number, source.size, &source.begins),
+        );
+        let task = tokio::task::spawn_blocking(move || {
+            if let SegmentRead::Bytes { bytes, .. } = &fetched.read {
+                let piece = WalPiece::read(&source.pieces, number, bytes, &mut |record| {
+                    notes.take(record);
+                });
+                fetched.piece = Some(Box::new((piece, notes.seen())));
+            }
+            fetched
+        });
+        fetched = task.await?;
+    }
     Ok(fetched)
 }
 
@@ -145,7 +180,6 @@ pub(super) async fn read_object(
     let fact = read.entry.map(|entry| ObjectFact {
         entry,
         sha256: read.sha256,
-        whole: read.bytes.is_ok(),
     });
     let key = object.key.clone();
     let read = match read.bytes {

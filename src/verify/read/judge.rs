@@ -16,7 +16,6 @@ use crate::verify::objects::unneeded;
 use crate::verify::report::ARCHIVE_ENDS;
 use crate::verify::stretch::Stretch;
 use crate::verify::wal::hole_findings;
-use crate::verify::words::utc;
 use crate::verify::{Depth, TimeSource, VerifyOptions};
 
 /// The stretches with the base backups that lie in them, and what lies between.
@@ -27,6 +26,8 @@ pub struct Judged {
     /// Base backups that cannot be used although their names and sizes were fine.
     pub(in crate::verify) broken: BTreeMap<String, String>,
     pub(in crate::verify) findings: Vec<Finding>,
+    /// How deeply each base backup that was read was looked at.
+    pub(in crate::verify) base_depths: BTreeMap<String, Depth>,
 }
 
 /// Why a base backup cannot be used although its WAL is listed.
@@ -44,8 +45,44 @@ pub fn judge(way: Way<'_>, survey: &Survey, options: &VerifyOptions, pass: &WalP
             .collect(),
         ..Judged::default()
     };
+    for base in &pass.bases {
+        let id = base.report.backup_id.clone();
+        judged.findings.extend(base.findings.iter().cloned());
+        let depth = if base.settled {
+            Depth::Read
+        } else {
+            Depth::Sampled
+        };
+        judged.base_depths.insert(id.clone(), depth);
+        let known = usable.iter().any(|backup| backup.id == id);
+        if let Some(finding) = base.reason().filter(|_| known) {
+            judged.broken.insert(id, finding.message.clone());
+        }
+    }
     for backup in &usable {
-        place(way, pass, backup, &mut judged);
+        if !judged.broken.contains_key(&backup.id) {
+            place(way, pass, backup, &mut judged);
+        }
+    }
+    for stretch in &mut judged.stretches {
+        let depths = &judged.base_depths;
+        let read = |id: &String| depths.get(id).copied().unwrap_or(Depth::Sampled);
+        let least = stretch.backups.iter().map(read).min();
+        stretch.depth = least.map_or(stretch.depth, |least| least.min(stretch.depth));
+    }
+    if !usable.is_empty()
+        && usable
+            .iter()
+            .all(|backup| judged.broken.contains_key(&backup.id))
+    {
+        judged.findings.push(
+            Finding::new(
+                Code::RepositoryWithoutBackup,
+                &way.catalog.location,
+                "no base backup can be used, now that they were read",
+            )
+            .with_consequence("Nothing can be restored from here: WAL without a usable base backup restores nothing."),
+        );
     }
     let mut gaps: Vec<Gap> = survey
         .holes
@@ -244,10 +281,4 @@ fn joined(gaps: Vec<Gap>, stretches: &[WalStretch]) -> Vec<Gap> {
         }
     }
     joined
-}
-
-/// The moments of a reading in a few words: from which to which commit.
-pub fn span(wal: &WalReading) -> Option<String> {
-    let (first, last) = wal.first_commit.zip(wal.last_commit)?;
-    Some(format!("{} to {}", utc(first.time), utc(last.time)))
 }

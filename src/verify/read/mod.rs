@@ -7,41 +7,51 @@
 //! the redo point of a base backup within the damaged one, for recovery can begin there.
 //! What lies beside that way is read for itself.
 //!
+//! Each base backup is read where it begins, against what the WAL before it changed, and
+//! what its pages leave open is settled by the WAL up to its end. Up to the end of the last
+//! one records are checked in order on one thread; behind it, several segments at once.
+//!
 //! Memory: at most 64 MiB of decoded segments ahead of the one that is checked, but always
 //! at least one segment (of 1 GiB, if segments are that large), with their stored bytes
 //! and decoders; the longest record; and what is reported.
 
+mod bases;
 mod beside;
 mod fetch;
 mod judge;
-mod observer;
 mod pass;
 mod report;
 mod seen;
-mod selection;
+mod teller;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures::StreamExt as _;
 
+pub use bases::BaseOutcome;
+use bases::Bases;
 use beside::Beside;
-use fetch::{Source, fetch_all};
-pub use judge::{Judged, judge, span};
-pub use observer::{ObjectFact, ReadObserver, ReadProgress, Reading};
+use fetch::{ObjectFact, Source, fetch_all};
+pub use judge::{Judged, judge};
 pub use pass::Break;
 use pass::Pass;
 pub use report::{CheckpointPoint, SegmentReading, WalReading, WalStop, WalStretch, XidRange};
-pub use selection::ReadSelection;
+use teller::Teller;
+pub use teller::{OnReadProgress, ReadProgress, Reading};
 
 use super::backups::Way;
 use super::chain::known_end;
 use super::duplicates::differs_finding;
+use super::ledger::ObjectReading;
 use super::listed::Survey;
-use super::{RequestedDepth, VerifyError, VerifyOptions};
+use super::rotation::Selection;
+use super::{VerifyError, VerifyOptions};
 use crate::finding::{Code, Finding};
+use crate::postgres::wal::PieceOptions;
 use crate::postgres::{Lsn, SegmentNumber, SystemId};
-use crate::repository::Repository;
+use crate::repository::{BaseBackup, Repository};
 
 /// What reading the WAL gave, before it is judged.
 #[derive(Debug)]
@@ -52,130 +62,61 @@ pub struct WalPass {
     pub breaks: Vec<Break>,
     /// The redo points of base backups at which a record begins.
     pub begins_met: BTreeSet<Lsn>,
+    /// What came of the base backups.
+    pub bases: Vec<BaseOutcome>,
     /// What else is wrong.
     pub findings: Vec<Finding>,
 }
 
-/// Counts what was read and tells the observer.
-struct Teller<'o> {
-    observer: &'o dyn ReadObserver,
-    progress: ReadProgress,
-}
-
-impl Teller<'_> {
-    fn tell(&mut self, facts: &[ObjectFact], what: Reading) {
-        self.progress.what = what;
-        for fact in facts {
-            self.progress.segments += 1;
-            self.progress.bytes += fact.entry.size;
-            self.observer.object(fact);
-        }
-        self.observer.progress(self.progress);
-    }
-}
-
-/// Reads the WAL of a repository.
+/// Reads a repository.
 pub async fn read(
     repository: &Repository,
     way: Way<'_>,
     survey: &Survey,
     system_id: Option<SystemId>,
     options: &VerifyOptions,
-    observer: &dyn ReadObserver,
+    on_progress: OnReadProgress<'_>,
 ) -> Result<WalPass, VerifyError> {
     let started = Instant::now();
-    let selection = match options.depth {
-        RequestedDepth::Sampled => &options.selection,
-        RequestedDepth::Listed | RequestedDepth::Read => &ReadSelection::All,
-    };
-    let catalog = way.catalog;
+    let (catalog, selection) = (way.catalog, &options.selection);
     let wal = &catalog.wal;
-    let source = Source {
+    let bases = Bases::new(repository, way, system_id, selection);
+    let begins: BTreeSet<Lsn> = catalog
+        .backups
+        .iter()
+        .filter_map(|backup| backup.begin_lsn)
+        .collect();
+    let begins = Arc::new(begins);
+    let mut source = Source {
         repository: repository.clone(),
         size: wal.segment_size,
-        digest: observer.wants_digests(),
+        digest: options.log.is_kept(),
+        pieces: PieceOptions {
+            segment_size: wal.segment_size,
+            system_id,
+            history: Arc::new(way.history.clone()),
+            start: None,
+        },
+        // Base backups need every record in order, up to the end of the last.
+        pieces_from: wal.segment_size.segment_before(bases.needed_until()).next(),
+        begins: Arc::clone(&begins),
     };
     let mut teller = Teller {
-        observer,
+        on_progress,
+        log: &options.log,
         progress: ReadProgress {
-            of_bytes: catalog.bytes,
+            of_bytes: expected_bytes(way, selection),
             ..ReadProgress::default()
         },
     };
-    let mut pass = Pass::new(way, system_id, options.by_segment);
+    let mut pass = Pass::new(way, system_id, begins, bases, options.by_segment);
     let mut findings = Vec::new();
-    let runs = way.path.present(wal, way.bad, SegmentNumber(0));
-    let known = known_end(way);
-    for (index, (first, last)) in runs.iter().enumerate() {
-        let numbers = || (first.0..=last.0).map(SegmentNumber);
-        let chosen = numbers()
-            .map(|number| (way.path.timeline_of(number), number))
-            .filter(|(timeline, number)| selection.has_segment(*timeline, *number));
-        let mut ahead = std::pin::pin!(fetch_all(&source, catalog, chosen));
-        for number in numbers() {
-            if !selection.has_segment(way.path.timeline_of(number), number) {
-                pass.skip(number);
-                continue;
-            }
-            let Some(fetched) = ahead.next().await else {
-                break;
-            };
-            let fetched = fetched?;
-            let mut facts = fetched.objects.clone();
-            let breaks = pass.breaks.len();
-            if let Some((key, reason)) = &fetched.differs {
-                let copies = fetched.objects.len();
-                findings.push(differs_finding(
-                    way,
-                    fetched.name,
-                    number,
-                    copies,
-                    key,
-                    reason,
-                ));
-            }
-            pass.segment(fetched).await?;
-            let sound = pass.breaks.len() == breaks;
-            facts.iter_mut().for_each(|fact| fact.whole &= sound);
-            teller.tell(&facts, Reading::Wal);
-        }
-        let more = index + 1 < runs.len() || known.is_some_and(|known| known > *last);
-        pass.end_run(if more {
-            let next = last.next();
-            let segment = wal.name(way.path.timeline_of(next), next).to_string();
-            WalStop::Missing { segment }
-        } else {
-            WalStop::ArchiveEnd
-        });
-    }
-
-    let mut beside = Beside::new(way, &survey.timelines, system_id);
-    let mut others = std::pin::pin!(fetch_all(
-        &source,
-        catalog,
-        beside::segments(way, selection)
-    ));
-    while let Some(fetched) = others.next().await {
-        let fetched = fetched?;
-        let mut facts = fetched.objects;
-        pass.totals.segments_beside += 1;
-        let found = beside.segment(fetched.name, fetched.number, fetched.read);
-        let found = found.await?;
-        let sound = found.is_none();
-        facts.iter_mut().for_each(|fact| fact.whole &= sound);
-        teller.tell(&facts, Reading::Beside);
-        findings.extend(found);
-    }
-    for (timeline, own) in &wal.timelines {
-        for (number, _) in &own.partials {
-            if selection.has_segment(*timeline, *number) {
-                let (facts, found) = beside.partial(&source, *timeline, *number).await?;
-                teller.tell(&facts, Reading::Beside);
-                pass.totals.segments_beside += 1;
-                findings.extend(found);
-            }
-        }
-    }
+    read_way(&source, &mut pass, &mut teller, selection, &mut findings).await?;
+    pass.bases.rest(&mut teller).await?;
+    pass.bases.log(&teller).await;
+    source.pieces_from = SegmentNumber(u64::MAX);
+    let beside = Beside::new(way, &survey.timelines, system_id);
+    let besides = read_beside(&source, beside, way, selection, &mut teller, &mut findings).await?;
 
     let timeline_of = |lsn| way.path.timeline_of(wal.segment_size.segment_of(lsn));
     findings.extend(
@@ -186,8 +127,9 @@ pub async fn read(
             .filter(|finding| finding.code != Code::WalLevelMinimal),
     );
     let mut totals = pass.totals;
+    totals.segments_beside = besides;
     totals.objects = teller.progress.segments;
-    totals.stored_bytes = teller.progress.bytes;
+    totals.stored_bytes = pass.stored_bytes;
     totals.prepared = pass.facts.prepared.len() as u64;
     totals.clock_steps = pass.facts.clock_steps_count;
     totals.restore_points = pass.facts.restore_points;
@@ -196,6 +138,156 @@ pub async fn read(
         wal: totals,
         breaks: pass.breaks,
         begins_met: pass.begins_met,
+        bases: pass.bases.outcomes,
         findings,
     })
+}
+
+/// The stored bytes that a selection takes, as far as a listing tells.
+fn expected_bytes(way: Way<'_>, selection: &Selection) -> u64 {
+    let catalog = way.catalog;
+    if selection.is_everything() {
+        return catalog.bytes;
+    }
+    let bases = |wanted: &dyn Fn(&BaseBackup) -> bool| {
+        let chosen = catalog.backups.iter().filter(|backup| wanted(backup));
+        chosen.map(BaseBackup::stored_bytes).sum::<u64>()
+    };
+    let segments: u64 = catalog
+        .wal
+        .timelines
+        .iter()
+        .flat_map(|(timeline, own)| own.runs.iter().map(move |run| (*timeline, run)))
+        .map(|(timeline, run)| {
+            let numbers = (run.first.0..=run.last.0).map(SegmentNumber);
+            numbers
+                .filter(|number| selection.wants_segment(timeline, *number))
+                .count() as u64
+        })
+        .sum();
+    let wal = catalog.bytes.saturating_sub(bases(&|_| true));
+    let each = wal.checked_div(catalog.wal.count()).unwrap_or_default();
+    bases(&|backup| selection.wants_backup(&backup.id))
+        .saturating_add(each.saturating_mul(segments))
+}
+
+/// Reads the WAL on the way to the current timeline, with the base backups on it.
+async fn read_way(
+    source: &Source,
+    pass: &mut Pass<'_>,
+    teller: &mut Teller<'_>,
+    selection: &Selection,
+    findings: &mut Vec<Finding>,
+) -> Result<(), VerifyError> {
+    let way = pass.way;
+    let (catalog, wal) = (way.catalog, &way.catalog.wal);
+    let runs = way.path.present(wal, way.bad, SegmentNumber(0));
+    let known = known_end(way);
+    let wanted =
+        |number: SegmentNumber| selection.wants_segment(way.path.timeline_of(number), number);
+    for (index, (first, last)) in runs.iter().enumerate() {
+        let numbers = || (first.0..=last.0).map(SegmentNumber);
+        let chosen = numbers()
+            .filter(|number| wanted(*number))
+            .map(|number| (way.path.timeline_of(number), number));
+        let mut ahead = std::pin::pin!(fetch_all(source, catalog, chosen));
+        for number in numbers() {
+            // What was begun is read to its end; nothing more is begun.
+            let fetched = if wanted(number) && !selection.is_over() {
+                ahead.next().await
+            } else {
+                None
+            };
+            let Some(fetched) = fetched else {
+                pass.skip(number);
+                continue;
+            };
+            let mut fetched = fetched?;
+            let objects = std::mem::take(&mut fetched.objects);
+            for fact in &objects {
+                pass.stored_bytes += fact.entry.size;
+                teller.segment(fact.entry.size, Reading::Wal);
+            }
+            let mut own = Vec::new();
+            if let Some((key, reason)) = &fetched.differs {
+                let copies = objects.len();
+                let finding = differs_finding(way, fetched.name, number, copies, key, reason);
+                own.push(finding.clone());
+                findings.push(finding);
+            }
+            let before = pass.breaks.len();
+            pass.segment(fetched, &objects, teller).await?;
+            let breaks = pass.breaks.get(before..).unwrap_or_default();
+            own.extend(breaks.iter().map(|found| found.finding.clone()));
+            note(teller, objects, &own).await;
+            pass.bases.log(teller).await;
+        }
+        let more = index + 1 < runs.len() || known.is_some_and(|known| known > *last);
+        pass.end_run(if more {
+            let next = last.next();
+            let segment = wal.name(way.path.timeline_of(next), next).to_string();
+            WalStop::Missing { segment }
+        } else {
+            WalStop::ArchiveEnd
+        });
+    }
+    Ok(())
+}
+
+/// Reads the WAL beside that way; gives how many segments that were.
+async fn read_beside(
+    source: &Source,
+    mut beside: Beside<'_>,
+    way: Way<'_>,
+    selection: &Selection,
+    teller: &mut Teller<'_>,
+    findings: &mut Vec<Finding>,
+) -> Result<u64, VerifyError> {
+    let mut segments = 0;
+    let chosen = beside::segments(way, selection);
+    let mut ahead = std::pin::pin!(fetch_all(source, way.catalog, chosen));
+    while !selection.is_over()
+        && let Some(fetched) = ahead.next().await
+    {
+        let fetched = fetched?;
+        segments += 1;
+        for fact in &fetched.objects {
+            teller.segment(fact.entry.size, Reading::Beside);
+        }
+        let found = beside.segment(fetched.name, fetched.number, fetched.read);
+        let found = found.await?;
+        note(teller, fetched.objects, found.as_slice()).await;
+        findings.extend(found);
+    }
+    for (timeline, own) in &way.catalog.wal.timelines {
+        for (number, _) in &own.partials {
+            if selection.wants_segment(*timeline, *number) && !selection.is_over() {
+                let (facts, found) = beside.partial(source, *timeline, *number).await?;
+                for fact in &facts {
+                    teller.segment(fact.entry.size, Reading::Beside);
+                }
+                segments += 1;
+                note(teller, facts, &found).await;
+                findings.extend(found);
+            }
+        }
+    }
+    Ok(segments)
+}
+
+/// Tells the ledger of objects that have been judged.
+async fn note(teller: &Teller<'_>, objects: Vec<ObjectFact>, found: &[Finding]) {
+    for ObjectFact { entry, sha256 } in objects {
+        let Some(sha256) = sha256 else { continue };
+        let of_it = |finding: &&Finding| finding.object == entry.key;
+        let findings: Vec<Finding> = found.iter().filter(of_it).cloned().collect();
+        let reading = ObjectReading {
+            entry,
+            sha256,
+            // What broke at it may lie in the segment before: both are read again.
+            judged: found.is_empty() || !findings.is_empty(),
+            findings,
+        };
+        teller.log.note(reading).await;
+    }
 }

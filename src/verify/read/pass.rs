@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::fetch::Fetched;
+use super::bases::Bases;
+use super::fetch::{Fetched, ObjectFact};
 use super::report::{CheckpointPoint, SegmentReading, WalReading, WalStop, WalStretch, XidRange};
-use super::seen::{Seen, Step};
+use super::seen::{How, Notes, Seen, Step, next_start};
+use super::teller::Teller;
 use crate::finding::{Code, Finding};
 use crate::postgres::wal::{
-    ParameterChange, WalEvent, WalFault, WalStream, WalStreamOptions, first_record,
+    ParameterChange, WalEvent, WalFault, WalPiece, WalStream, WalStreamOptions, first_record,
 };
-use crate::postgres::{Lsn, SegmentNumber, SystemId, WalLevel};
+use crate::postgres::{Lsn, SegmentName, SegmentNumber, SystemId, WalLevel};
 use crate::verify::backups::Way;
 use crate::verify::range_facts::Facts;
 use crate::verify::segment_reader::{SegmentRead, fault_finding, unreadable_finding};
@@ -31,10 +33,11 @@ pub struct Break {
 
 /// The pass. Memory: the facts told, breaks and stretches, which grow with damage only.
 pub(super) struct Pass<'a> {
-    way: Way<'a>,
+    pub(super) way: Way<'a>,
     system_id: Option<SystemId>,
     /// The redo points of base backups.
-    begins: BTreeSet<Lsn>,
+    begins: Arc<BTreeSet<Lsn>>,
+    pub(super) bases: Bases<'a>,
     /// Those at which a record does begin.
     pub(super) begins_met: BTreeSet<Lsn>,
     stream: Option<WalStream>,
@@ -44,6 +47,16 @@ pub(super) struct Pass<'a> {
     pub(super) breaks: Vec<Break>,
     pub(super) facts: Facts,
     pub(super) totals: WalReading,
+    /// Stored bytes read on the way.
+    pub(super) stored_bytes: u64,
+}
+
+/// A decoded segment.
+struct Segment {
+    number: SegmentNumber,
+    name: SegmentName,
+    key: String,
+    bytes: Arc<Vec<u8>>,
 }
 
 /// Where reading can begin in a segment.
@@ -54,12 +67,18 @@ enum Begin {
 }
 
 impl<'a> Pass<'a> {
-    pub(super) fn new(way: Way<'a>, system_id: Option<SystemId>, by_segment: bool) -> Self {
-        let begins = way.catalog.backups.iter();
+    pub(super) fn new(
+        way: Way<'a>,
+        system_id: Option<SystemId>,
+        begins: Arc<BTreeSet<Lsn>>,
+        bases: Bases<'a>,
+        by_segment: bool,
+    ) -> Self {
         Self {
             way,
             system_id,
-            begins: begins.filter_map(|backup| backup.begin_lsn).collect(),
+            begins,
+            bases,
             begins_met: BTreeSet::new(),
             stream: None,
             open: None,
@@ -70,16 +89,22 @@ impl<'a> Pass<'a> {
                 by_segment: by_segment.then(Vec::new),
                 ..WalReading::default()
             },
+            stored_bytes: 0,
         }
     }
 
     /// Takes in the next segment of a run.
-    pub(super) async fn segment(&mut self, fetched: Fetched) -> Result<(), VerifyError> {
+    pub(super) async fn segment(
+        &mut self,
+        fetched: Fetched,
+        objects: &[ObjectFact],
+        teller: &mut Teller<'_>,
+    ) -> Result<(), VerifyError> {
         let Fetched {
             number,
             name,
             read,
-            objects,
+            piece,
             ..
         } = fetched;
         let breaks = self.breaks.len();
@@ -134,7 +159,13 @@ impl<'a> Pass<'a> {
             }
             SegmentRead::Bytes { key, bytes } => {
                 self.totals.bytes += bytes.len() as u64;
-                self.check(number, key, Arc::new(bytes)).await?;
+                let segment = Segment {
+                    number,
+                    name,
+                    key,
+                    bytes: Arc::new(bytes),
+                };
+                self.check(segment, piece, teller).await?;
             }
         }
         if self.breaks.len() > breaks
@@ -154,59 +185,74 @@ impl<'a> Pass<'a> {
     /// place to go on, because recovery could begin there.
     async fn check(
         &mut self,
-        number: SegmentNumber,
-        key: String,
-        bytes: Arc<Vec<u8>>,
+        segment: Segment,
+        mut piece: Option<Box<(WalPiece, Seen)>>,
+        teller: &mut Teller<'_>,
     ) -> Result<(), VerifyError> {
+        let Segment { number, name, .. } = segment;
         let size = self.way.catalog.wal.segment_size;
         let (begin, end) = (number.begin_lsn(size), number.end_lsn(size));
-        let name = self
-            .way
-            .catalog
-            .wal
-            .name(self.way.path.timeline_of(number), number);
-        let begins: Vec<Lsn> = self.begins.range(begin..end).copied().collect();
         let mut joined = self.stream.is_some();
+        let mut own = false;
         // Never the same place twice.
         let mut tried = Lsn::INVALID;
         let mut from = if joined {
             Begin::Nowhere
         } else {
-            self.first(number, &bytes)
+            self.first(number, &segment.bytes)
         };
         loop {
-            let stream = match (self.stream.take(), &from) {
-                (Some(stream), _) => stream,
+            let (stream, at) = match (self.stream.take(), &from) {
+                (Some(stream), _) => {
+                    let at = next_start(stream.position().end, size);
+                    (stream, at)
+                }
                 (None, Begin::At(lsn)) => {
                     tried = *lsn;
-                    self.begin(*lsn)
+                    (self.begin(*lsn), *lsn)
                 }
                 (None, Begin::Nowhere) => return Ok(()),
             };
+            self.bases.reach(at, teller).await?;
+            let fits = |piece: &Box<(WalPiece, Seen)>| joined || piece.0.first_record() == Some(at);
+            let how = match piece.take().filter(fits) {
+                Some(piece) => How::Join(piece),
+                None => How::Push {
+                    number,
+                    bytes: Arc::clone(&segment.bytes),
+                    until: self.bases.next_begin().filter(|begin| *begin < end),
+                    size,
+                },
+            };
             let step = Step {
                 stream,
-                number,
-                segment_begin: begin,
-                bytes: Arc::clone(&bytes),
-                begins: begins.clone(),
+                notes: Notes::of(number, size, &self.begins),
+                companions: self.bases.lend(),
+                how,
             };
             let stepped = step.run().await?;
-            let own = stepped.seen.first_own.is_some();
-            self.take(stepped.seen, &key);
+            own |= stepped.seen.first_own.is_some();
+            self.bases
+                .give_back(stepped.companions, stepped.position.end);
+            self.take(stepped.seen, &segment.key);
             if let Some(open) = &mut self.open
                 && stepped.position.last_record.is_some()
             {
                 open.end = open.end.max(stepped.position.end);
                 open.last_record = stepped.position.last_record;
                 open.timeline = name.timeline;
-                open.key = Some(key.clone());
+                open.key = Some(segment.key.clone());
             }
             let Err(fault) = stepped.result else {
+                let done = !stepped.stopped || stepped.stream.next_segment() != number;
                 self.stream = Some(stepped.stream);
-                return Ok(());
+                if done {
+                    return Ok(());
+                }
+                continue;
             };
             let (catalog, history) = (self.way.catalog, self.way.history);
-            let finding = fault_finding(catalog, history, &fault, name, &key);
+            let finding = fault_finding(catalog, history, &fault, name, &segment.key);
             let stop = WalStop::Damaged {
                 segment: name.to_string(),
                 lsn: fault.lsn(),
@@ -215,11 +261,11 @@ impl<'a> Pass<'a> {
             self.stop(number, Some(&fault), stop, finding);
             from = if joined && !own {
                 // The segment may be sound by itself.
-                self.first(number, &bytes)
+                self.first(number, &segment.bytes)
             } else {
                 let behind = fault.lsn().max(tried);
-                begins
-                    .iter()
+                self.begins
+                    .range(begin..end)
                     .find(|begin| **begin > behind)
                     .map_or(Begin::Nowhere, |begin| Begin::At(*begin))
             };
@@ -241,7 +287,9 @@ impl<'a> Pass<'a> {
 
     /// Begins a stretch.
     fn begin(&mut self, start: Lsn) -> WalStream {
-        self.open_at(start);
+        if self.open.is_none() {
+            self.open_at(start);
+        }
         WalStream::new(WalStreamOptions {
             segment_size: self.way.catalog.wal.segment_size,
             system_id: self.system_id,
@@ -282,6 +330,7 @@ impl<'a> Pass<'a> {
     /// Ends the open stretch, if one is open.
     fn close(&mut self, stopped_by: WalStop) {
         self.stream = None;
+        self.bases.gap();
         if let Some(open) = self.open.take()
             && (open.records > 0 || !open.whole)
         {
@@ -330,6 +379,7 @@ impl<'a> Pass<'a> {
     pub(super) fn skip(&mut self, number: SegmentNumber) {
         let size = self.way.catalog.wal.segment_size;
         self.stream = None;
+        self.bases.gap();
         if self.open.is_none() {
             self.open_at(number.begin_lsn(size));
         }

@@ -35,24 +35,17 @@ pub struct WalReading {
     pub last_checkpoint: Option<CheckpointPoint>,
     /// Named restore points; at most 256.
     pub restore_points: Vec<RestorePoint>,
-    /// Two-phase transactions still open at the end; at most 4096.
+    /// How many two-phase transactions are still open at the end; 4096 stands for more, too.
     pub prepared: u64,
     /// Commits whose time lies more than a second before that of an earlier one.
     pub clock_steps: u64,
-    /// How long reading took, in milliseconds.
+    /// How long reading took, base backups included, in milliseconds.
     pub milliseconds: u64,
     /// Stretches that recovery can replay without a stop, in the order of the way.
     pub stretches: Vec<WalStretch>,
     /// Every segment on the way, in order; only on request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by_segment: Option<Vec<SegmentReading>>,
-}
-
-impl WalReading {
-    /// Decoded bytes per second; `None` when nothing was read.
-    pub fn rate(&self) -> Option<u64> {
-        (self.bytes > 0).then(|| self.bytes.saturating_mul(1000) / self.milliseconds.max(1))
-    }
 }
 
 /// The lowest and the highest of some transactions, as PostgreSQL compares them: numbers

@@ -1,18 +1,22 @@
 //! What passes by while the records of one segment are checked.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::postgres::wal::{WalEvent, WalFault, WalPosition, WalRecord, WalStream};
-use crate::postgres::{Lsn, SegmentNumber};
+use crate::postgres::wal::{
+    PAGE_SIZE, WalEvent, WalFault, WalPiece, WalPosition, WalRecord, WalStream,
+};
+use crate::postgres::{Lsn, SegmentNumber, SegmentSize};
 use crate::verify::VerifyError;
+use crate::verify::base::{Suspects, TouchedBlocks};
 
 /// A record that means something for recovery.
 #[derive(Debug)]
 pub(super) struct Noted {
     pub(super) start: Lsn,
     pub(super) end: Lsn,
-    /// How many records of the segment came before it.
+    /// How many records were seen before it.
     pub(super) before: u64,
     pub(super) event: WalEvent,
 }
@@ -31,8 +35,24 @@ pub(super) struct Seen {
     pub(super) begins: Vec<Lsn>,
 }
 
+impl Seen {
+    /// Adds what was seen behind it.
+    fn append(&mut self, later: Self) {
+        let before = self.records;
+        self.records += later.records;
+        self.noted
+            .extend(later.noted.into_iter().map(|noted| Noted {
+                before: noted.before + before,
+                ..noted
+            }));
+        self.first_own = self.first_own.or(later.first_own);
+        self.begins.extend(later.begins);
+    }
+}
+
 /// Notes what passes by.
-struct Notes {
+#[derive(Debug)]
+pub(super) struct Notes {
     seen: Seen,
     segment_begin: Lsn,
     /// The redo points of base backups in the segment, in order.
@@ -41,7 +61,19 @@ struct Notes {
 }
 
 impl Notes {
-    fn take(&mut self, record: &WalRecord<'_>) {
+    /// For a segment; `begins` are the redo points of all base backups.
+    pub(super) fn of(number: SegmentNumber, size: SegmentSize, begins: &BTreeSet<Lsn>) -> Self {
+        let segment_begin = number.begin_lsn(size);
+        let own = begins.range(segment_begin..number.end_lsn(size));
+        Self {
+            seen: Seen::default(),
+            segment_begin,
+            begins: own.copied().collect(),
+            next_begin: 0,
+        }
+    }
+
+    pub(super) fn take(&mut self, record: &WalRecord<'_>) {
         if record.start >= self.segment_begin {
             self.seen.first_own.get_or_insert(record.start);
             while let Some(begin) = self.begins.get(self.next_begin)
@@ -63,55 +95,140 @@ impl Notes {
         }
         self.seen.records += 1;
     }
+
+    pub(super) fn seen(self) -> Seen {
+        self.seen
+    }
 }
 
 /// Whether a redo point names the record that begins at `start`. The begin of a page
 /// stands for the record behind its header.
-fn begins_at(start: Lsn, redo: Lsn) -> bool {
+pub(super) fn begins_at(start: Lsn, redo: Lsn) -> bool {
     let within = start.saturating_since(redo);
-    within == 0 || (redo.bytes().is_multiple_of(8192) && matches!(within, 24 | 40))
+    start == redo
+        || (start > redo
+            && redo.bytes().is_multiple_of(PAGE_SIZE as u64)
+            && matches!(within, SHORT_HEADER | LONG_HEADER))
 }
 
-/// One segment with the stream that checks it, to be moved to a blocking thread and back.
+/// Bytes of a page header, and of the one that begins a segment.
+const SHORT_HEADER: u64 = 24;
+const LONG_HEADER: u64 = 40;
+
+/// Where the record behind one that ends at `end` begins.
+pub(super) fn next_start(end: Lsn, size: SegmentSize) -> Lsn {
+    let header = if size.offset_of(end) == 0 {
+        LONG_HEADER
+    } else if end.bytes().is_multiple_of(PAGE_SIZE as u64) {
+        SHORT_HEADER
+    } else {
+        0
+    };
+    end.checked_add(header).unwrap_or(end)
+}
+
+/// What has to be shown every record, in order.
+#[derive(Debug, Default)]
+pub(super) struct Companions {
+    /// What base backups to come must hold.
+    pub(super) touched: Option<TouchedBlocks>,
+    /// What WAL decides of base backups that have begun.
+    pub(super) suspects: Vec<Suspects>,
+}
+
+impl Companions {
+    fn take(&mut self, record: &WalRecord<'_>) {
+        if let Some(touched) = &mut self.touched {
+            touched.take(record);
+        }
+        for suspects in &mut self.suspects {
+            suspects.take(record);
+        }
+    }
+}
+
+/// One segment with the stream that it comes to, to be moved to a blocking thread and
+/// back.
 pub(super) struct Step {
     pub(super) stream: WalStream,
-    pub(super) number: SegmentNumber,
-    pub(super) segment_begin: Lsn,
-    pub(super) bytes: Arc<Vec<u8>>,
-    /// The redo points of base backups in the segment, in order.
-    pub(super) begins: Vec<Lsn>,
+    pub(super) notes: Notes,
+    pub(super) companions: Companions,
+    pub(super) how: How,
+}
+
+/// How the segment comes to the stream.
+pub(super) enum How {
+    /// Record by record, up to the one that begins at `until` or behind.
+    Push {
+        number: SegmentNumber,
+        bytes: Arc<Vec<u8>>,
+        until: Option<Lsn>,
+        size: SegmentSize,
+    },
+    /// As a piece that was read by itself, with what passed by. No companion is shown its
+    /// records.
+    Join(Box<(WalPiece, Seen)>),
 }
 
 /// What came of it.
 pub(super) struct Stepped {
     pub(super) stream: WalStream,
     pub(super) seen: Seen,
+    pub(super) companions: Companions,
     pub(super) position: WalPosition,
     pub(super) result: Result<(), WalFault>,
+    /// Whether it stopped before the position asked for.
+    pub(super) stopped: bool,
 }
 
 impl Step {
     /// Checks the segment's records on a blocking thread.
     pub(super) async fn run(self) -> Result<Stepped, VerifyError> {
-        let stepped = tokio::task::spawn_blocking(move || {
-            let mut stream = self.stream;
-            let mut notes = Notes {
-                seen: Seen::default(),
-                segment_begin: self.segment_begin,
-                begins: self.begins,
-                next_begin: 0,
-            };
-            let result = stream.push_segment(self.number, &self.bytes, &mut |record| {
+        Ok(tokio::task::spawn_blocking(move || self.run_here()).await?)
+    }
+
+    fn run_here(self) -> Stepped {
+        let Self {
+            mut stream,
+            mut notes,
+            mut companions,
+            how,
+        } = self;
+        let mut stopped = false;
+        let mut joined = None;
+        let result = match how {
+            How::Push {
+                number,
+                bytes,
+                until,
+                size,
+            } => stream.push_segment(number, &bytes, &mut |record| {
                 notes.take(record);
+                companions.take(record);
+                if until.is_some_and(|until| next_start(record.end, size) >= until) {
+                    stopped = true;
+                    return ControlFlow::Break(());
+                }
                 ControlFlow::Continue(())
-            });
-            Stepped {
-                position: stream.position(),
-                stream,
-                seen: notes.seen,
-                result,
+            }),
+            How::Join(piece) => {
+                let (piece, seen) = *piece;
+                let result = stream.join(piece, &mut |record| notes.take(record));
+                joined = stream.adopted().then_some(seen);
+                result
             }
-        });
-        Ok(stepped.await?)
+        };
+        let mut seen = notes.seen();
+        if let Some(own) = joined {
+            seen.append(own);
+        }
+        Stepped {
+            position: stream.position(),
+            stream,
+            seen,
+            companions,
+            result,
+            stopped,
+        }
     }
 }
