@@ -111,7 +111,7 @@ fn wal_read(ground: &Ground) -> (u64, u64) {
         };
         let counts: Result<(i64, i64), _> = sqlx::query_as(
             "SELECT count(*) - count(last_read), count(last_read) FROM objects \
-             WHERE key LIKE 'wals/%/%'",
+             WHERE key LIKE 'wals/%/%' AND key NOT LIKE '%.backup%'",
         )
         .fetch_one(&pool)
         .await;
