@@ -66,7 +66,7 @@ pub(super) async fn digests(
                     judged: true,
                     findings: Vec::new(),
                 })
-                .await
+                .await;
             }
             Ok(None) => {}
             Err(error) => skip(place, error)?,
