@@ -330,12 +330,12 @@ fn a_part_is_read_and_the_rest_counts_as_sound() {
         size.segment_of(begin),
         walproof::postgres::SegmentNumber(u64::MAX),
     );
+    let mut selection = walproof::verify::rotation::Selection::nothing();
+    selection.add_segments(walproof::postgres::TimelineId::FIRST, run.0, run.1);
+    selection.add_backup(&newest.id);
     let options = VerifyOptions {
         depth: RequestedDepth::Sampled,
-        selection: walproof::verify::ReadSelection::Some {
-            segments: [(walproof::postgres::TimelineId::FIRST, vec![run])].into(),
-            backups: [newest.id.clone()].into(),
-        },
+        selection,
         ..VerifyOptions::default()
     };
     let report = verify_with(&tree, &options);

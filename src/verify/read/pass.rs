@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::bases::Bases;
-use super::fetch::{Fact, Fetched};
+use super::fetch::{Fetched, ObjectFact};
 use super::report::{CheckpointPoint, SegmentReading, WalReading, WalStop, WalStretch, XidRange};
 use super::seen::{How, Notes, Seen, Step, next_start};
 use super::teller::Teller;
@@ -97,7 +97,7 @@ impl<'a> Pass<'a> {
     pub(super) async fn segment(
         &mut self,
         fetched: Fetched,
-        objects: &[Fact],
+        objects: &[ObjectFact],
         teller: &mut Teller<'_>,
     ) -> Result<(), VerifyError> {
         let Fetched {
