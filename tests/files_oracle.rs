@@ -9,7 +9,6 @@
     reason = "a test fails by panicking"
 )]
 
-#[allow(dead_code, reason = "the other oracle test uses the rest")]
 mod oracle;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -468,10 +467,9 @@ fn status_alike(installation: Installation) {
     );
     let truncated = truncations(&server);
     assert!(
-        truncated.iter().any(|one| *one
-            == StatusTruncation::Transactions {
-                oldest_xid: point.oldest_xid
-            }),
+        truncated.contains(&StatusTruncation::Transactions {
+            oldest_xid: point.oldest_xid
+        }),
         "{truncated:?} after {before}"
     );
 
@@ -606,7 +604,7 @@ fn manifests_alike(installation: Installation) {
         assert!(listed.contains(b"odd\xff name".as_slice()));
         assert!(listed.len() > 900, "{}", listed.len());
         if dies {
-            println!("  pg_verifybackup dies: no damaged manifests");
+            eprintln!("  pg_verifybackup dies: no damaged manifests");
         } else if algorithm == "CRC32C" {
             damaged_manifests(&server, &bytes, &verify);
         }

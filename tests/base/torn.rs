@@ -1,14 +1,16 @@
 //! Pages half old and half new: healed where WAL of the backup has them whole, else corrupt.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use walproof::postgres::wal::RelationLocator;
 use walproof::postgres::{Lsn, RelationFile};
 
 use super::*;
-use crate::common::codec;
-use crate::common::repository::{Fixture, RepositoryOptions};
-use crate::common::require;
+use crate::common::barman::{BarmanCloud, BaseCodec, WalCodec};
+use crate::common::postgres::TestServer;
+use crate::common::s3::S3Server;
+use crate::common::{codec, require, workload};
 
 const BLOCK: usize = 8192;
 
@@ -47,13 +49,42 @@ fn data_key(tree: &Tree, backup: &str) -> String {
         .unwrap()
 }
 
+/// Two base backups, the second of a server that is written to all the while.
+fn under_load() -> Tree {
+    let s3 = S3Server::start();
+    let barman = BarmanCloud::new(&s3, "", "orders");
+    let server = TestServer::options()
+        .setting("archive_command", "true")
+        .create();
+    workload::create(&server, None);
+    server.pgbench_init();
+    workload::write(&server, "before", 500, 2);
+    let archiver = barman.archive(&server, WalCodec::Lz4);
+    barman.backup(&server, BaseCodec::None, &["--jobs", "1"]);
+    server.pgbench(300);
+    workload::write(&server, "between", 500, 2);
+    server.psql("update ledger set label = label where id % 7 = 0");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                server.pgbench(50);
+            }
+        });
+        barman.backup(&server, BaseCodec::None, &["--jobs", "1"]);
+        stop.store(true, Ordering::Relaxed);
+    });
+    server.archive_all();
+    drop(archiver);
+    Tree::copy_of(&s3.object("orders"), "orders")
+}
+
 #[test]
 fn a_torn_page_is_healed_by_its_image_and_by_nothing_else() {
     require!(Postgres, S3, Barman);
-    let fixture = Fixture::get(&RepositoryOptions::default());
-    let tree = fixture.tree();
+    let tree = under_load();
     let images = imaged(&tree, 1);
-    let [first, second] = [0, 1].map(|at: usize| data_key(&tree, &fixture.facts.backups[at].id));
+    let [first, second] = [0, 1].map(|at: usize| data_key(&tree, &tree.backups()[at]));
     let older = codec::decode(
         codec::extension(std::path::Path::new(&first)),
         &tree.read(&first),
@@ -94,9 +125,12 @@ fn a_torn_page_is_healed_by_its_image_and_by_nothing_else() {
             }
         }
     });
-    assert!(healed >= 3 && lost.len() == 3, "{healed} {lost:?}");
+    assert!(healed >= 3 && !lost.is_empty(), "{healed} {lost:?}");
     let read = read(&tree, 1);
-    assert_eq!((read.pages.healed, read.pages.corrupt), (healed, 3));
+    assert_eq!(
+        (read.pages.healed, read.pages.corrupt),
+        (healed, lost.len() as u64)
+    );
     assert!(read.had_suspects && read.at_once.is_empty());
     for finding in read.findings() {
         assert_eq!(

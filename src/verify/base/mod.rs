@@ -19,6 +19,7 @@ mod finish;
 pub(crate) mod gate;
 pub(crate) mod identity;
 mod limited;
+mod manifest;
 mod options;
 mod pipeline;
 pub(crate) mod placement;
