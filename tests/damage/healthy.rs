@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use ::walproof::finding::Code;
+use ::walproof::verify::Depth;
 
 use crate::common::damage::Tree;
 use crate::common::{require, scratch, walproof};
@@ -81,15 +82,32 @@ fn world(name: &str) -> World {
         facts.backups.len() as u64,
         "{name}"
     );
+    assert_eq!(report.depth, Depth::Read, "{name}");
     for (backup, raw) in facts.backups.iter().zip(&facts.raw) {
+        let mut bases = report.bases.iter();
+        let base = bases.find(|base| base.backup_id == *backup).unwrap();
+        let pages = base.pages;
+        println!("{name}, {backup}: {pages:?}");
+        assert_eq!(pages.corrupt + pages.stale + pages.beyond_end, 0);
+        assert_eq!(pages.suspect, 0, "not settled");
+        assert_eq!(facts.checksums, base.checksums);
+        let unproven = pages.without_checksum;
+        assert_eq!(unproven > 0, !facts.checksums, "{unproven}");
         let Some(raw) = raw else { continue };
+        // Temporary relations are removed by the server; there is nothing to read in them.
+        let temporary = |file: &str| file.rsplit('/').next().unwrap().starts_with('t');
+        let of_temporary = raw.bad.iter().filter(|(file, _)| temporary(file));
+        let of_temporary: usize = of_temporary.map(|(_, blocks)| blocks.len()).sum();
+        let torn = raw.torn() as u64;
+        let reset = (raw.torn_but_reset() - of_temporary) as u64;
         println!(
-            "{name}, {backup}: {} of {} blocks torn, {} more of what recovery resets, {} files end within a block",
-            raw.torn(),
+            "{name}, {backup}: {torn} of {} blocks torn, {reset} more of what recovery resets, {} files end within a block",
             raw.blocks,
-            raw.torn_but_reset(),
             raw.ragged.len()
         );
+        // Pages that were copied before WAL of the backup changed them count as healed too.
+        assert!(pages.healed + pages.reset >= torn + reset, "{pages:?}");
+        assert!(pages.read <= raw.blocks);
     }
     for (number, backup) in facts.backups.iter().enumerate() {
         // The newest only: a restore takes seconds, and its WAL goes through all the rest.

@@ -88,6 +88,18 @@ fn healthy(row: &str) {
     assert_eq!(report["tip"]["commit"]["xid"], tip.xid, "{row}");
     assert_eq!(report["counts"]["usable_backups"], 2, "{row}");
 
+    // Every byte of it too: nothing but what a restore is to know.
+    let read = walproof::run(
+        &["verify", &url, "--depth", "read", "--output", "json"],
+        &environment,
+    )
+    .expect_code(0)
+    .json();
+    assert_eq!(read["depth"], "read", "{row}");
+    for finding in read["findings"].as_array().unwrap() {
+        assert_eq!(finding["severity"], "info", "{row}: {finding:#}");
+    }
+
     // From the first backup, all WAL of the archive is replayed.
     let place = Place::new();
     let definition = place.definition_of_tip(facts);

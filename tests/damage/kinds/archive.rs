@@ -94,7 +94,7 @@ fn of_tar() -> Vec<Kind> {
                 })
                 .into()
         }),
-        damaged("a member twice", |ground| {
+        unsafe_member("a member twice", |ground| {
             let key = ground.change_data(|tar| {
                 let member = ground.member(tar, "ledger");
                 let again = tar[member.all.clone()].to_vec();
@@ -188,29 +188,34 @@ fn of_parts() -> Vec<Kind> {
         found(
             PARTS,
             "a part doubled under the next one's name",
-            "backup-damaged",
+            "backup-member-unsafe",
             |ground| {
                 let [first, middle, _] = split(ground, ground.newest());
                 ground.tree.write(&middle, &ground.tree.read(&first));
                 middle.into()
             },
         ),
-        found(PARTS, "a member in two parts", "backup-damaged", |ground| {
-            let [first, _, last] = split(ground, ground.newest());
-            let tar = ground.decoded(&first);
-            let version = tape::member(&tar, "PG_VERSION").all;
-            let version = tar[version].to_vec();
-            ground.tree.change_inside(&last, |tar| {
-                tar.splice(0..0, version);
-            });
-            last.into()
-        }),
         found(
             PARTS,
-            "a part of another base backup",
+            "a member in two parts",
+            "backup-member-unsafe",
+            |ground| {
+                let [first, _, last] = split(ground, ground.newest());
+                let tar = ground.decoded(&first);
+                let version = tape::member(&tar, "PG_VERSION").all;
+                let version = tar[version].to_vec();
+                ground.tree.change_inside(&last, |tar| {
+                    tar.splice(0..0, version);
+                });
+                last.into()
+            },
+        ),
+        found(
+            PARTS,
+            "a file of another base backup in a part",
             "page-stale",
             |ground| {
-                let older = split(ground, ground.older());
+                let tar = ground.tar(ground.older());
                 let newer = split(ground, ground.newest());
                 // Whichever of them holds the ledger.
                 let file = ground.file("ledger");
@@ -221,14 +226,12 @@ fn of_parts() -> Vec<Kind> {
                     })
                     .unwrap();
                 let mut part = ground.decoded(&newer[at]);
-                let tar = ground.tar(ground.older());
                 let old = tape::member(&tar, file);
                 let now = tape::member(&part, file);
                 part.splice(now.all, tar[old.all].iter().copied());
                 ground
                     .tree
                     .write(&newer[at], &codec::encode(ground.base, &part));
-                drop(older);
                 Hit {
                     object: ground.newest().to_owned(),
                     detail: file.to_owned(),

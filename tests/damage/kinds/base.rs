@@ -51,6 +51,14 @@ fn drop_member(ground: &Ground, name: &str) -> Hit {
     }
 }
 
+/// The same, said of the backup as a whole.
+fn of_backup(ground: &Ground, hit: Hit) -> Hit {
+    Hit {
+        object: ground.newest().to_owned(),
+        ..hit
+    }
+}
+
 fn add_member(ground: &Ground, name: &str, contents: &[u8]) -> String {
     ground.change_data(|tar| {
         let member = tape::hostile_member(name, b'0', "", contents);
@@ -67,20 +75,21 @@ fn older_block(ground: &Ground, relation: &str, block: u32) -> Vec<u8> {
     tar[at..at + BLOCK].to_vec()
 }
 
-/// A block of `ledger_far`'s sister in the data directory that both backups have, changed
-/// between them.
+/// A block of `ledger` that both backups have and that got rows between them.
 fn changed_between(ground: &Ground, tar: &[u8]) -> (u32, Range<usize>) {
     let older = ground.tar(ground.older());
     let there = ground.member(&older, "ledger").contents.len() / BLOCK;
     let begin = ground.lsn(ground.newest(), "begin_xlog");
     let file = ground.member(tar, "ledger").contents;
+    // `pd_lower` grows with every row.
+    let lower = |page: &[u8]| u16::from_le_bytes([page[12], page[13]]);
     crate::ground::blocks(&file)
         .take(there)
         .find(|(block, at)| {
-            let now = pages::lsn(&tar[at.clone()]);
-            now < begin && now > pages::lsn(&older_block(ground, "ledger", *block))
+            let page = &tar[at.clone()];
+            pages::lsn(page) < begin && lower(page) > lower(&older_block(ground, "ledger", *block))
         })
-        .expect("no block was changed between the backups")
+        .expect("no block got rows between the backups")
 }
 
 pub(super) fn kinds() -> Vec<Kind> {
@@ -187,7 +196,7 @@ fn of_files() -> Vec<Kind> {
         found(
             FILES,
             "a relation ten pages short",
-            "page-stale",
+            "relation-file-short",
             |ground| {
                 let key = ground.change_data(|tar| {
                     let ledger = ground.member(tar, "ledger");
@@ -196,25 +205,35 @@ fn of_files() -> Vec<Kind> {
                 at_relation(ground, key, "ledger")
             },
         ),
-        found(FILES, "a relation cut to nothing", "page-stale", |ground| {
-            let key = ground.change_data(|tar| {
-                let ledger = ground.member(tar, "ledger");
-                let length = ledger.contents.len();
-                tape::shorten(tar, &ledger, length);
-            });
-            at_relation(ground, key, "ledger")
-        }),
-        found(FILES, "a relation absent", "page-stale", |ground| {
-            let key = ground.change_data(|tar| {
-                let ledger = ground.member(tar, "ledger");
-                tar.drain(ledger.all);
-            });
-            at_relation(ground, key, "ledger")
-        }),
+        found(
+            FILES,
+            "a relation cut to nothing",
+            "relation-file-short",
+            |ground| {
+                let key = ground.change_data(|tar| {
+                    let ledger = ground.member(tar, "ledger");
+                    let length = ledger.contents.len();
+                    tape::shorten(tar, &ledger, length);
+                });
+                at_relation(ground, key, "ledger")
+            },
+        ),
+        found(
+            FILES,
+            "a relation absent",
+            "relation-file-missing",
+            |ground| {
+                let key = ground.change_data(|tar| {
+                    let ledger = ground.member(tar, "ledger");
+                    tar.drain(ledger.all);
+                });
+                at_relation(ground, key, "ledger")
+            },
+        ),
         found(
             FILES,
             "a relation of a tablespace absent",
-            "page-stale",
+            "relation-file-missing",
             |ground| {
                 let key = ground.tablespace();
                 let file = ground.file("ledger_far").to_owned();
@@ -224,7 +243,7 @@ fn of_files() -> Vec<Kind> {
                     tar.drain(member.all);
                 });
                 Hit {
-                    object: ground.newest().to_owned(),
+                    object: key,
                     detail: name.to_owned(),
                 }
             },
@@ -269,7 +288,7 @@ fn of_files() -> Vec<Kind> {
         found(
             FILES,
             "the files of two relations swapped",
-            "page-stale",
+            "relation-file-short",
             |ground| {
                 let key = ground.change_data(|tar| {
                     let one = ground.member(tar, "ledger").header;
@@ -281,7 +300,7 @@ fn of_files() -> Vec<Kind> {
                         tape::seal(&mut tar[at..at + 512]);
                     }
                 });
-                at_relation(ground, key, "heartbeat")
+                at_relation(ground, key, "ledger")
             },
         ),
     ]
@@ -295,7 +314,10 @@ fn of_cluster() -> Vec<Kind> {
             ground.newest().to_owned().into()
         }),
         control("`pg_control`'s CRC wrong", "backup-damaged", |ground| {
-            change_member(ground, "global/pg_control", |file| file[60] ^= 1)
+            of_backup(
+                ground,
+                change_member(ground, "global/pg_control", |file| file[60] ^= 1),
+            )
         }),
         control(
             "another cluster's `pg_control`, its CRC right",
@@ -308,7 +330,10 @@ fn of_cluster() -> Vec<Kind> {
             },
         ),
         control("`pg_control` of zeros", "backup-damaged", |ground| {
-            change_member(ground, "global/pg_control", |file| file.fill(0))
+            of_backup(
+                ground,
+                change_member(ground, "global/pg_control", |file| file.fill(0)),
+            )
         }),
         control("`PG_VERSION` absent", "backup-damaged", |ground| {
             drop_member(ground, "PG_VERSION");
@@ -366,11 +391,6 @@ fn of_cluster() -> Vec<Kind> {
             },
         ),
         control(
-            "`pg_multixact/offsets/0000` absent",
-            "transaction-status-missing",
-            |ground| drop_member(ground, "pg_multixact/offsets/0000"),
-        ),
-        control(
             "a database's `pg_filenode.map` damaged",
             "relation-map-corrupt",
             |ground| change_member(ground, "base/5/pg_filenode.map", |file| file[20] ^= 1),
@@ -378,7 +398,10 @@ fn of_cluster() -> Vec<Kind> {
         control(
             "a database's `pg_filenode.map` absent",
             "relation-map-corrupt",
-            |ground| drop_member(ground, "base/5/pg_filenode.map"),
+            |ground| Hit {
+                detail: "pg_filenode.map of database 5".to_owned(),
+                ..drop_member(ground, "base/5/pg_filenode.map")
+            },
         ),
         control(
             "the shared `pg_filenode.map` damaged",
@@ -388,7 +411,7 @@ fn of_cluster() -> Vec<Kind> {
         control(
             "a database's `PG_VERSION` absent",
             "backup-damaged",
-            |ground| drop_member(ground, "base/5/PG_VERSION"),
+            |ground| of_backup(ground, drop_member(ground, "base/5/PG_VERSION")),
         ),
     ]
 }
@@ -439,6 +462,11 @@ fn harmless_ones() -> Vec<Kind> {
         harmless(PART, "a relation cache file, garbage", |ground| {
             add_member(ground, "base/5/pg_internal.init", &[0x5A; 5000]).into()
         }),
+        harmless(
+            PART,
+            "`pg_multixact/offsets/0000` absent, though no multixact was ever made",
+            |ground| drop_member(ground, "pg_multixact/offsets/0000"),
+        ),
         harmless(PART, "the older base backup's `pg_control`", |ground| {
             let tar = ground.tar(ground.older());
             let older = tar[tape::member(&tar, "global/pg_control").contents].to_vec();

@@ -60,14 +60,26 @@ pub(super) fn kinds() -> Vec<Kind> {
             let begin = ground.lsn(ground.newest(), "begin_xlog") - 8;
             lie(ground, "begin_xlog", &waldump::lsn_text(begin))
         }),
-        contradictory("end eight bytes too early", |ground| {
+        harmless(PART, "end eight bytes too early", |ground| {
             let end = ground.lsn(ground.newest(), "end_xlog") - 8;
             lie(ground, "end_xlog", &waldump::lsn_text(end))
         }),
-        contradictory("end eight bytes too late", |ground| {
+        harmless(PART, "end eight bytes too late", |ground| {
             let end = ground.lsn(ground.newest(), "end_xlog") + 8;
             lie(ground, "end_xlog", &waldump::lsn_text(end))
         }),
+        found(
+            PART,
+            "end just behind its begin",
+            "page-beyond-end",
+            |ground| {
+                let end = ground.lsn(ground.newest(), "begin_xlog") + 0x100;
+                Hit {
+                    object: ground.data(),
+                    ..lie(ground, "end_xlog", &waldump::lsn_text(end))
+                }
+            },
+        ),
         contradictory("another segment size", |ground| {
             lie(ground, "xlog_segment_size", "16777216")
         }),
