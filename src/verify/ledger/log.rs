@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use chrono::{SubsecRound as _, Utc};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::listing::by_key;
 use super::{ObjectReading, Place, memory};
 use crate::state::{RememberedObject, StateError};
 
-/// How many readings are written at once, and how long they wait for more.
+/// How many readings are written at once, and how long the first of them waits for more.
 const BATCH: usize = 500;
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -36,19 +36,20 @@ pub(super) async fn write(place: Place, mut readings: mpsc::Receiver<ObjectReadi
     let mut batch = Vec::with_capacity(BATCH);
     let mut open = true;
     while open {
-        match timeout(PATIENCE, readings.recv()).await {
-            Ok(Some(reading)) => {
-                batch.push(reading);
-                if batch.len() < BATCH {
-                    continue;
-                }
+        // The first one may let wait as long as it likes.
+        match readings.recv().await {
+            Some(reading) => batch.push(reading),
+            None => break,
+        }
+        let written_at = Instant::now() + PATIENCE;
+        while open && batch.len() < BATCH {
+            match timeout_at(written_at, readings.recv()).await {
+                Ok(Some(reading)) => batch.push(reading),
+                Ok(None) => open = false,
+                Err(_) => break,
             }
-            Ok(None) => open = false,
-            Err(_) => {}
         }
-        if !batch.is_empty() {
-            logged.keep(&place, std::mem::take(&mut batch)).await;
-        }
+        logged.keep(&place, std::mem::take(&mut batch)).await;
     }
     logged
 }
