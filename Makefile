@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo test lint build release bench fixtures install fmt
+.PHONY: help demo test lint build release bench fuzz fixtures install fmt
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ bench: release ## Time the reading beside pg_waldump, pgBackRest and pg_checksum
 fixtures: ## Rebuild the repositories that the tests share, with the real tools
 	rm -rf target/tmp/repositories
 	cargo test --locked --test harness
+
+fuzz: ## Run every fuzz target for 20 seconds (SECONDS_EACH=600 for longer; needs nightly Rust)
+	scripts/fuzz $(or $(SECONDS_EACH),20)
 
 install: ## Install what building, testing and the demo need
 	@scripts/install

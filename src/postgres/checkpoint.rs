@@ -98,25 +98,30 @@ mod tests {
             .collect()
     }
 
+    /// The eight bytes at `at` of such a structure.
+    fn pair(at: u32) -> u64 {
+        u64::from(at + 4) << 32 | u64::from(at)
+    }
+
     #[test]
     fn each_layout_has_its_fields_at_their_places() {
         let old = Checkpoint::parse(&numbered(88)).unwrap();
-        assert_eq!(old.next_xid, 24 | 28 << 32);
+        assert_eq!(old.next_xid, pair(24));
         assert_eq!((old.next_oid, old.next_multi), (32, 36));
         assert_eq!(old.next_multi_offset, 40);
         assert_eq!((old.oldest_xid, old.oldest_multi), (44, 52));
-        assert_eq!(old.time, from_time_t(64 | 68 << 32));
+        assert_eq!(old.time, from_time_t(pair(64).cast_signed()));
         assert_eq!(old.oldest_commit_time_xid, 72);
         assert_eq!(old.newest_commit_time_xid, 76);
         assert_eq!(old.oldest_active_xid, 80);
         assert_eq!(Checkpoint::parse(&numbered(84)), None);
 
         let new = Checkpoint::parse_19(&numbered(96)).unwrap();
-        assert_eq!(new.next_xid, 32 | 36 << 32);
+        assert_eq!(new.next_xid, pair(32));
         assert_eq!((new.next_oid, new.next_multi), (40, 44));
-        assert_eq!(new.next_multi_offset, 48 | 52 << 32);
+        assert_eq!(new.next_multi_offset, pair(48));
         assert_eq!((new.oldest_xid, new.oldest_multi), (56, 64));
-        assert_eq!(new.time, from_time_t(72 | 76 << 32));
+        assert_eq!(new.time, from_time_t(pair(72).cast_signed()));
         assert_eq!(new.oldest_commit_time_xid, 80);
         assert_eq!(new.newest_commit_time_xid, 84);
         assert_eq!(new.oldest_active_xid, 88);

@@ -203,7 +203,8 @@ mod tests {
         fn what_a_server_writes_is_read_again(places in prop::collection::btree_map(any::<u32>(), "/[a \\\\\n\r]{0,20}", 0..5)) {
             let mut text = String::new();
             for (oid, place) in &places {
-                text += &format!("{oid} ");
+                text += &oid.to_string();
+                text.push(' ');
                 for c in place.chars() {
                     if matches!(c, '\\' | '\n' | '\r') {
                         text.push('\\');

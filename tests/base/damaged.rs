@@ -139,9 +139,70 @@ fn streams_and_structure() {
     let archive = cut.report.archives.iter().find(|of| of.key == key).unwrap();
     assert_eq!(archive.sha256, None);
 
-    let (tree, id, _) = fixture();
-    tree.change_members(&id, &[("../../x", Some(b"out"))]);
-    let _ = id;
+    // Whatever restore refuses is refused here, in the same words.
+    for (hostile, words) in [
+        (
+            tape::hostile_member("../../escaped", b'0', "", b"x"),
+            "climbs out",
+        ),
+        (
+            tape::hostile_member("/etc/passwd", b'0', "", b"x"),
+            "absolute path",
+        ),
+        (
+            tape::hostile_member("out", b'2', "/tmp", b""),
+            "links are not restored",
+        ),
+        (
+            tape::hostile_member("PG_VERSION", b'0', "", b"15\n"),
+            "occurs twice",
+        ),
+        (
+            tape::hostile_member("PG_VERSION/x", b'0', "", b""),
+            "a folder of its path is a file",
+        ),
+    ] {
+        let (tree, _, key) = fixture();
+        tree.change_inside(&key, |tar| {
+            let at = tape::member(tar, "PG_VERSION").all.end;
+            tar.splice(at..at, hostile);
+        });
+        let read = read(&tree, 1);
+        let finding = read.only();
+        assert_eq!(
+            (finding.code, &finding.object),
+            (Code::BackupMemberUnsafe, &key)
+        );
+        assert!(finding.message.contains(words), "{finding:#?}");
+    }
+
+    // A damaged header behind which nothing can be believed.
+    let (tree, _, key) = fixture();
+    tree.change_inside(&key, |tar| {
+        let header = tape::member(tar, "PG_VERSION").header;
+        tar[header] ^= 1;
+    });
+    let finding = read(&tree, 1);
+    let finding = finding.only();
+    assert_eq!((finding.code, &finding.object), (Code::BackupDamaged, &key));
+    assert!(
+        finding.message.contains("checksum is wrong"),
+        "{finding:#?}"
+    );
+
+    // A part of the first backup in place of the second's.
+    let (tree, _, key) = fixture();
+    let other = key.replace(&tree.backups()[1], &tree.backups()[0]);
+    tree.write(&key, &tree.read(&other));
+    let read = read(&tree, 1);
+    let finding = read
+        .findings()
+        .into_iter()
+        .find(|of| of.code == Code::BackupInfoContradictory);
+    assert!(
+        finding.unwrap().message.contains("backup_label begins at"),
+        "{finding:#?}"
+    );
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn every_codec_gives_no_finding_and_the_pages_of_pg_checksums() {
 fn several_parts_and_another_timeline_are_one_backup() {
     require!(Postgres, S3, Barman);
     for (max_archive_size, switch) in [
-        (Some("12MB".to_owned()), TimelineSwitch::None),
+        (Some("2MB".to_owned()), TimelineSwitch::None),
         (None, TimelineSwitch::Promotion),
     ] {
         let fixture = Fixture::get(&RepositoryOptions {
@@ -134,4 +134,109 @@ fn several_parts_and_another_timeline_are_one_backup() {
             assert!(read.report.archives.len() > 2, "{:?}", read.report.archives);
         }
     }
+}
+
+/// Everything at once that changes files while they are copied.
+const CHURN: &str = "
+    create table short_lived (n int, filler text);
+    insert into short_lived select n, repeat('y', 500) from generate_series(1, 300) n;
+    create unlogged table if not exists unlogged_rows (n int primary key, filler text);
+    insert into unlogged_rows select n, repeat('z', 500) from generate_series(1, 200) n on conflict do nothing;
+    update unlogged_rows set filler = md5(random()::text) || repeat('z', 400);
+    create temporary table passing as select repeat('t', 1000) from generate_series(1, 200);
+    create table if not exists cut_off (n int, filler text);
+    insert into cut_off select n, repeat('c', 500) from generate_series(1, 400) n;
+    delete from cut_off where n > 20;
+    vacuum cut_off;
+    truncate short_lived;
+    insert into short_lived values (1, 'again');
+    vacuum full pg_class;
+    alter table cut_off set tablespace far;
+    alter table cut_off set tablespace pg_default;
+    drop table short_lived;
+    checkpoint;
+";
+
+#[test]
+fn a_copy_of_a_busy_server_is_healthy() {
+    require!(Postgres, S3, Barman);
+    let s3 = crate::common::s3::S3Server::start();
+    let barman = crate::common::barman::BarmanCloud::new(&s3, "", "orders");
+    let server = TestServer::options()
+        // The archiver must keep up.
+        .segment_size_mb(16)
+        .setting("archive_command", "true")
+        .create();
+    server.create_tablespace("far");
+    crate::common::workload::create(&server, Some("far"));
+    server.pgbench_init();
+    let archiver = barman.archive(&server, crate::common::barman::WalCodec::Lz4);
+    // A first backup, so that the WAL before the others is known.
+    barman.backup(&server, BaseCodec::None, &["--jobs", "1"]);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let churn = scope.spawn(|| {
+            let mut round = 0;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                round += 1;
+                server.script(CHURN);
+                std::thread::sleep(std::time::Duration::from_millis(300));
+                if round % 4 == 0 {
+                    server.psql("create database passing");
+                    server.psql("drop database passing");
+                }
+            }
+            round
+        });
+        for _ in 0..2 {
+            let load = server.pgbench_start(2, 300, 3);
+            barman.backup(&server, BaseCodec::None, &["--jobs", "1"]);
+            load.wait();
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(churn.join().unwrap() > 2);
+    });
+    server.archive_all();
+    drop(archiver);
+    let tree = Tree::copy_of(&s3.object("orders"), "orders");
+    for index in 1..3 {
+        let read = read(&tree, index);
+        println!("{:?}", read.report);
+        assert_eq!(read.findings(), [] as [&Finding; 0], "{:?}", read.pages);
+        assert!(read.report.blocks_compared > 100);
+    }
+}
+
+#[test]
+fn a_copy_of_a_standby_and_of_a_cluster_without_checksums_is_healthy() {
+    require!(Postgres, S3, Barman);
+    let s3 = crate::common::s3::S3Server::start();
+    let barman = crate::common::barman::BarmanCloud::new(&s3, "", "orders");
+    let server = TestServer::options()
+        .segment_size_mb(1)
+        .data_checksums(false)
+        .setting("archive_command", "true")
+        .create();
+    crate::common::workload::create(&server, None);
+    server.pgbench_init();
+    let archiver = barman.archive(&server, crate::common::barman::WalCodec::Lz4);
+    barman.backup(&server, BaseCodec::Lz4, &["--jobs", "1"]);
+    let standby = server.create_standby();
+    crate::common::workload::write(&server, "more", 2_000, 4);
+    server.wait_for_standby(&standby);
+    server.psql("checkpoint");
+    standby.psql("checkpoint");
+    let load = server.pgbench_start(2, 200, 4);
+    barman.backup(&standby, BaseCodec::Lz4, &["--jobs", "1"]);
+    load.wait();
+    server.archive_all();
+    drop(archiver);
+    let tree = Tree::copy_of(&s3.object("orders"), "orders");
+    let read = read(&tree, 1);
+    assert_eq!(read.findings(), [] as [&Finding; 0], "{:?}", read.pages);
+    assert!(!read.report.checksums);
+    assert_eq!(read.pages.sound, 0);
+    assert!(read.pages.without_checksum > 1_000);
+    let said = read.report.not_compared.join("; ");
+    assert!(said.contains("no page checksums"), "{said}");
 }

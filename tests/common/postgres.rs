@@ -22,6 +22,7 @@ pub struct ServerOptions {
     data_checksums: bool,
     settings: Vec<(String, String)>,
     start: bool,
+    programs: Option<PathBuf>,
 }
 
 /// A PostgreSQL server in a temporary directory, reachable by its Unix socket only, so that
@@ -31,6 +32,8 @@ pub struct TestServer {
     directory: Arc<TempDir>,
     home: PathBuf,
     process: Option<Server>,
+    /// Of another major; clients are always those of [`TestServer::bin`].
+    programs: Option<PathBuf>,
 }
 
 impl ServerOptions {
@@ -55,6 +58,13 @@ impl ServerOptions {
         self
     }
 
+    /// The directory of another major's `initdb` and `postgres`.
+    #[must_use]
+    pub fn programs(mut self, directory: Option<&Path>) -> Self {
+        self.programs = directory.map(Path::to_owned);
+        self
+    }
+
     /// `initdb` only.
     #[must_use]
     pub fn stopped(mut self) -> Self {
@@ -70,10 +80,11 @@ impl ServerOptions {
             directory,
             home,
             process: None,
+            programs: self.programs,
         };
         scratch::server_directory(&server.home);
         scratch::server_directory(&server.socket_directory());
-        let mut initdb = scratch::as_server_user(TestServer::bin("initdb"));
+        let mut initdb = scratch::as_server_user(server.program("initdb"));
         initdb
             .arg("--pgdata")
             .arg(server.data())
@@ -83,7 +94,7 @@ impl ServerOptions {
                 "--no-sync",
                 "--encoding=UTF8",
             ])
-            .args(["--locale=C", "--no-instructions"])
+            .arg("--locale=C")
             .arg(format!("--wal-segsize={}", self.segment_size_mb))
             .current_dir("/");
         if self.data_checksums {
@@ -135,6 +146,7 @@ impl TestServer {
             data_checksums: true,
             settings: Vec::new(),
             start: true,
+            programs: None,
         }
     }
 
@@ -151,6 +163,7 @@ impl TestServer {
             directory: keep,
             home,
             process: None,
+            programs: None,
         };
         scratch::server_directory(&server.socket_directory());
         scratch::give_to_server_user(&server.home);
@@ -169,6 +182,13 @@ impl TestServer {
         require::postgres_bin()
             .expect("no PostgreSQL: run scripts/install")
             .join(program)
+    }
+
+    /// A program of this server's own major.
+    fn program(&self, name: &str) -> PathBuf {
+        self.programs
+            .as_ref()
+            .map_or_else(|| Self::bin(name), |directory| directory.join(name))
     }
 
     /// The directory that holds all of this server and goes with it.
@@ -240,7 +260,7 @@ impl TestServer {
         assert!(self.process.is_none(), "the server runs already");
         let data = self.data();
         self.process = Some(Server::start(
-            &Self::bin("postgres"),
+            &self.program("postgres"),
             &["-D", data.to_str().unwrap()],
             &[("TZ".to_owned(), "UTC".to_owned())],
             true,
@@ -474,6 +494,7 @@ impl TestServer {
             directory,
             home,
             process: None,
+            programs: None,
         };
         scratch::server_directory(&standby.home);
         scratch::server_directory(&standby.socket_directory());
@@ -517,6 +538,17 @@ impl TestServer {
                 "select pg_last_wal_replay_lsn() >= '{lsn}'::pg_lsn"
             )) == "t"
         });
+    }
+
+    /// Stops the server, starts it as a standby of nobody, and promotes that: the next
+    /// timeline in the same directory.
+    pub fn promote_itself(&mut self) {
+        self.stop();
+        let signal = self.data().join("standby.signal");
+        std::fs::write(&signal, "").unwrap();
+        scratch::give_to_server_user(&signal);
+        self.start();
+        self.promote();
     }
 
     /// Promotes a standby and waits until it takes writes and has a checkpoint on its new

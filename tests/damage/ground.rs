@@ -15,30 +15,38 @@ use crate::worlds::{Facts, World};
 pub(crate) struct Ground {
     pub(crate) tree: Tree,
     pub(crate) facts: &'static Facts,
+    /// Where the programs of its server's major are; empty for this machine's own.
+    pub(crate) programs: &'static str,
     /// Extension of the base backups' archives behind `.tar`.
     pub(crate) base: &'static str,
     /// Extension of WAL.
     pub(crate) wal: &'static str,
 }
 
-fn small() -> &'static World {
-    static SMALL: OnceLock<World> = OnceLock::new();
-    SMALL.get_or_init(|| World::get("small"))
+/// The small world of a major: its server's programs, none for this machine's own.
+fn small(programs: &'static str) -> &'static World {
+    static SMALL: OnceLock<Mutex<HashMap<&str, &'static World>>> = OnceLock::new();
+    let mut worlds = SMALL.get_or_init(Mutex::default).lock().unwrap();
+    worlds.entry(programs).or_insert_with(|| {
+        let path = (!programs.is_empty()).then(|| Path::new(programs));
+        Box::leak(Box::new(World::of_major("small", path)))
+    })
 }
 
 impl Ground {
     /// A copy in these codecs. The tools wrote lz4 and gzip; other codecs are put in their
     /// place once per run.
-    pub(crate) fn new(base: &'static str, wal: &'static str) -> Self {
-        static TREES: OnceLock<Mutex<HashMap<(&str, &str), Tree>>> = OnceLock::new();
-        let world = small();
+    pub(crate) fn new(programs: &'static str, base: &'static str, wal: &'static str) -> Self {
+        static TREES: OnceLock<Mutex<HashMap<[&str; 3], Tree>>> = OnceLock::new();
+        let world = small(programs);
         let mut trees = TREES.get_or_init(Mutex::default).lock().unwrap();
         let tree = trees
-            .entry((base, wal))
+            .entry([programs, base, wal])
             .or_insert_with(|| transcoded(world, base, wal));
         Self {
             tree: Tree::copy_of(tree.root(), "orders"),
             facts: &world.facts,
+            programs,
             base,
             wal,
         }

@@ -3,8 +3,11 @@
 
 use std::fmt::Write as _;
 
+use ::walproof::finding::Code;
+
 use crate::common::damage::Tree;
 use crate::common::{require, scratch, walproof};
+use crate::matrix;
 use crate::worlds::World;
 
 /// A drill from `backup`: the real server replays it to the tip, `pg_amcheck` and
@@ -13,6 +16,7 @@ pub(crate) fn is_healthy_by_a_restore(
     tree: &Tree,
     backup: &str,
     answers: &[(String, String)],
+    programs: &str,
 ) -> Result<(), String> {
     let keep = scratch::directory();
     let mut lines = String::from("version: 1\nname: test\namcheck: {}\nchecks:\n");
@@ -27,24 +31,26 @@ pub(crate) fn is_healthy_by_a_restore(
     std::fs::write(&definition, lines).unwrap();
     let scratch = keep.path().join("scratch");
     let state = format!("sqlite://{}/state.sqlite", keep.path().display());
-    let run = walproof::run(
-        &[
-            "drill",
-            "run",
-            &tree.url(),
-            "--output",
-            "json",
-            "--backup",
-            backup,
-            "--definition",
-            definition.to_str().unwrap(),
-            "--scratch",
-            scratch.to_str().unwrap(),
-            "--state",
-            &state,
-        ],
-        &[],
-    );
+    let url = tree.url();
+    let mut arguments = vec![
+        "drill",
+        "run",
+        &url,
+        "--output",
+        "json",
+        "--backup",
+        backup,
+        "--definition",
+        definition.to_str().unwrap(),
+        "--scratch",
+        scratch.to_str().unwrap(),
+        "--state",
+        &state,
+    ];
+    if !programs.is_empty() {
+        arguments.extend(["--pg-bin", programs]);
+    }
+    let run = walproof::run(&arguments, &[]);
     let report = run.json();
     if report["verdict"] == "proven" {
         Ok(())
@@ -56,10 +62,25 @@ pub(crate) fn is_healthy_by_a_restore(
     }
 }
 
-/// A world, and what PostgreSQL itself says of it.
+/// What may be told of a healthy repository, for information.
+const TOLD: &[Code] = &[Code::WalSettingsRaised];
+
+/// A world, held against what PostgreSQL itself says of it.
 fn world(name: &str) -> World {
     let world = World::get(name);
     let facts = &world.facts;
+    let report = matrix::read(&world.tree().url());
+    let findings: Vec<_> = report
+        .findings
+        .iter()
+        .filter(|finding| !TOLD.contains(&finding.code))
+        .collect();
+    assert!(findings.is_empty(), "{name}: {findings:#?}");
+    assert_eq!(
+        report.counts.usable_backups,
+        facts.backups.len() as u64,
+        "{name}"
+    );
     for (backup, raw) in facts.backups.iter().zip(&facts.raw) {
         let Some(raw) = raw else { continue };
         println!(
@@ -73,7 +94,7 @@ fn world(name: &str) -> World {
     for (number, backup) in facts.backups.iter().enumerate() {
         // The newest only: a restore takes seconds, and its WAL goes through all the rest.
         if number + 1 == facts.backups.len() {
-            is_healthy_by_a_restore(&world.tree(), backup, &facts.answers)
+            is_healthy_by_a_restore(&world.tree(), backup, &facts.answers, "")
                 .unwrap_or_else(|words| panic!("{name}, {backup}: {words}"));
         }
     }

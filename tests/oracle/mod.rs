@@ -1,4 +1,8 @@
 //! Real PostgreSQL servers and their own tools, as the second opinion on what we read.
+#![allow(
+    dead_code,
+    reason = "each test binary compiles this module and uses a part of it"
+)]
 
 pub(crate) mod server;
 pub(crate) mod waldump;

@@ -98,8 +98,10 @@ fn event_words(resource_manager: &str, text: &str) -> Option<String> {
         | ("RelMap", "UPDATE") => Some(text.to_owned()),
         ("Heap", "TRUNCATE") => {
             // 16 writes "flags: [CASCADE], nrelids: 1, relids: [5]".
-            let plain = text.replace(['[', ']', ':', ','], "").replace("flags ", "");
-            Some(plain.to_lowercase().replacen("truncate", kind, 1))
+            let plain = text.replace(['[', ']', ':', ','], "").to_lowercase();
+            let words = plain.split_whitespace().filter(|word| *word != "flags");
+            let plain = words.collect::<Vec<_>>().join(" ");
+            Some(plain.replacen("truncate", kind, 1))
         }
         _ => None,
     }

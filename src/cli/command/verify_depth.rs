@@ -4,12 +4,9 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::Failure;
 use crate::config::{ByteSize, Period, Verification, VerificationDepth};
-use crate::postgres::SegmentNumber;
-use crate::repository::Catalog;
+use crate::verify::RequestedDepth;
 use crate::verify::ledger::LedgerOptions;
-use crate::verify::listed::Survey;
-use crate::verify::rotation::{Pace, Selection, Subset};
-use crate::verify::{RequestedDepth, VerifyOptions};
+use crate::verify::rotation::{Pace, Subset};
 
 /// Within which time `--depth sampled` reads everything again, unless told otherwise.
 const REREAD_WITHIN: u64 = 30 * 24 * 60 * 60;
@@ -135,24 +132,6 @@ impl DepthArgs {
             },
         })
     }
-}
-
-/// What a restore tonight would read: the newest usable base backup and all WAL on the way
-/// from its begin.
-pub(super) fn newest(catalog: &Catalog, options: &VerifyOptions) -> Selection {
-    let survey = Survey::of(catalog, options);
-    let mut selection = Selection::nothing();
-    let Some(backup) = survey.usable(catalog).max_by_key(|backup| backup.end_lsn) else {
-        return selection;
-    };
-    selection.add_backup(&backup.id);
-    if let Some(begin) = backup.begin_lsn {
-        let first = catalog.wal.segment_size.segment_of(begin);
-        for stretch in survey.path.split(first, SegmentNumber(u64::MAX)) {
-            selection.add_segments(stretch.timeline, stretch.first, stretch.last);
-        }
-    }
-    selection
 }
 
 #[cfg(test)]

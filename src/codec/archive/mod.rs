@@ -1,6 +1,8 @@
 //! Tar archives, read strictly: members, and names that are no paths until checked.
 
 mod safe_path;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 pub(crate) use safe_path::SafePath;

@@ -15,7 +15,6 @@ pub use entry::{ManifestFile, ManifestWalRange};
 use entry::{Member, array_name};
 use scan::{Piece, Scanner};
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
 use super::SystemId;
 
@@ -136,16 +135,31 @@ enum Array {
 /// The manifest's checksum is that of all lines but the last.
 #[derive(Clone, Debug)]
 struct Lines {
-    running: Sha256,
+    running: FileHasher,
     /// Up to the last line break.
-    to_last: Sha256,
+    to_last: FileHasher,
     /// Up to the one before.
-    to_penultimate: Sha256,
+    to_penultimate: FileHasher,
     breaks: u64,
     ends_in_break: bool,
 }
 
 impl Lines {
+    fn new() -> Self {
+        let empty = FileHasher::new(ChecksumAlgorithm::Sha256);
+        Self {
+            running: empty.clone(),
+            to_last: empty.clone(),
+            to_penultimate: empty,
+            breaks: 0,
+            ends_in_break: false,
+        }
+    }
+
+    fn digest(&self) -> FileChecksum {
+        self.to_penultimate.clone().finish()
+    }
+
     fn push(&mut self, bytes: &[u8]) {
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.running.update(line);
@@ -178,13 +192,7 @@ impl ManifestReader {
             bytes: 0,
             wal_ranges: Vec::new(),
             checksum: None,
-            lines: Lines {
-                running: Sha256::new(),
-                to_last: Sha256::new(),
-                to_penultimate: Sha256::new(),
-                breaks: 0,
-                ends_in_break: false,
-            },
+            lines: Lines::new(),
         }
     }
 
@@ -219,11 +227,11 @@ impl ManifestReader {
             return Err(missing(entry::SYSTEM_ID));
         }
         let found = self.checksum.ok_or_else(|| missing(entry::CHECKSUM))?;
-        let digest = self.lines.to_penultimate.finalize();
-        if found.as_bytes() != digest.as_slice() {
+        let computed = self.lines.digest();
+        if found != computed {
             return Err(ManifestError::BadChecksum {
                 found: found.to_string(),
-                computed: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+                computed: computed.to_string(),
             });
         }
         Ok(ManifestSummary {
@@ -259,21 +267,19 @@ impl ManifestReader {
                     other => return Err(entry::unexpected("the manifest", other)),
                 });
             }
-            Piece::Element(text) => match self.array {
-                Some(Array::Files) => {
-                    let file = ManifestFile::parse(text, self.files)?;
-                    self.files += 1;
-                    self.bytes = self.bytes.saturating_add(file.size);
-                    visit(file);
+            Piece::Element(text) if matches!(self.array, Some(Array::Files)) => {
+                let file = ManifestFile::parse(text, self.files)?;
+                self.files += 1;
+                self.bytes = self.bytes.saturating_add(file.size);
+                visit(file);
+            }
+            Piece::Element(text) => {
+                let range = ManifestWalRange::parse(text)?;
+                if self.wal_ranges.len() >= WAL_RANGES_MAX {
+                    return Err(entry::unexpected("WAL-Ranges", "more than 1024 ranges"));
                 }
-                _ => {
-                    let range = ManifestWalRange::parse(text)?;
-                    if self.wal_ranges.len() >= WAL_RANGES_MAX {
-                        return Err(entry::unexpected("WAL-Ranges", "more than 1024 ranges"));
-                    }
-                    self.wal_ranges.push(range);
-                }
-            },
+                self.wal_ranges.push(range);
+            }
         }
         Ok(())
     }

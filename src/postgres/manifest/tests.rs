@@ -5,8 +5,9 @@ use crate::postgres::{Lsn, TimelineId};
 
 /// Seals a manifest whose text ends before the checksum's line.
 fn sealed(head: &str) -> String {
-    let digest = Sha256::digest(head.as_bytes());
-    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut hasher = FileHasher::new(ChecksumAlgorithm::Sha256);
+    hasher.update(head.as_bytes());
+    let digits = hasher.finish();
     format!("{head}\"Manifest-Checksum\": \"{digits}\"}}\n")
 }
 

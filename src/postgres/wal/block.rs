@@ -135,6 +135,9 @@ impl Iterator for BlockReferences<'_> {
 }
 
 /// The walk over part headers.
+///
+/// All of it is inlined, so that checking a record does not fill in block references that
+/// nobody looks at: a fifth of the time per record otherwise.
 #[derive(Clone, Debug)]
 struct Parts<'a> {
     reader: Reader<'a>,
@@ -147,6 +150,10 @@ struct Parts<'a> {
     done: bool,
 }
 
+#[expect(
+    clippy::inline_always,
+    reason = "measured: the compiler alone does not"
+)]
 impl<'a> Parts<'a> {
     fn new(body: &'a [u8], version: WalVersion) -> Self {
         Self {
@@ -161,6 +168,7 @@ impl<'a> Parts<'a> {
     }
 
     /// The next block reference, or `None` when the headers are through and add up.
+    #[inline(always)]
     fn next_block(&mut self) -> Result<Option<BlockReference>, BodyFault> {
         while !self.done && self.reader.remaining() > self.data_length {
             let id = self.reader.u8().ok_or(BodyFault::Length)?;
@@ -192,12 +200,14 @@ impl<'a> Parts<'a> {
     }
 
     /// The main data's header is always the last one.
+    #[inline(always)]
     fn main(&mut self, length: usize) {
         self.main_length = length;
         self.data_length = self.data_length.saturating_add(length);
         self.done = true;
     }
 
+    #[inline(always)]
     fn block(&mut self, id: u8) -> Result<BlockReference, BodyFault> {
         if self.last_id.is_some_and(|last| id <= last) {
             return Err(BodyFault::BlockOrder);
@@ -228,6 +238,7 @@ impl<'a> Parts<'a> {
         })
     }
 
+    #[inline(always)]
     fn image(&mut self) -> Option<BlockImage> {
         let length = self.reader.u16()?;
         let _hole_offset = self.reader.u16()?;

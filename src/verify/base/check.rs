@@ -7,6 +7,7 @@ use super::PageCounts;
 use super::context::{BaseContext, NameClash};
 use super::gate::{Admitted, Gate, shown};
 use super::limited::Limited;
+use super::manifest::ManifestFiles;
 use super::relation_reader::{RelationReader, SEGMENT_BLOCKS};
 use super::relations::Relations;
 use super::small_files::{SmallFile, SmallFiles};
@@ -46,6 +47,7 @@ pub(super) struct ArchiveFound {
     pub(super) relations: Relations,
     pub(super) small: SmallFiles,
     pub(super) status: Vec<ReadStatusFile>,
+    pub(super) manifest: Option<ManifestFiles>,
     /// OIDs of the tablespaces that the archive links to.
     pub(super) links: Vec<u32>,
     pub(super) findings: Limited,
@@ -61,6 +63,7 @@ enum Current {
     Relation(Box<RelationReader>),
     Small(SmallFile),
     Status(StatusReader),
+    Manifest(Box<ManifestFiles>),
 }
 
 impl ArchiveCheck {
@@ -97,7 +100,7 @@ impl ArchiveCheck {
             Admitted::Itself => {}
             Admitted::LeftOut => self.left_out(member),
             Admitted::SetAside(name) => {
-                self.count(member);
+                self.done.files += 1;
                 if let Some(name) = name.to_str() {
                     self.take_small(name, member);
                 }
@@ -109,11 +112,14 @@ impl ArchiveCheck {
                 }
             }
             Admitted::File(path) => {
-                self.count(member);
+                self.done.files += 1;
                 let whole = self.contents.root().join(path.as_path());
-                let entered = self
-                    .context
-                    .enter_file(&whole, self.index, &mut self.known_parent);
+                let entered = self.context.enter_file(
+                    &whole,
+                    member.size,
+                    self.index,
+                    &mut self.known_parent,
+                );
                 if let Err(clash) = entered {
                     return self.clash(member, &clash);
                 }
@@ -132,6 +138,7 @@ impl ArchiveCheck {
             Current::Relation(reader) => reader.push(bytes),
             Current::Small(file) => file.push(bytes),
             Current::Status(reader) => reader.push(bytes),
+            Current::Manifest(files) => files.push(bytes),
         }
     }
 
@@ -155,11 +162,8 @@ impl ArchiveCheck {
             }
             Current::Small(file) => self.done.small.add(file, self.index),
             Current::Status(reader) => self.done.status.push(reader.end()),
+            Current::Manifest(files) => self.done.manifest = Some(*files),
         }
-    }
-
-    fn count(&mut self, _: &Member) {
-        self.done.files += 1;
     }
 
     fn file(&mut self, path: &str, member: &Member) {
@@ -177,7 +181,9 @@ impl ArchiveCheck {
                 self.current = Current::Relation(Box::new(reader));
             }
             None => {
-                if self.contents == ArchiveContents::Data
+                if self.contents == ArchiveContents::Data && path == "backup_manifest" {
+                    self.current = Current::Manifest(Box::new(ManifestFiles::new(self.index)));
+                } else if self.contents == ArchiveContents::Data
                     && let Some(reader) = StatusReader::of(path, self.index)
                 {
                     self.current = Current::Status(reader);

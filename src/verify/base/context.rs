@@ -29,18 +29,20 @@ pub(super) struct BaseContext {
     names: Mutex<Names>,
 }
 
-/// The names of all archives, to find one that comes twice. Kept as two hashes, 32 bytes
+/// The names of all archives, to find one that comes twice. Kept as two hashes, 40 bytes
 /// per file and directory: names themselves would take several times as much.
 #[derive(Debug, Default)]
 struct Names {
-    seen: HashMap<(u64, u64), (Kind, u16)>,
+    seen: HashMap<(u64, u64), Entered>,
     hashers: (RandomState, RandomState),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    File,
-    Directory,
+/// One name that was entered.
+#[derive(Clone, Copy, Debug)]
+struct Entered {
+    /// The size in bytes of a file, `None` for a directory.
+    file: Option<u64>,
+    archive: u16,
 }
 
 /// A name that cannot be there, and the archive to blame.
@@ -82,6 +84,7 @@ impl BaseContext {
     pub(super) fn enter_file(
         &self,
         path: &Path,
+        size: u64,
         archive: u16,
         known_parent: &mut PathBuf,
     ) -> Result<(), NameClash> {
@@ -93,13 +96,23 @@ impl BaseContext {
         }
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let key = names.key(path);
-        match names.seen.insert(key, (Kind::File, archive)) {
+        let entered = Entered {
+            file: Some(size),
+            archive,
+        };
+        match names.seen.insert(key, entered) {
             None => Ok(()),
-            Some((_, other)) => Err(NameClash {
-                archive: other.max(archive),
+            Some(other) => Err(NameClash {
+                archive: other.archive.max(archive),
                 reason: "the name occurs twice in this backup",
             }),
         }
+    }
+
+    /// The size of the file of that name, if there is one.
+    pub(super) fn size_of(&self, path: &Path) -> Option<u64> {
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.seen.get(&names.key(path))?.file
     }
 
     /// Enters a directory's name and those of all above it.
@@ -107,10 +120,14 @@ impl BaseContext {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         for directory in path.ancestors().filter(|path| *path != Path::new("")) {
             let key = names.key(directory);
-            let (kind, other) = *names.seen.entry(key).or_insert((Kind::Directory, archive));
-            if kind == Kind::File {
+            let new = Entered {
+                file: None,
+                archive,
+            };
+            let entered = *names.seen.entry(key).or_insert(new);
+            if entered.file.is_some() {
                 return Err(NameClash {
-                    archive: other.max(archive),
+                    archive: entered.archive.max(archive),
                     reason: "a folder of its path is a file of this backup",
                 });
             }

@@ -208,9 +208,11 @@ impl Facts {
 
     /// A database whose directory has a map must have a version, the cluster's.
     fn databases(&mut self, small: &SmallFiles, around: &Surroundings<'_>) {
-        let cluster = small
-            .get("PG_VERSION")
-            .and_then(|(_, bytes)| major_of(bytes?));
+        let of_control = self.control.as_ref().and_then(ControlFile::major);
+        let cluster = of_control.or_else(|| {
+            let (_, bytes) = small.get("PG_VERSION")?;
+            major_of(bytes?)
+        });
         let directories: Vec<_> = small
             .named(RelationMap::FILE_NAME)
             .filter_map(|(directory, _, _)| Some((directory, place_of(directory)?.1)))

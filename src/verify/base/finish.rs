@@ -5,11 +5,13 @@ use std::sync::atomic::Ordering;
 use super::context::BaseContext;
 use super::facts::{self, Facts, Surroundings};
 use super::limited::Limited;
+use super::manifest::ManifestFiles;
 use super::read::ReadArchive;
 use super::relations::{Relations, Setting};
 use super::small_files::SmallFiles;
 use super::status_files::ReadStatusFile;
 use super::suspects::{Gap, MAX_SUSPECTS, Place, Suspects};
+use super::touched::FrozenBlocks;
 use super::{BaseReading, BaseReport, PageCounts};
 use crate::finding::{Code, Finding};
 use crate::postgres::relation_file::{DEFAULT_TABLESPACE, Fork, GLOBAL_TABLESPACE, RelationFile};
@@ -24,6 +26,7 @@ struct All {
     small: SmallFiles,
     status: Vec<ReadStatusFile>,
     links: Vec<u32>,
+    manifest: Option<ManifestFiles>,
 }
 
 /// Puts together what the archives held. `fraction` is the part of the touched blocks that
@@ -53,6 +56,7 @@ pub(super) fn finish(
         all.small.merge(found.small);
         all.status.extend(found.status);
         all.links.extend(found.links);
+        all.manifest = all.manifest.or(found.manifest);
     }
     if backup.method == BackupMethod::Snapshot {
         report
@@ -80,6 +84,26 @@ pub(super) fn finish(
     );
     for finding in facts.findings.drain(..) {
         findings.push(finding);
+    }
+    if let Some(manifest) = all.manifest.take() {
+        match manifest.compare(context, facts.label.as_ref(), complete) {
+            Ok(mismatches) => {
+                facts.not_compared.push(
+                    "of what backup_manifest lists, sizes were compared and checksums were not"
+                        .to_owned(),
+                );
+                for finding in mismatches {
+                    findings.push(finding);
+                }
+            }
+            Err(said) => facts.not_compared.push(said),
+        }
+    }
+    let patchy = all.relations.patchy();
+    if patchy > 0 {
+        facts.not_compared.push(format!(
+            "of {patchy} relations with very many stretches of visible or empty blocks, only the first were compared with the visibility map"
+        ));
     }
     report.checksums = has_checksums(backup, facts.control.as_ref(), &all.counts);
     report.not_compared = not_compared(backup, &report, &facts, fraction, complete);
@@ -135,7 +159,7 @@ impl All {
                     missing.push((*locator, Gap::missing_because(*archive, because, true)));
                 }
             }
-            let unseen = context.touched.iter().flat_map(|touched| touched.unseen());
+            let unseen = context.touched.iter().flat_map(FrozenBlocks::unseen);
             let mut last = None;
             for (locator, block, changed) in unseen.filter(|(of, ..)| here(of.tablespace)) {
                 if relations.has_main(locator) {

@@ -152,7 +152,7 @@ fn of_wal() -> Vec<Kind> {
         wal(
             &[""],
             "an error page as long as a plain segment",
-            Expect::Finding("wal-corrupt"),
+            UNREADABLE,
             |ground| {
                 let length = ground.tree.read(&ground.middle_key()).len();
                 ground.store_middle(&page_of_error(length)).into()

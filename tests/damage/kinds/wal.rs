@@ -184,7 +184,7 @@ fn records() -> Vec<Kind> {
 
 fn pages() -> Vec<Kind> {
     vec![
-        corrupt("a page of zeros", |ground| {
+        corrupt("a WAL page of zeros", |ground| {
             ground
                 .change_middle(|wal| {
                     let at = half(wal);
@@ -242,14 +242,21 @@ fn pages() -> Vec<Kind> {
                 })
                 .into()
         }),
-        corrupt("a page's timeline wrong", |ground| {
-            ground
-                .change_middle(|wal| {
+        found(
+            PART,
+            "a page's timeline wrong",
+            "history-contradictory",
+            |ground| {
+                ground.change_middle(|wal| {
                     let at = half(wal);
                     wal[at + 4] = 7;
-                })
-                .into()
-        }),
+                });
+                Hit {
+                    object: "00000002.history".to_owned(),
+                    detail: ground.middle(),
+                }
+            },
+        ),
         corrupt("the rest of a continued record told wrong", |ground| {
             ground
                 .change_middle(|wal| {
@@ -270,12 +277,16 @@ fn pages() -> Vec<Kind> {
                     .into()
             },
         ),
-        corrupt(
+        found(
+            PART,
             "a segment's first page tells another segment size",
+            "wal-unreadable",
             |ground| ground.change_middle(|wal| wal[34] ^= 0x30).into(),
         ),
-        corrupt(
+        found(
+            PART,
             "a segment's first page tells another block size",
+            "wal-unreadable",
             |ground| ground.change_middle(|wal| wal[37] ^= 0x60).into(),
         ),
     ]
@@ -395,7 +406,10 @@ fn segments() -> Vec<Kind> {
                     wal[xid] ^= 1;
                     wal_bytes::seal(wal, &record.bytes);
                 });
-                first.into()
+                Hit {
+                    object: "00000002.history".to_owned(),
+                    detail: first,
+                }
             },
         ),
     ]

@@ -157,7 +157,8 @@ proptest! {
         let mut stream = WalStream::new(options(begin()));
         let number = stream.next_segment();
         let _ = stream.push_segment(number, &segments[0], &mut |record| {
-            let _ = record.event();
+            let may_be = event::may_be_event(record.resource_manager, record.info);
+            assert!(may_be || record.event().is_none());
             assert!(record.blocks().count() <= 33);
             assert!(record.main_data().len() <= record.body.len());
             ControlFlow::Continue(())
