@@ -144,12 +144,20 @@ impl StatusRange {
         Self::of(StatusDirectory::Transactions, first, last)
     }
 
-    /// What `pg_multixact/offsets` must have; `None` when there are no multixacts. Not for
-    /// 19, which has offsets of eight bytes.
+    /// What `pg_multixact/offsets` must have; `None` when that is nothing. Not for 19, which
+    /// has offsets of eight bytes.
+    ///
+    /// Where no multixact is left, the page of the next one is read all the same at the end
+    /// of recovery, unless it would be the first on its page, and the server ends without it
+    /// (`TrimMultiXact` in `src/backend/access/transam/multixact.c`).
     pub const fn multixact_offsets(checkpoint: &Checkpoint) -> Option<Self> {
         let (oldest, next) = (checkpoint.oldest_multi, checkpoint.next_multi);
         if oldest == next {
-            return None;
+            return if next % MULTIS_PER_PAGE == 0 {
+                None
+            } else {
+                Some(Self::of(StatusDirectory::MultixactOffsets, next, next))
+            };
         }
         // 0 is never given out; 1 follows the greatest.
         let last = if next <= 1 { u32::MAX } else { next - 1 };
@@ -384,8 +392,13 @@ mod tests {
         checkpoint.oldest_multi = 1;
         checkpoint.next_multi = 1;
         checkpoint.next_multi_offset = 1;
-        assert_eq!(StatusRange::multixact_offsets(&checkpoint), None);
+        // The next one's page is read at the end of recovery, unless none precedes it there.
+        let offsets = StatusRange::multixact_offsets(&checkpoint).unwrap();
+        assert_eq!(listed(&offsets), named(&[("pg_multixact/offsets/0000", 1)]));
         assert_eq!(StatusRange::multixact_members(&checkpoint, 1), None);
+        let mut full = checkpoint;
+        (full.oldest_multi, full.next_multi) = (4_096, 4_096);
+        assert_eq!(StatusRange::multixact_offsets(&full), None);
 
         checkpoint.next_multi = 65_537;
         checkpoint.next_multi_offset = 52_353;

@@ -469,7 +469,10 @@ impl TestServer {
     /// Ends the current segment and waits until everything is archived. Gives the name of
     /// the last segment that was ended.
     pub fn archive_all(&self) -> String {
-        let segment = self.psql("select pg_walfile_name(pg_switch_wal() - 1)");
+        // 13 cannot subtract from an LSN itself.
+        let end = super::waldump::lsn(&self.psql("select pg_switch_wal()"));
+        let last = super::waldump::lsn_text(end - 1);
+        let segment = self.psql(&format!("select pg_walfile_name('{last}')"));
         self.wait_archived();
         segment
     }

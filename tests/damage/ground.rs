@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::common::damage::Tree;
 use crate::common::pages::{self, BLOCK};
@@ -15,18 +15,22 @@ use crate::worlds::{Facts, World};
 pub(crate) struct Ground {
     pub(crate) tree: Tree,
     pub(crate) facts: &'static Facts,
-    /// Where the programs of its server's major are; empty for this machine's own.
-    pub(crate) programs: &'static str,
     /// Extension of the base backups' archives behind `.tar`.
     pub(crate) base: &'static str,
     /// Extension of WAL.
     pub(crate) wal: &'static str,
 }
 
+/// What one cell fails to build must not take the others with it.
+fn locked<T: Default>(place: &'static OnceLock<Mutex<T>>) -> MutexGuard<'static, T> {
+    let mutex = place.get_or_init(Mutex::default);
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The small world of a major: its server's programs, none for this machine's own.
 fn small(programs: &'static str) -> &'static World {
     static SMALL: OnceLock<Mutex<HashMap<&str, &'static World>>> = OnceLock::new();
-    let mut worlds = SMALL.get_or_init(Mutex::default).lock().unwrap();
+    let mut worlds = locked(&SMALL);
     worlds.entry(programs).or_insert_with(|| {
         let path = (!programs.is_empty()).then(|| Path::new(programs));
         Box::leak(Box::new(World::of_major("small", path)))
@@ -34,19 +38,19 @@ fn small(programs: &'static str) -> &'static World {
 }
 
 impl Ground {
-    /// A copy in these codecs. The tools wrote lz4 and gzip; other codecs are put in their
+    /// A copy in these codecs, of the server whose `programs` are there (empty: this
+    /// machine's own). The tools wrote lz4 and gzip; other codecs are put in their
     /// place once per run.
     pub(crate) fn new(programs: &'static str, base: &'static str, wal: &'static str) -> Self {
         static TREES: OnceLock<Mutex<HashMap<[&str; 3], Tree>>> = OnceLock::new();
         let world = small(programs);
-        let mut trees = TREES.get_or_init(Mutex::default).lock().unwrap();
+        let mut trees = locked(&TREES);
         let tree = trees
             .entry([programs, base, wal])
             .or_insert_with(|| transcoded(world, base, wal));
         Self {
             tree: Tree::copy_of(tree.root(), "orders"),
             facts: &world.facts,
-            programs,
             base,
             wal,
         }

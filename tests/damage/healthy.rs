@@ -9,19 +9,24 @@ use ::walproof::verify::Depth;
 use crate::common::damage::Tree;
 use crate::common::{require, scratch, walproof};
 use crate::matrix;
-use crate::worlds::World;
+use crate::worlds::{Facts, World};
 
 /// A drill from `backup`: the real server replays it to the tip, `pg_amcheck` and
 /// `pg_checksums` find nothing, and each question has its answer. `Err` holds the reasons.
 pub(crate) fn is_healthy_by_a_restore(
     tree: &Tree,
     backup: &str,
-    answers: &[(String, String)],
+    facts: &Facts,
     programs: &str,
 ) -> Result<(), String> {
     let keep = scratch::directory();
-    let mut lines = String::from("version: 1\nname: test\namcheck: {}\nchecks:\n");
-    for (number, (sql, answer)) in answers.iter().enumerate() {
+    let mut lines = String::from("version: 1\nname: test\n");
+    // Of other majors there are servers only, without their tools.
+    if programs.is_empty() {
+        writeln!(lines, "amcheck: {{}}\nchecksums: {}", facts.checksums).unwrap();
+    }
+    lines.push_str("checks:\n");
+    for (number, (sql, answer)) in facts.answers.iter().enumerate() {
         writeln!(
             lines,
             "- {{name: q{number}, database: postgres, sql: '{sql}', expect: '= {answer}'}}"
@@ -112,7 +117,7 @@ fn world(name: &str) -> World {
     for (number, backup) in facts.backups.iter().enumerate() {
         // The newest only: a restore takes seconds, and its WAL goes through all the rest.
         if number + 1 == facts.backups.len() {
-            is_healthy_by_a_restore(&world.tree(), backup, &facts.answers, "")
+            is_healthy_by_a_restore(&world.tree(), backup, facts, "")
                 .unwrap_or_else(|words| panic!("{name}, {backup}: {words}"));
         }
     }

@@ -390,6 +390,12 @@ fn of_cluster() -> Vec<Kind> {
                 }
             },
         ),
+        // Nobody ever made a multixact, and yet the server does not come up without it.
+        control(
+            "`pg_multixact/offsets/0000` absent",
+            "transaction-status-missing",
+            |ground| drop_member(ground, "pg_multixact/offsets/0000"),
+        ),
         control(
             "a database's `pg_filenode.map` damaged",
             "relation-map-corrupt",
@@ -462,11 +468,6 @@ fn harmless_ones() -> Vec<Kind> {
         harmless(PART, "a relation cache file, garbage", |ground| {
             add_member(ground, "base/5/pg_internal.init", &[0x5A; 5000]).into()
         }),
-        harmless(
-            PART,
-            "`pg_multixact/offsets/0000` absent, though no multixact was ever made",
-            |ground| drop_member(ground, "pg_multixact/offsets/0000"),
-        ),
         harmless(PART, "the older base backup's `pg_control`", |ground| {
             let tar = ground.tar(ground.older());
             let older = tar[tape::member(&tar, "global/pg_control").contents].to_vec();
