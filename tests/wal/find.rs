@@ -35,7 +35,7 @@ fn a_drop_a_truncation_and_restore_points_are_found() {
     let number = story.invoices.to_string();
     assert_eq!(
         hits(&find(&story, &["--dropped", &number], 0)),
-        &[hit.clone()]
+        std::slice::from_ref(hit)
     );
     let other = format!("{}/{}", story.database + 1, story.invoices);
     assert!(hits(&find(&story, &["--dropped", &other], 1)).is_empty());

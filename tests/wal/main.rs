@@ -1,5 +1,12 @@
 //! `walproof wal show` and `wal find`: the archive alone tells when something happened.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "this is test code; clippy knows only functions marked #[test] as such"
+)]
+
 #[path = "../common/mod.rs"]
 mod common;
 

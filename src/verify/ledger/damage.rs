@@ -17,6 +17,14 @@ const fn by_bytes(code: Code) -> bool {
             | Code::BackupDamaged
             | Code::BackupMemberUnsafe
             | Code::BackupLabelMissing
+            | Code::PageCorrupt
+            | Code::PageBeyondEnd
+            | Code::PageStale
+            | Code::RelationFileMissing
+            | Code::RelationFileShort
+            | Code::RelationMapCorrupt
+            | Code::TransactionStatusMissing
+            | Code::ManifestMismatch
     )
 }
 

@@ -146,7 +146,7 @@ mod tests {
     fn a_limit_in_time_is_one_in_bytes_too() {
         let mut options = RotationOptions::everything(DateTime::UNIX_EPOCH);
         assert_eq!(options.budget(), None);
-        options.max_time = Some(Duration::from_secs(60));
+        options.max_time = Some(Duration::from_mins(1));
         assert_eq!(options.budget(), Some(6_000_000_000));
         options.bytes_per_second = Some(1_000);
         assert_eq!(options.budget(), Some(60_000));

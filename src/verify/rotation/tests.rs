@@ -10,13 +10,18 @@ use super::*;
 use crate::codec::Codec;
 use crate::postgres::{SegmentNumber, TimelineId};
 
+/// Size, and when it was read.
+type Held = (u64, Option<DateTime<Utc>>);
+/// Begin and end segment, size, and when it was read.
+type HeldBase = (u64, u64, u64, Option<DateTime<Utc>>);
+
 /// A repository in a test: sizes and times of reading.
 #[derive(Clone, Debug)]
 struct Shelf {
     /// Timeline and number of segments: size and when they were read.
-    segments: BTreeMap<(u32, u64), (u64, Option<DateTime<Utc>>)>,
+    segments: BTreeMap<(u32, u64), Held>,
     /// Begin and end segment of backups on timeline 1, size and when they were read.
-    backups: BTreeMap<String, (u64, u64, u64, Option<DateTime<Utc>>)>,
+    backups: BTreeMap<String, HeldBase>,
 }
 
 fn start() -> DateTime<Utc> {
