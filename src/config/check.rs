@@ -43,6 +43,7 @@ fn check_text(definition: &str, text: &str) -> Option<Result<(), String>> {
     }
     Some(match definition {
         "Period" => parse::<super::Period>(text),
+        "ByteSize" => parse::<super::ByteSize>(text),
         "Expectation" => parse::<super::Expectation>(text),
         "TargetText" => parse::<super::TargetText>(text),
         "StateUrl" => parse::<super::StateUrl>(text),

@@ -40,7 +40,7 @@ pub mod words;
 pub use chain::{Chain, ChainStop};
 pub use error::VerifyError;
 pub use options::{RequestedDepth, VerifyOptions};
-pub use read::{ReadObserver, ReadProgress, ReadSelection, WalReading};
+pub use read::{OnReadProgress, ReadProgress, WalReading};
 pub use report::{
     ArchiveEnd, ArchiveTip, BackupReport, CommitPoint, Counts, Depth, Exposure, Hole, TimeSource,
     VerifyReport, Window,

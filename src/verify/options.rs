@@ -2,7 +2,9 @@
 
 use chrono::{DateTime, Duration, Utc};
 
-use super::{Depth, ReadSelection};
+use super::Depth;
+use super::ledger::ReadLog;
+use super::rotation::Selection;
 
 /// How deeply a verification is to look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,7 +37,9 @@ pub struct VerifyOptions {
     /// How deeply to look.
     pub depth: RequestedDepth,
     /// What to read, unless the depth is `listed`.
-    pub selection: ReadSelection,
+    pub selection: Selection,
+    /// Is told of every object that was read.
+    pub log: ReadLog,
     /// Whether the report of a reading lists every segment. Takes memory per segment.
     pub by_segment: bool,
     /// How many segments are read backwards from an end of WAL in search of a commit.
@@ -54,7 +58,9 @@ impl VerifyOptions {
     pub fn reached(&self) -> Depth {
         match self.depth {
             RequestedDepth::Listed => Depth::Listed,
-            RequestedDepth::Read if self.selection == ReadSelection::All => Depth::Read,
+            RequestedDepth::Read if self.selection.is_everything() && !self.selection.is_over() => {
+                Depth::Read
+            }
             RequestedDepth::Read | RequestedDepth::Sampled => Depth::Sampled,
         }
     }
@@ -70,7 +76,8 @@ impl Default for VerifyOptions {
             rpo: None,
             started_too_long: Duration::hours(24),
             depth: RequestedDepth::default(),
-            selection: ReadSelection::All,
+            selection: Selection::everything(),
+            log: ReadLog::none(),
             by_segment: false,
             tip_segments: 8,
             holes_read: 16,

@@ -14,7 +14,7 @@ use super::chain::{ChainStop, archive_end};
 use super::ends::{self, EndRequest};
 use super::holes::{Gap, Moment};
 use super::listed::Survey;
-use super::read::{self, ReadObserver, WalReading};
+use super::read::{self, OnReadProgress, WalReading};
 use super::report::{ARCHIVE_ENDS, SCHEMA, settle};
 use super::segment_reader::SegmentReader;
 use super::stretch::{Stretch, exposure};
@@ -33,16 +33,16 @@ pub async fn verify(
     options: &VerifyOptions,
 ) -> Result<VerifyReport, VerifyError> {
     let catalog = repository.catalog().await?;
-    verify_catalog(repository, &catalog, options, &()).await
+    verify_catalog(repository, &catalog, options, &|_| {}).await
 }
 
-/// The same for a catalog that was read already; `observer` is told how far it is.
+/// The same for a catalog that was read already; `on_progress` is told how far it is.
 /// Dropping the future stops the work.
 pub async fn verify_catalog(
     repository: &Repository,
     catalog: &Catalog,
     options: &VerifyOptions,
-    observer: &dyn ReadObserver,
+    on_progress: OnReadProgress<'_>,
 ) -> Result<VerifyReport, VerifyError> {
     let survey = Survey::of(catalog, options);
     let mut work = Work {
@@ -62,7 +62,7 @@ pub async fn verify_catalog(
     };
     match options.depth {
         RequestedDepth::Listed => work.read_ends().await?,
-        RequestedDepth::Sampled | RequestedDepth::Read => work.read_all(observer).await?,
+        RequestedDepth::Sampled | RequestedDepth::Read => work.read_all(on_progress).await?,
     }
     let windows = work.windows();
     let tip = work.tip().await?;
@@ -172,14 +172,14 @@ impl Work<'_> {
     }
 
     /// Reads everything.
-    async fn read_all(&mut self, observer: &dyn ReadObserver) -> Result<(), VerifyError> {
+    async fn read_all(&mut self, on_progress: OnReadProgress<'_>) -> Result<(), VerifyError> {
         let reading = read::read(
             self.reader.repository(),
             self.way,
             self.survey,
             self.system_id,
             self.options,
-            observer,
+            on_progress,
         )
         .await?;
         let judged = read::judge(self.way, self.survey, self.options, &reading);

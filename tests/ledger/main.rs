@@ -17,8 +17,10 @@ mod nights;
 mod slow;
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use tempfile::TempDir;
 
 use common::repository::{Fixture, RepositoryOptions};
@@ -94,10 +96,35 @@ fn fixture() -> Fixture {
     Fixture::get(&RepositoryOptions::default())
 }
 
+/// How many objects of WAL the ledger holds that were never read, and that were.
+fn wal_read(ground: &Ground) -> (u64, u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let options = SqliteConnectOptions::new()
+            .filename(ground.database())
+            .busy_timeout(Duration::from_secs(5));
+        let Ok(pool) = SqlitePoolOptions::new().connect_with(options).await else {
+            return (0, 0);
+        };
+        let counts: Result<(i64, i64), _> = sqlx::query_as(
+            "SELECT count(*) - count(last_read), count(last_read) FROM objects \
+             WHERE key LIKE 'wals/%/%' AND key NOT LIKE '%.backup%'",
+        )
+        .fetch_one(&pool)
+        .await;
+        pool.close().await;
+        let (unread, read) = counts.unwrap_or((0, 0));
+        (unread.try_into().unwrap(), read.try_into().unwrap())
+    })
+}
+
 /// Gives a file another time than it has.
 fn touch(path: &Path, seconds: u64) {
     let file = std::fs::File::options().write(true).open(path).unwrap();
     let then = file.metadata().unwrap().modified().unwrap();
-    file.set_modified(then + std::time::Duration::from_secs(seconds))
+    file.set_modified(then + Duration::from_secs(seconds))
         .unwrap();
 }

@@ -1,34 +1,45 @@
 //! What is read in one night, and by when everything.
 
 use std::process::Stdio;
-use std::time::{Duration, Instant};
-
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use std::sync::OnceLock;
+use std::time::Instant;
 
 use super::*;
+use crate::common::damage::Tree;
+use crate::common::postgres::TestServer;
 use crate::common::require;
+use crate::common::s3::S3Server;
+use crate::common::walproof::run;
 
-/// How many segments the ledger of a running process holds as read.
-fn segments_read(ground: &Ground) -> i64 {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let options = SqliteConnectOptions::new()
-            .filename(ground.database())
-            .busy_timeout(Duration::from_secs(5));
-        let Ok(pool) = SqlitePoolOptions::new().connect_with(options).await else {
-            return 0;
-        };
-        let count = sqlx::query_scalar(
-            "SELECT count(*) FROM objects WHERE last_read IS NOT NULL AND key LIKE 'wals/%/%'",
-        )
-        .fetch_one(&pool)
-        .await;
-        pool.close().await;
-        count.unwrap_or(0)
+/// How many segments the long archive has at least.
+const SEGMENTS: u64 = 80;
+
+/// An archive of many segments of 1 MiB, with one base backup at its begin.
+fn archive() -> &'static Tree {
+    static ARCHIVE: OnceLock<Tree> = OnceLock::new();
+    ARCHIVE.get_or_init(|| {
+        let server = TestServer::options().segment_size_mb(1).create();
+        let tree = Tree::empty("orders");
+        tree.archive(&server, false);
+        let url = tree.url();
+        let take = [
+            "backup", "take", &url, "--output", "json", "--user", "postgres",
+        ];
+        run(&take, &server.environment()).expect_code(0);
+        for _ in 0..SEGMENTS {
+            server.psql(
+                "SELECT pg_logical_emit_message(true, 'night', repeat('x', 300000)); \
+                 SELECT pg_switch_wal()",
+            );
+        }
+        server.archive_all();
+        tree
     })
+}
+
+/// A tree of its own.
+fn long_archive() -> Tree {
+    Tree::copy_of(archive().root(), "orders")
 }
 
 fn chosen(report: &Value) -> u64 {
@@ -37,18 +48,22 @@ fn chosen(report: &Value) -> u64 {
 
 #[test]
 fn a_run_that_is_killed_is_gone_on_with_by_the_next() {
-    require!(Postgres, S3, Barman);
-    let fixture = fixture();
-    let (s3, url) = fixture.s3();
-    let all = fixture.tree().segments().len() as u64;
+    require!(Postgres, S3);
+    let tree = long_archive();
+    let s3 = S3Server::start();
+    s3.fill("pg/orders", tree.root());
+    let url = format!("s3://{}/pg/orders", S3Server::BUCKET);
+    let all = tree.segments().len() as u64;
     let mut environment = s3.environment();
-    let line = slow::line(&s3.endpoint(), Duration::from_millis(60));
-    for (_, value) in environment
-        .iter_mut()
-        .filter(|(name, _)| name.contains("ENDPOINT"))
-    {
-        value.clone_from(&line);
+    let line = slow::line(&s3.endpoint(), Duration::from_millis(30));
+    let mut endpoints = 0;
+    for (_, value) in &mut environment {
+        if *value == s3.endpoint() {
+            value.clone_from(&line);
+            endpoints += 1;
+        }
     }
+    assert_eq!(endpoints, 1);
     let ground = Ground::new(url, environment);
     let mut first = ground
         .command(&["--depth", "read"])
@@ -57,8 +72,7 @@ fn a_run_that_is_killed_is_gone_on_with_by_the_next() {
         .spawn()
         .unwrap();
     let begin = Instant::now();
-    let enough = i64::try_from(all / 4).unwrap();
-    while segments_read(&ground) < enough {
+    while wal_read(&ground).1 < all / 4 {
         assert!(begin.elapsed() < Duration::from_mins(2), "it reads nothing");
         assert!(
             first.try_wait().unwrap().is_none(),
@@ -68,67 +82,81 @@ fn a_run_that_is_killed_is_gone_on_with_by_the_next() {
     }
     first.kill().unwrap();
     first.wait().unwrap();
-    let done = u64::try_from(segments_read(&ground)).unwrap();
-    assert!(done < all, "all {all} segments were read before the kill");
+    let (unread, done) = wal_read(&ground);
+    assert_eq!(unread + done, all);
+    assert!(unread > 1, "everything was read before the kill");
 
     let rest = ground.sound(&["--depth", "read", "--reread-within", "1d"]);
     assert_eq!(rest["depth"], "sampled");
-    // What was left, and the one segment at the border.
     let again = chosen(&rest);
     println!("{done} of {all} segments were read before the kill, {again} after it");
-    assert!((all - done..=all - done + 3).contains(&again), "{again}");
-    assert_eq!(rest["ledger"]["unread"], 0, "{:#}", rest["ledger"]);
+    // What was left, and the one segment at its border; the base backup's, if it was left.
+    assert!((unread + 1..=unread + 5).contains(&again), "{again}");
+    assert_eq!(wal_read(&ground), (0, all));
     let nothing = ground.sound(&["--depth", "read", "--reread-within", "1d"]);
     assert_eq!(chosen(&nothing), 0);
 }
 
 #[test]
-fn a_night_reads_what_is_new_and_no_more_than_it_may() {
-    require!(Postgres, S3, Barman);
-    let tree = fixture().tree();
+fn a_night_reads_what_is_new_and_a_share_of_the_rest() {
+    require!(Postgres);
+    let tree = long_archive();
     let ground = Ground::new(tree.url(), Vec::new());
-    // The first night everything is new.
+    // What is written tonight is all that is new tomorrow.
+    let newest = tree.wal_key(tree.segments().last().unwrap());
+    let bytes = tree.read(&newest);
+    tree.delete(&newest);
     let first = ground.sound(&["--depth", "sampled"]);
-    assert_eq!(first["depth"], "read");
-    let second = ground.sound(&["--depth", "sampled", "--reread-within", "20d"]);
+    assert_eq!(first["depth"], "read", "the first night everything is new");
+    tree.write(&newest, &bytes);
+    let second = ground.sound(&["--depth", "sampled"]);
     assert_eq!(second["depth"], "sampled");
-    assert!(chosen(&second) < tree.segments().len() as u64 / 2);
+    let read = chosen(&second);
+    assert!((2..=35).contains(&read), "{read}");
+    assert_eq!(wal_read(&ground).0, 0);
     assert!(second["rotation"]["everything_read_by"].is_string());
+}
 
-    // A limit holds, and the newest backup comes before all else that is new.
+#[test]
+fn a_limit_holds_every_night_and_the_date_too() {
+    require!(Postgres);
+    let tree = long_archive();
     let ground = Ground::new(tree.url(), Vec::new());
-    let total: u64 = tree
+    let stored: u64 = tree
         .keys()
         .iter()
         .map(|key| tree.read(key).len() as u64)
         .sum();
-    let limit = total * 2 / 3;
+    // In MiB; the base backup, which is not cut, fits into it.
+    let limit = (stored >> 20) / 3;
     let mut nights = 0;
-    loop {
+    while wal_read(&ground).0 > 0 || nights == 0 {
         nights += 1;
-        let night = ground.sound(&["--max-bytes", &format!("{limit}B")]);
-        assert!(number(&night["rotation"]["bytes"]) <= limit);
-        if night["rotation"]["oldest_read"].is_string() || nights == 5 {
-            break;
-        }
+        assert!(nights < 6, "{:?}", wal_read(&ground));
+        let report = ground.sound(&["--max-bytes", &format!("{limit}MiB")]);
+        assert!(number(&report["rotation"]["bytes"]) <= limit << 20);
+        assert_eq!(report["depth"], "sampled");
     }
-    assert!((2..5).contains(&nights), "{nights} nights");
+    assert!(nights >= 3, "{nights} nights");
 }
 
 #[test]
 fn the_parts_are_the_whole() {
-    require!(Postgres, S3, Barman);
-    let tree = fixture().tree();
+    require!(Postgres);
+    let tree = long_archive();
     let ground = Ground::new(tree.url(), Vec::new());
     let mut segments = 0;
-    let mut last = Value::Null;
     for part in 1..=3 {
-        last = ground.sound(&["--subset", &format!("{part}/3")]);
-        assert_eq!(last["rotation"]["subset"], format!("{part}/3"));
-        segments += chosen(&last);
+        let report = ground.sound(&["--subset", &format!("{part}/3")]);
+        assert_eq!(report["rotation"]["subset"], format!("{part}/3"));
+        segments += chosen(&report);
     }
-    assert!(segments >= tree.segments().len() as u64);
-    assert_eq!(last["ledger"]["unread"], 0, "{:#}", last["ledger"]);
+    let all = tree.segments().len() as u64;
+    assert!(
+        (all..all + all / 8).contains(&segments),
+        "{segments} of {all}"
+    );
+    assert_eq!(wal_read(&ground), (0, all));
     ground.verify(&["--subset", "4/3"]).expect_code(2);
     ground
         .verify(&["--depth", "read", "--subset", "1/3"])
@@ -137,8 +165,8 @@ fn the_parts_are_the_whole() {
 
 #[test]
 fn two_verifications_at_once_remember_what_both_read() {
-    require!(Postgres, S3, Barman);
-    let tree = fixture().tree();
+    require!(Postgres);
+    let tree = long_archive();
     let ground = Ground::new(tree.url(), Vec::new());
     std::thread::scope(|scope| {
         for depth in ["read", "read", "sampled"] {
@@ -149,4 +177,18 @@ fn two_verifications_at_once_remember_what_both_read() {
     let after = ground.sound(&["--depth", "read", "--reread-within", "1d"]);
     assert_eq!(chosen(&after), 0);
     assert_eq!(after["ledger"]["changed"], 0);
+    assert_eq!(wal_read(&ground).0, 0);
+}
+
+#[test]
+fn base_backups_are_read_whole_and_remembered() {
+    require!(Postgres, S3, Barman);
+    let tree = fixture().tree();
+    let ground = Ground::new(tree.url(), Vec::new());
+    let first = ground.sound(&["--depth", "sampled"]);
+    assert_eq!(first["depth"], "read");
+    assert_eq!(first["ledger"]["unread"], 0, "{:#}", first["ledger"]);
+    let again = ground.sound(&["--depth", "read", "--reread-within", "1d"]);
+    assert_eq!(again["rotation"]["backups"], 0);
+    assert_eq!(chosen(&again), 0);
 }

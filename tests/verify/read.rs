@@ -42,6 +42,11 @@ fn assert_same_end(fixture: &Fixture, listed: &VerifyReport, read: &VerifyReport
     assert_eq!(commit.end.to_string(), tip.lsn);
 }
 
+/// Half of a segment's bytes are gone, whatever its object's size says.
+fn cut(tree: &Tree, key: &str) {
+    tree.change_inside(key, |bytes| bytes.truncate(bytes.len() / 2));
+}
+
 #[test]
 fn healthy_repositories_of_all_codecs_have_no_finding_and_the_same_end() {
     require!(Postgres, S3, Barman);
@@ -196,7 +201,7 @@ fn a_fault_behind_the_newest_backup_moves_tip_and_exposure() {
     let segments = tree.segments();
     let segment = segments[segments.len() - 2].clone();
     let key = tree.wal_key(&segment);
-    tree.halve(&key);
+    cut(&tree, &key);
     let (healthy, report) = (verify_read(&fixture.tree()), verify_read(&tree));
     let fault = only(&report);
     assert_eq!((fault.code, &fault.object), (Code::WalUnreadable, &key));
@@ -220,7 +225,7 @@ fn damage_within_a_backups_own_wal_makes_it_unusable() {
     let newest = &fixture.facts.backups[1];
     let tree = fixture.tree();
     let key = tree.wal_key(&newest.end_wal);
-    tree.halve(&key);
+    cut(&tree, &key);
     let report = verify_read(&tree);
     assert_eq!(only(&report).code, Code::WalUnreadable);
     assert!(report.backups[0].usable && !report.backups[1].usable);
@@ -283,4 +288,130 @@ fn copies_and_unfinished_segments_are_read_too() {
         (found.code, &found.object, found.severity),
         (Code::WalUnreadable, &partial, Severity::Info)
     );
+}
+
+#[test]
+fn a_damaged_base_backup_gives_no_window() {
+    require!(Postgres, S3, Barman);
+    let fixture = fixture(TimelineSwitch::None);
+    let (oldest, newest) = (&fixture.facts.backups[0], &fixture.facts.backups[1]);
+    let healthy = verify_read(&fixture.tree());
+    let tree = fixture.tree();
+    let data = |id: &str| {
+        let archives = tree.archives(id).into_iter();
+        archives
+            .filter(|key| key.contains("/data.tar"))
+            .collect::<Vec<_>>()
+            .remove(0)
+    };
+    tree.halve(&data(&oldest.id));
+    let report = verify_read(&tree);
+    assert!(codes(&report).contains(&Code::BackupDamaged));
+    assert!(!report.backups[0].usable && report.backups[1].usable);
+    assert_eq!(report.windows.len(), 1);
+    assert_eq!(report.windows[0].backup_id, newest.id);
+    assert_eq!(report.windows[0].end_lsn, healthy.windows[0].end_lsn);
+    assert_eq!(report.counts.usable_backups, 1);
+
+    tree.halve(&data(&newest.id));
+    let report = verify_read(&tree);
+    assert!(codes(&report).contains(&Code::RepositoryWithoutBackup));
+    assert!(report.windows.is_empty() && report.tip.is_none());
+}
+
+#[test]
+fn a_part_is_read_and_the_rest_counts_as_sound() {
+    require!(Postgres, S3, Barman);
+    let fixture = fixture(TimelineSwitch::None);
+    let tree = fixture.tree();
+    let newest = &fixture.facts.backups[1];
+    // Damage that the selection leaves out, and damage that it holds.
+    let before = tree.wal_key(&later(&fixture.facts.backups[0].end_wal, 1));
+    cut(&tree, &before);
+    let catalog = runtime().block_on(repository(&tree).catalog()).unwrap();
+    let size = catalog.wal.segment_size;
+    let begin: Lsn = newest.begin_xlog.parse().unwrap();
+    let run = (
+        size.segment_of(begin),
+        walproof::postgres::SegmentNumber(u64::MAX),
+    );
+    let mut selection = walproof::verify::rotation::Selection::nothing();
+    selection.add_segments(walproof::postgres::TimelineId::FIRST, run.0, run.1);
+    selection.add_backup(&newest.id);
+    let options = VerifyOptions {
+        depth: RequestedDepth::Sampled,
+        selection,
+        ..VerifyOptions::default()
+    };
+    let report = verify_with(&tree, &options);
+    assert_eq!(report.findings, []);
+    assert_eq!(report.depth, Depth::Sampled);
+    assert_eq!(report.windows.len(), 1);
+    assert_eq!(report.windows[0].depth, Depth::Sampled);
+    let depths: Vec<Depth> = report.backups.iter().map(|backup| backup.depth).collect();
+    assert_eq!(depths, [Depth::Listed, Depth::Read]);
+    assert_eq!(report.bases.len(), 1);
+    let tip = report.tip.as_ref().unwrap().commit.unwrap();
+    assert_eq!(tip.time, fixture.facts.tip().time);
+
+    let last = tree.wal_key(tree.segments().last().unwrap());
+    cut(&tree, &last);
+    let report = verify_with(&tree, &options);
+    assert_eq!(
+        (only(&report).code, &only(&report).object),
+        (Code::WalUnreadable, &last)
+    );
+}
+
+#[test]
+fn the_command_reads_tells_figures_and_leaves_the_right_status() {
+    require!(Postgres, S3, Barman);
+    let fixture = fixture(TimelineSwitch::None);
+    let tree = fixture.tree();
+    let home = tempfile::tempdir().unwrap();
+    let verify = |more: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_walproof"))
+            .env_clear()
+            .env("HOME", home.path())
+            .env(
+                "WALPROOF_STATE",
+                format!("sqlite://{}/state.sqlite", home.path().display()),
+            )
+            .current_dir(home.path())
+            .args(["verify", &tree.url(), "--output", "json"])
+            .args(more)
+            .output()
+            .unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), json)
+    };
+    let (status, json) = verify(&[]);
+    assert_eq!((status, json["depth"].as_str()), (Some(0), Some("listed")));
+    assert!(json["wal"].is_null() && json["bases"].is_null());
+
+    let (status, json) = verify(&["--depth", "read"]);
+    assert_eq!((status, json["depth"].as_str()), (Some(0), Some("read")));
+    assert_eq!(json["findings"], serde_json::json!([]));
+    assert!(json["wal"]["records"].as_u64().unwrap() > 1000);
+    assert!(json["wal"]["by_segment"].is_null());
+    assert_eq!(json["bases"].as_array().unwrap().len(), 2);
+
+    let segment = later(&fixture.facts.backups[0].end_wal, 1);
+    cut(&tree, &tree.wal_key(&segment));
+    let (status, json) = verify(&["--depth", "read", "--segments"]);
+    assert_eq!(status, Some(1));
+    let codes: Vec<&str> = json["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| finding["code"].as_str().unwrap())
+        .collect();
+    assert!(codes.contains(&"wal-unreadable"), "{codes:?}");
+    let rows = json["wal"]["by_segment"].as_array().unwrap();
+    let bad: Vec<&str> = rows
+        .iter()
+        .filter(|row| row["sound"] == false)
+        .map(|row| row["segment"].as_str().unwrap())
+        .collect();
+    assert_eq!(bad, [segment]);
 }

@@ -62,3 +62,29 @@ fn a_healthy_copy_is_calm() {
     assert!(text.contains("only a restore proves"));
     assert!(!text.contains("hole"));
 }
+
+#[test]
+fn what_was_read_is_told_in_figures() {
+    require!(Postgres, S3, Barman);
+    let report = verify_read(&fixture(TimelineSwitch::None).tree());
+    let text = render(&report, Style::PLAIN, 20);
+    println!("{text}");
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let wal = report.wal.as_ref().unwrap();
+    for told in [
+        "depth read: every byte was read; only a restore proves".to_owned(),
+        format!("{} records", wal.records),
+        format!("{} commits from ", wal.commits),
+        "2 base backups".to_owned(),
+        "a second decoded".to_owned(),
+    ] {
+        assert!(words.contains(&told), "{told:?} in {words}");
+    }
+    let pages: u64 = report.bases.iter().map(|base| base.pages.read).sum();
+    assert!(words.contains(&format!("{pages} pages")), "{words}");
+    let wide: Vec<&str> = text
+        .lines()
+        .filter(|line| line.chars().count() > Style::PLAIN.width)
+        .collect();
+    assert!(wide.is_empty(), "{wide:#?}");
+}

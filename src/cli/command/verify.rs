@@ -3,14 +3,14 @@
 use std::sync::OnceLock;
 
 use clap::{Args, ValueEnum};
-use indicatif::ProgressBar;
+
 use serde::Serialize;
 
-use super::verify_depth::DepthArgs;
+use super::verify_depth::{DepthArgs, newest};
 use crate::cli::recording::{Recording, failed, outcome};
 use crate::cli::render::verify as render;
 use crate::cli::source::{Source, SourceArgs, resolve_all};
-use crate::cli::{Context, ExitCode, Failure, Progress, interrupted};
+use crate::cli::{Context, ExitCode, Failure, interrupted};
 use crate::config::{Period, Tier};
 use crate::evidence::Verdict;
 use crate::finding::Severity;
@@ -21,32 +21,31 @@ use crate::verify::ledger::{Ledger, verify_with};
 use crate::verify::read::Reading;
 use crate::verify::words;
 use crate::verify::{
-    ReadObserver, ReadProgress, RequestedDepth, VerifyError, VerifyOptions, VerifyReport,
-    verify_catalog,
+    ReadProgress, RequestedDepth, VerifyError, VerifyOptions, VerifyReport, verify_catalog,
 };
 
 /// Check what a repository holds: findings, windows, archive tip
 #[derive(Args, Clone, Debug)]
 #[command(
-    long_about = "Check what a repository holds, without restoring it: which base backups are usable, from when to when the database can be brought back, how fresh the archive is, and what is wrong.\n\nOf a cluster every copy is checked, of a URL that one place. The report always says at which depth it speaks:\n\n  listed   names and sizes, and the WAL around the tip, around gaps and at timeline switches. Takes seconds: run it every few minutes for the exposure.\n  sampled  what is new or changed, and of the rest what was read longest ago, to the last byte. Everything is read again within --reread-within (30d): run it every night.\n  read     every byte that lies there: each object decoded with its codec's own checks, every WAL record by its checksum and its place in the chain, every archive's structure, every page of every relation. Costs a download of the whole repository: run it before you trust a new place, after trouble with storage, and every night where that is cheap.\n\nReading finds what names cannot show and most tools restore without a word: flipped bytes, cut objects, foreign or recycled segments, damaged or missing pages and files. A page torn while its backup ran is no damage: the WAL of the backup heals it, which is looked up. Without page checksums a flipped bit within a row is seen by nobody.\n\nThe state database remembers what was read; a run that is interrupted is gone on with by the next one. An object that is not what it was is a finding at every depth. Only a restore proves (`walproof drill run`).",
-    after_long_help = "Examples:\n  walproof verify orders\n  walproof verify orders --depth sampled\n  walproof verify orders --depth read --segments --output json | jq '.wal.by_segment[]'\n  walproof verify orders --copy second-region\n  walproof verify s3://backups/orders\n  walproof verify s3://backups/orders --endpoint-url http://127.0.0.1:9000 --max-backup-age 26h\n  walproof verify orders --output json | jq '.findings[].code'\n\nExit codes: 0 no finding at or above --fail-on; 1 there is one; 3 could not check."
+    long_about = "Check what a repository holds, without restoring it: which base backups are usable, from when to when the database can be brought back, how fresh the archive is, and what is wrong.\n\nOf a cluster every copy is checked, of a URL that one place. The report always says at which depth it speaks:\n\n  listed   names and sizes, and the WAL around the tip, around gaps and at timeline switches. Takes seconds; run it every few minutes for the exposure.\n  sampled  every byte of what is new or changed, and of the rest of what was read longest ago, so that everything is read again within --reread-within (30d). The state database remembers what was read; a run that is interrupted is gone on with by the next one.\n  read     every byte that lies there: each object decoded with its codec's own checks, every WAL record by its checksum and its place in the chain, every archive's structure, every page of every relation. Finds what names cannot show and most tools restore without a word: flipped bytes, cut objects, foreign or recycled segments, damaged pages. Costs one download of the repository; run it every night while that is cheap.\n\nAn object that is no longer what it was when it was first read is a finding at every depth.\n\nA page torn while the backup ran is no damage: the WAL of the backup heals it, which is looked up. Only a restore proves (`walproof drill run`).",
+    after_long_help = "Examples:\n  walproof verify orders\n  walproof verify orders --depth read\n  walproof verify orders --depth read --segments --output json | jq '.wal.by_segment[] | select(.sound | not)'\n  walproof verify orders --depth sampled                     every night: what is new, and a thirtieth of the rest\n  walproof verify orders --depth sampled --max-bytes 50GiB   at most so much, what matters most first\n  walproof verify orders --subset 1/7                        one seventh each weekday\n  walproof verify orders --depth read --reread-within 1d     go on with one that was interrupted\n  walproof verify orders --copy second-region\n  walproof verify s3://backups/orders\n  walproof verify s3://backups/orders --endpoint-url http://127.0.0.1:9000 --max-backup-age 26h\n  walproof verify orders --output json | jq '.findings[].code'\n\nExit codes: 0 no finding at or above --fail-on; 1 there is one; 3 could not check."
 )]
 pub struct VerifyArgs {
     /// What to verify.
     #[command(flatten)]
     pub source: SourceArgs,
+    /// How deeply to look, and how much to read.
+    #[command(flatten)]
+    pub depth: DepthArgs,
+    /// List every WAL segment that was read in the JSON: records, commits, times
+    #[arg(long)]
+    pub segments: bool,
     /// Exit with 1 when there is a finding of at least this severity
     #[arg(long, value_name = "SEVERITY", default_value = "warning")]
     pub fail_on: FailOn,
     /// Show at most this many findings as text; JSON always has all
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: usize,
-    /// How deeply to look, and how much to read.
-    #[command(flatten)]
-    pub depth: DepthArgs,
-    /// List every WAL segment that was read in the JSON: records, commits, their times
-    #[arg(help_heading = "Depth", long)]
-    pub segments: bool,
     /// Objectives, where there is no tier or it shall not count.
     #[command(flatten)]
     pub objectives: ObjectiveArgs,
@@ -230,84 +229,22 @@ async fn verify_one(
 ) -> Result<VerifyReport, Failure> {
     let asked = args.depth.over(source.tier.verification.as_ref())?;
     let repository = repository::open(Store::open(&source.location, &source.options)?);
-    let options = VerifyOptions {
+    let mut options = VerifyOptions {
         depth: asked.depth,
         by_segment: args.segments,
         ..options(source, &args.objectives.over(&source.tier))
     };
     let mut interrupt = context.interrupt.clone();
-    let bars = Bars::new(&context.progress, &source.name);
-    let work = async {
-        match state {
-            Some(state) => {
-                let ledger = Ledger::new(state.clone(), &repository, options.now);
-                verify_with(&ledger, &repository, &options, &asked.ledger, &bars).await
-            }
-            None => {
-                let catalog = repository.catalog().await.map_err(VerifyError::from)?;
-                verify_catalog(&repository, &catalog, &options, &bars).await
-            }
-        }
-    };
-    if state.is_none() && asked.depth == RequestedDepth::Sampled {
-        return Err(Failure::unproven(
-            "without the state database nobody knows what is due to be read",
-        )
-        .with_hint("mend it or name another with --state, or read everything: --depth read"));
-    }
-    // What was read until then is remembered.
-    let report = tokio::select! {
-        report = work => report.map_err(Failure::from),
-        () = interrupted(&mut interrupt) => Err(Failure::interrupted()),
-    };
-    bars.clear();
-    let report = report?;
-    if let Some(trouble) = report
-        .ledger
-        .as_ref()
-        .and_then(|ledger| ledger.trouble.as_ref())
-    {
-        context.progress.print(&format!(
-            "{} the object ledger is not complete: {trouble}\n",
-            context.error_palette.yellow("note:")
-        ));
-    }
-    Ok(report)
-}
-
-/// What a person sees while a repository is looked at: first that it is listed, then how
-/// much of it has been read.
-struct Bars<'p> {
-    progress: &'p Progress,
-    name: &'p str,
-    listing: ProgressBar,
-    reading: OnceLock<ProgressBar>,
-}
-
-impl<'p> Bars<'p> {
-    fn new(progress: &'p Progress, name: &'p str) -> Self {
-        Self {
-            progress,
-            name,
-            listing: progress.spinner(&format!("listing {name}")),
-            reading: OnceLock::new(),
-        }
-    }
-
-    fn clear(&self) {
-        self.listing.finish_and_clear();
-        if let Some(bar) = self.reading.get() {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-impl ReadObserver for Bars<'_> {
-    fn progress(&self, progress: ReadProgress) {
-        let bar = self.reading.get_or_init(|| {
-            self.listing.finish_and_clear();
-            self.progress
-                .bytes(&format!("reading {}", self.name), progress.of_bytes)
+    let spinner = context
+        .progress
+        .spinner(&format!("listing {}", source.name));
+    let bar = OnceLock::new();
+    let tell = |progress: ReadProgress| {
+        let bar = bar.get_or_init(|| {
+            spinner.finish_and_clear();
+            context
+                .progress
+                .bytes(&format!("reading {}", source.name), progress.of_bytes)
         });
         bar.set_length(progress.of_bytes.max(progress.bytes));
         bar.set_position(progress.bytes);
@@ -316,7 +253,36 @@ impl ReadObserver for Bars<'_> {
             Reading::Base => "base backup",
             Reading::Beside => "WAL beside the way",
         });
+    };
+    let work = async {
+        if let Some(state) = state {
+            let ledger = Ledger::new(state.clone(), &repository, options.now);
+            return verify_with(&ledger, &repository, &options, &asked.ledger, &tell).await;
+        }
+        let catalog = repository.catalog().await.map_err(VerifyError::from)?;
+        if options.depth == RequestedDepth::Sampled {
+            // Nobody remembers what was read.
+            options.selection = newest(&catalog, &options);
+        }
+        verify_catalog(&repository, &catalog, &options, &tell).await
+    };
+    let report = tokio::select! {
+        report = work => report,
+        () = interrupted(&mut interrupt) => return Err(Failure::interrupted()),
+    };
+    spinner.finish_and_clear();
+    if let Some(bar) = bar.get() {
+        bar.finish_and_clear();
     }
+    let report = report?;
+    let ledger = report.ledger.as_ref();
+    if let Some(trouble) = ledger.and_then(|ledger| ledger.trouble.as_ref()) {
+        context.progress.print(&format!(
+            "{} the object ledger is not complete: {trouble}\n",
+            context.error_palette.yellow("note:")
+        ));
+    }
+    Ok(report)
 }
 
 /// A verification's limits from a tier's objectives.

@@ -4,9 +4,12 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::Failure;
 use crate::config::{ByteSize, Period, Verification, VerificationDepth};
-use crate::verify::RequestedDepth;
+use crate::postgres::SegmentNumber;
+use crate::repository::Catalog;
 use crate::verify::ledger::LedgerOptions;
-use crate::verify::rotation::{Pace, Subset};
+use crate::verify::listed::Survey;
+use crate::verify::rotation::{Pace, Selection, Subset};
+use crate::verify::{RequestedDepth, VerifyOptions};
 
 /// Within which time `--depth sampled` reads everything again, unless told otherwise.
 const REREAD_WITHIN: u64 = 30 * 24 * 60 * 60;
@@ -71,17 +74,21 @@ impl DepthArgs {
             || self.max_bytes.is_some()
             || self.max_time.is_some()
             || self.reread_within.is_some();
-        let depth = match (self.depth, tier.and_then(|tier| tier.depth)) {
-            (Some(DepthArg::Listed), _) => RequestedDepth::Listed,
-            (Some(DepthArg::Sampled), _) | (None, Some(VerificationDepth::Sampled)) => {
-                RequestedDepth::Sampled
-            }
-            (Some(DepthArg::Read), _) | (None, Some(VerificationDepth::Read)) => {
-                RequestedDepth::Read
-            }
+        let by_tier = tier.and_then(|tier| tier.depth).map(|depth| match depth {
+            VerificationDepth::Listed => RequestedDepth::Listed,
+            VerificationDepth::Sampled => RequestedDepth::Sampled,
+            VerificationDepth::Read => RequestedDepth::Read,
+        });
+        let depth = match self.depth {
+            Some(DepthArg::Listed) => RequestedDepth::Listed,
+            Some(DepthArg::Sampled) => RequestedDepth::Sampled,
+            Some(DepthArg::Read) => RequestedDepth::Read,
             // Who limits the reading wants some.
-            (None, _) if limited => RequestedDepth::Sampled,
-            (None, Some(VerificationDepth::Listed) | None) => RequestedDepth::Listed,
+            None if limited => match by_tier {
+                Some(RequestedDepth::Read) if self.reread_within.is_some() => RequestedDepth::Read,
+                _ => RequestedDepth::Sampled,
+            },
+            None => by_tier.unwrap_or_default(),
         };
         if depth == RequestedDepth::Listed && limited {
             return Err(Failure::usage(
@@ -130,19 +137,37 @@ impl DepthArgs {
     }
 }
 
+/// What a restore tonight would read: the newest usable base backup and all WAL on the way
+/// from its begin.
+pub(super) fn newest(catalog: &Catalog, options: &VerifyOptions) -> Selection {
+    let survey = Survey::of(catalog, options);
+    let mut selection = Selection::nothing();
+    let Some(backup) = survey.usable(catalog).max_by_key(|backup| backup.end_lsn) else {
+        return selection;
+    };
+    selection.add_backup(&backup.id);
+    if let Some(begin) = backup.begin_lsn {
+        let first = catalog.wal.segment_size.segment_of(begin);
+        for stretch in survey.path.split(first, SegmentNumber(u64::MAX)) {
+            selection.add_segments(stretch.timeline, stretch.first, stretch.last);
+        }
+    }
+    selection
+}
+
 #[cfg(test)]
 mod tests {
     use chrono::TimeDelta;
 
     use super::*;
 
-    fn asked(args: DepthArgs, tier: Option<&Verification>) -> Asked {
+    fn asked(args: &DepthArgs, tier: Option<&Verification>) -> Asked {
         args.over(tier).unwrap()
     }
 
     #[test]
     fn without_options_names_and_sizes_are_looked_at() {
-        let plain = asked(DepthArgs::default(), None);
+        let plain = asked(&DepthArgs::default(), None);
         assert_eq!(plain.depth, RequestedDepth::Listed);
         assert_eq!(plain.ledger, LedgerOptions::default());
     }
@@ -151,7 +176,7 @@ mod tests {
     fn sampled_reads_everything_within_thirty_days() {
         let sampled = |args: DepthArgs| {
             let depth = Some(DepthArg::Sampled);
-            asked(DepthArgs { depth, ..args }, None).ledger
+            asked(&DepthArgs { depth, ..args }, None).ledger
         };
         assert_eq!(
             sampled(DepthArgs::default()).pace,
@@ -171,7 +196,7 @@ mod tests {
             subset: Subset::new(1, 7),
             ..DepthArgs::default()
         };
-        assert_eq!(asked(limited.clone(), None).depth, RequestedDepth::Sampled);
+        assert_eq!(asked(&limited, None).depth, RequestedDepth::Sampled);
         for depth in [DepthArg::Listed, DepthArg::Read] {
             let args = DepthArgs {
                 depth: Some(depth),
@@ -192,7 +217,7 @@ mod tests {
             max_bytes: ByteSize::new(1 << 30),
             max_time: None,
         };
-        let by_tier = asked(DepthArgs::default(), Some(&tier));
+        let by_tier = asked(&DepthArgs::default(), Some(&tier));
         assert_eq!(by_tier.depth, RequestedDepth::Sampled);
         assert_eq!(by_tier.ledger.max_bytes, Some(1 << 30));
         assert_eq!(by_tier.ledger.pace, Some(Pace::Spread(TimeDelta::days(7))));
@@ -200,7 +225,7 @@ mod tests {
             depth: Some(DepthArg::Read),
             ..DepthArgs::default()
         };
-        let read = asked(read, Some(&tier));
+        let read = asked(&read, Some(&tier));
         assert_eq!(read.depth, RequestedDepth::Read);
         assert_eq!(read.ledger, LedgerOptions::default(), "everything");
     }

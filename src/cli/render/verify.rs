@@ -77,11 +77,10 @@ fn heading(report: &VerifyReport, style: Style) -> Vec<String> {
 
 /// How deeply it was looked at, and what was read when.
 fn depth(report: &VerifyReport) -> String {
-    let word = report.depth.as_str();
-    let what = match (report.depth, &report.rotation) {
+    let looked = match (report.depth, &report.rotation) {
         (Depth::Listed, _) => "names and sizes, and the WAL at its ends".to_owned(),
         (Depth::Sampled, Some(rotation)) => format!(
-            "{} of {} ({}%) were chosen to be read{}",
+            "{} of {} ({}%) were chosen to be read to the last byte{}",
             bytes(rotation.bytes),
             bytes(rotation.of_bytes),
             rotation.percent(),
@@ -91,17 +90,22 @@ fn depth(report: &VerifyReport) -> String {
                 (None, None) => String::new(),
             }
         ),
-        (Depth::Sampled, None) => "some objects were read".to_owned(),
+        (Depth::Sampled, None) => {
+            "a part of it was read to the last byte, the rest by names and sizes".to_owned()
+        }
         (Depth::Read | Depth::Restored, _) => "every byte was read".to_owned(),
     };
-    let memory = report.ledger.as_ref().map_or_else(String::new, |ledger| {
-        match (ledger.unread, ledger.oldest_read) {
-            (0, Some(oldest)) => format!("; all was read since {}", utc(oldest)),
-            (unread, Some(_)) => format!("; {} never read", count(unread, "object")),
-            (_, None) => String::new(),
-        }
-    });
-    format!("depth {word}: {what}{memory}; only a restore proves")
+    let ledger = report.ledger.as_ref();
+    let oldest = ledger.and_then(|ledger| Some((ledger.unread, ledger.oldest_read?)));
+    let memory = match oldest {
+        Some((0, oldest)) => format!("; nothing was read longer ago than {}", utc(oldest)),
+        Some((unread, _)) => format!("; {} never read", count(unread, "object")),
+        None => String::new(),
+    };
+    format!(
+        "depth {}: {looked}{memory}; only a restore proves",
+        report.depth.as_str()
+    )
 }
 
 fn verdict(report: &VerifyReport) -> String {

@@ -99,6 +99,12 @@ pub(super) fn finish(
             Err(said) => facts.not_compared.push(said),
         }
     }
+    let patchy = all.relations.patchy();
+    if patchy > 0 {
+        facts.not_compared.push(format!(
+            "of {patchy} relations with very many stretches of visible or empty blocks, only the first were compared with the visibility map"
+        ));
+    }
     report.checksums = has_checksums(backup, facts.control.as_ref(), &all.counts);
     report.not_compared = not_compared(backup, &report, &facts, fraction, complete);
     let place = Place {

@@ -23,6 +23,7 @@ mod manifest;
 mod options;
 mod pipeline;
 pub(crate) mod placement;
+mod quick_hash;
 mod read;
 mod relation_reader;
 mod relations;

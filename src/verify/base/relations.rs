@@ -110,6 +110,14 @@ impl Relations {
             .sum()
     }
 
+    /// How many relations have more stretches of empty or visible blocks than are kept.
+    pub(super) fn patchy(&self) -> usize {
+        self.relations
+            .values()
+            .filter(|relation| relation.new.overflowed() || relation.visible.overflowed())
+            .count()
+    }
+
     /// The databases that have relations, 0 for shared ones.
     pub(super) fn databases(&self) -> std::collections::BTreeSet<u32> {
         self.relations
@@ -351,5 +359,154 @@ impl Relation {
         };
         self.doubts.extend(new);
         self.doubts.extend(absent);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOCATOR: RelationLocator = RelationLocator {
+        tablespace: 1663,
+        database: 5,
+        relation: 16_400,
+    };
+
+    fn add(relations: &mut Relations, fork: Fork, segment: u32, blocks: u32, found: FileFound) {
+        let file = RelationFile {
+            locator: LOCATOR,
+            fork,
+            segment,
+            backend: None,
+        };
+        relations.add(file, 0, blocks, found);
+    }
+
+    fn judge(relations: Relations, counts: &mut PageCounts) -> RelationSuspects {
+        let setting = Setting {
+            checksums: true,
+            complete: true,
+        };
+        let mut room = 1_000;
+        let mut suspects = relations.into_suspects(setting, counts, &mut room);
+        suspects.remove(&LOCATOR).unwrap_or_default()
+    }
+
+    fn files(sizes: &[(Fork, u32, u32)]) -> Vec<Gap> {
+        let mut relations = Relations::default();
+        for (fork, segment, blocks) in sizes {
+            add(
+                &mut relations,
+                *fork,
+                *segment,
+                *blocks,
+                FileFound::default(),
+            );
+        }
+        judge(relations, &mut PageCounts::default()).gaps
+    }
+
+    #[test]
+    fn files_must_follow_each_other_in_full() {
+        use Fork::{FreeSpaceMap, Init, Main};
+        let full = SEGMENT_BLOCKS;
+        assert_eq!(files(&[(Main, 1, 7), (Main, 0, full)]), []);
+        // A truncated relation keeps empty files.
+        assert_eq!(files(&[(Main, 0, 3), (Main, 1, 0), (Main, 2, 0)]), []);
+        assert_eq!(files(&[(Main, 0, 3), (FreeSpaceMap, 0, 3)]), []);
+        // Recovery makes the main fork of an unlogged relation anew.
+        assert_eq!(files(&[(Init, 0, 1), (FreeSpaceMap, 0, 3)]), []);
+        assert_eq!(files(&[(Init, 0, 1), (Main, 1, 5)]), []);
+
+        let short = Gap::short(0, full - 1, 0);
+        assert_eq!(files(&[(Main, 0, full - 1), (Main, 1, 7)]), [short]);
+        let missing = |segment| Gap::missing(segment, 0);
+        assert_eq!(files(&[(Main, 1, 7)]), [missing(0)]);
+        assert_eq!(files(&[(Main, 0, full), (Main, 2, 7)]), [missing(1)]);
+        assert_eq!(files(&[(FreeSpaceMap, 0, 3)]), [missing(0)]);
+    }
+
+    #[test]
+    fn growth_and_truncation_during_the_copy_close_gaps() {
+        let suspects = || RelationSuspects::new(Vec::new(), vec![Gap::short(0, 100, 0)]);
+        let mut grown = suspects();
+        grown.renew(Fork::Main, 99);
+        grown.renew(Fork::VisibilityMap, 100);
+        grown.renew(Fork::Main, 100_000);
+        assert!(!grown.gaps[0].healed);
+        grown.renew(Fork::Main, 100);
+        assert!(grown.gaps[0].healed);
+        let mut cut = suspects();
+        cut.truncate(Fork::Main, 101);
+        assert!(!cut.gaps[0].healed);
+        cut.truncate(Fork::Main, 100);
+        assert!(cut.gaps[0].healed);
+    }
+
+    #[test]
+    fn a_map_that_knows_more_than_the_heap_is_doubtful() {
+        let of = |numbers: &[u32]| {
+            let mut runs = Runs::default();
+            for number in numbers {
+                runs.push(*number);
+            }
+            runs
+        };
+        let mut relations = Relations::default();
+        let heap = FileFound {
+            new: of(&[3, 9]),
+            ..FileFound::default()
+        };
+        let map = FileFound {
+            visible: of(&[0, 1, 2, 3, 10, 11]),
+            ..FileFound::default()
+        };
+        add(&mut relations, Fork::Main, 0, 10, heap);
+        add(&mut relations, Fork::VisibilityMap, 0, 1, map);
+        let mut counts = PageCounts {
+            read: 11,
+            new: 2,
+            sound: 9,
+            ..PageCounts::default()
+        };
+        let doubts: Vec<_> = judge(relations, &mut counts)
+            .blocks
+            .into_iter()
+            .map(|(of, _)| (of.block, of.doubt))
+            .collect();
+        let expected = [
+            (3, Doubt::VisibleYetNew),
+            (10, Doubt::VisibleYetAbsent),
+            (11, Doubt::VisibleYetAbsent),
+        ];
+        assert_eq!(doubts, expected);
+        assert_eq!((counts.new, counts.suspect), (1, 1));
+    }
+
+    #[test]
+    fn unlogged_pages_are_reset_and_those_of_the_init_fork_are_not() {
+        let bad = |fork| FileFound {
+            doubts: vec![DoubtfulBlock {
+                fork,
+                block: 0,
+                archive: 0,
+                doubt: Doubt::NotAllZero,
+            }],
+            rest: Some((100, false)),
+            ..FileFound::default()
+        };
+        let mut relations = Relations::default();
+        add(&mut relations, Fork::Main, 0, 1, bad(Fork::Main));
+        add(&mut relations, Fork::Init, 0, 1, bad(Fork::Init));
+        let mut counts = PageCounts {
+            read: 2,
+            suspect: 2,
+            ..PageCounts::default()
+        };
+        let left = judge(relations, &mut counts).blocks;
+        assert!(left.iter().all(|(of, _)| of.fork == Fork::Init));
+        // The page, and the piece behind it.
+        assert_eq!(left.len(), 2);
+        assert_eq!((counts.reset, counts.suspect), (1, 1));
     }
 }

@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_missing_a_short_and_an_emptied_file_are_named() {
-        let full = file("pg_xact/0000", &[1; 32 * BLOCK_SIZE], 8192);
+        let full = file("pg_xact/0000", &vec![1; 32 * BLOCK_SIZE], 8192);
         let second = file("pg_xact/0001", &[1; BLOCK_SIZE], 8192);
         let used = checkpoint(3, (1 << 20) + 700);
         assert_eq!(words(&used, &[full.clone(), second.clone()]), [""; 0]);
@@ -208,7 +208,7 @@ mod tests {
             absent[0].starts_with("pg_xact/0001 is in none"),
             "{absent:?}"
         );
-        let short = file("pg_xact/0000", &[1; 31 * BLOCK_SIZE], 8192);
+        let short = file("pg_xact/0000", &vec![1; 31 * BLOCK_SIZE], 8192);
         let short = words(&used, &[short, second.clone()]);
         assert!(
             short[0].starts_with("pg_xact/0000 has 253952 bytes"),

@@ -154,7 +154,7 @@ impl RelationSuspects {
     }
 
     /// A block gets whole new contents.
-    fn renew(&mut self, fork: Fork, block: u32) {
+    pub(super) fn renew(&mut self, fork: Fork, block: u32) {
         let at = self
             .blocks
             .binary_search_by_key(&(fork, block), |(of, _)| (of.fork, of.block));
@@ -184,7 +184,7 @@ impl RelationSuspects {
     }
 
     /// The fork is cut to `blocks`.
-    fn truncate(&mut self, fork: Fork, blocks: u32) {
+    pub(super) fn truncate(&mut self, fork: Fork, blocks: u32) {
         for (doubtful, healed) in &mut self.blocks {
             *healed |= doubtful.fork == fork && doubtful.block >= blocks;
         }
@@ -254,12 +254,10 @@ impl Suspects {
                     self.renew(relation);
                 }
             }
+            // With an init fork it is unlogged, and recovery resets it.
             WalEvent::RelationCreate {
-                relation, fork: 0, ..
-            } => self.renew(relation),
-            // Made as unlogged: recovery resets it.
-            WalEvent::RelationCreate {
-                relation, fork: 3, ..
+                relation,
+                fork: 0 | 3,
             } => self.renew(relation),
             WalEvent::RelationTruncate {
                 relation,

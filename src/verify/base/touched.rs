@@ -1,11 +1,12 @@
 //! What WAL tells of the pages that a later base backup must hold.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::effects;
+use super::quick_hash::QuickHash;
 use crate::postgres::Lsn;
 use crate::postgres::wal::{RelationLocator, WalEvent, WalRecord};
 
@@ -22,11 +23,11 @@ use crate::postgres::wal::{RelationLocator, WalEvent, WalRecord};
 #[derive(Debug)]
 pub struct TouchedBlocks {
     max_entries: usize,
-    blocks: HashMap<RelationLocator, HashMap<u32, Lsn>>,
+    blocks: HashMap<RelationLocator, HashMap<u32, Lsn, QuickHash>, QuickHash>,
     entries: usize,
     /// Blocks are kept whose hash ends in that many zero bits.
     halvings: u32,
-    hasher: RandomState,
+    hasher: QuickHash,
 }
 
 impl TouchedBlocks {
@@ -34,10 +35,10 @@ impl TouchedBlocks {
     pub fn new(max_entries: usize) -> Self {
         Self {
             max_entries: max_entries.max(1),
-            blocks: HashMap::new(),
+            blocks: HashMap::default(),
             entries: 0,
             halvings: 0,
-            hasher: RandomState::new(),
+            hasher: QuickHash::default(),
         }
     }
 
@@ -186,7 +187,7 @@ impl TouchedBlocks {
     }
 }
 
-fn is_kept(hasher: &RandomState, halvings: u32, relation: RelationLocator, block: u32) -> bool {
+fn is_kept(hasher: &QuickHash, halvings: u32, relation: RelationLocator, block: u32) -> bool {
     halvings == 0 || hasher.hash_one((relation, block)).trailing_zeros() >= halvings
 }
 
@@ -268,5 +269,94 @@ impl FrozenBlocks {
                 Some((*relation, *self.blocks.get(at)?, *self.lsns.get(at)?))
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn relation(number: u32) -> RelationLocator {
+        RelationLocator {
+            tablespace: 1663,
+            database: 5,
+            relation: number,
+        }
+    }
+
+    fn unseen(frozen: &FrozenBlocks) -> Vec<(u32, u32, u64)> {
+        frozen
+            .unseen()
+            .map(|(of, block, lsn)| (of.relation, block, lsn.bytes()))
+            .collect()
+    }
+
+    #[test]
+    fn the_last_change_counts_until_the_block_is_gone() {
+        let mut touched = TouchedBlocks::new(100);
+        for (number, block, lsn) in [(1, 7, 10), (1, 7, 20), (1, 8, 30), (2, 0, 40), (3, 0, 50)] {
+            touched.set(relation(number), block, Lsn::new(lsn));
+        }
+        assert_eq!(touched.len(), 4);
+        let all = [(1, 7, 20), (1, 8, 30), (2, 0, 40), (3, 0, 50)];
+        assert_eq!(unseen(&touched.freeze()), all);
+        touched.follow(&WalEvent::RelationTruncate {
+            relation: relation(1),
+            blocks: 8,
+            main: true,
+            visibility_map: true,
+            free_space_map: true,
+        });
+        touched.follow(&WalEvent::RelationCreate {
+            relation: relation(2),
+            fork: 0,
+        });
+        // The map of the free space is another file.
+        touched.follow(&WalEvent::RelationCreate {
+            relation: relation(3),
+            fork: 1,
+        });
+        assert_eq!(unseen(&touched.freeze()), [(1, 7, 20), (3, 0, 50)]);
+        touched.follow(&WalEvent::DatabaseDrop {
+            database: 5,
+            tablespaces: vec![1663],
+        });
+        assert!(touched.is_empty());
+    }
+
+    #[test]
+    fn a_file_is_asked_in_order_and_marks_what_it_has() {
+        let mut touched = TouchedBlocks::new(100);
+        for (block, lsn) in [(2, 20), (5, 50), (SEGMENT, 90)] {
+            touched.set(relation(1), block, Lsn::new(lsn));
+        }
+        let frozen = touched.freeze();
+        let mut first = frozen.of_file(relation(1), 0, SEGMENT);
+        let asked: Vec<_> = (0..8).filter_map(|block| first.of_block(block)).collect();
+        assert_eq!(asked, [Lsn::new(20), Lsn::new(50)]);
+        assert_eq!(frozen.of_file(relation(2), 0, 100).of_block(2), None);
+        frozen.saw(relation(1), 0, 4);
+        assert_eq!(unseen(&frozen), [(1, 5, 50), (1, SEGMENT, 90)]);
+    }
+
+    const SEGMENT: u32 = 131_072;
+
+    #[test]
+    fn beyond_the_limit_a_stated_part_is_kept() {
+        let mut touched = TouchedBlocks::new(1_000);
+        for block in 0..5_000 {
+            touched.set(relation(1), block, Lsn::new(u64::from(block)));
+        }
+        assert!(
+            touched.len() <= 1_000 && touched.len() > 300,
+            "{}",
+            touched.len()
+        );
+        let expected = 5_000.0 * touched.fraction();
+        #[expect(clippy::cast_precision_loss, reason = "a small number")]
+        let kept = touched.len() as f64;
+        assert!((kept / expected - 1.0).abs() < 0.3, "{kept} of {expected}");
+        touched.clear();
+        assert_eq!(touched.len(), 0);
     }
 }

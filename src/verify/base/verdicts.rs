@@ -84,7 +84,7 @@ fn judge(
         .blocks
         .iter()
         .filter(|(of, healed)| {
-            !healed && !(whole_file_gone && matches!(of.doubt, Doubt::Absent { .. }))
+            !(*healed || whole_file_gone && matches!(of.doubt, Doubt::Absent { .. }))
         })
         .map(|(of, _)| *of)
         .collect();

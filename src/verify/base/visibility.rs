@@ -7,8 +7,8 @@ const HEADER: usize = 24;
 /// Heap blocks per byte: two bits each, the lower one for all-visible, the upper one for
 /// all-frozen (`src/include/access/visibilitymapdefs.h`).
 const PER_BYTE: u32 = 4;
-/// Heap blocks per page (`HEAPBLOCKS_PER_PAGE`).
-const PER_PAGE: u32 = (BLOCK_SIZE as u32 - HEADER as u32) * PER_BYTE;
+/// Heap blocks per page (`HEAPBLOCKS_PER_PAGE`): what is behind the header.
+const PER_PAGE: u32 = 8168 * PER_BYTE;
 
 /// Hands out the heap blocks that a page of a visibility map says are all-visible, in
 /// ascending order. `block` is the page's number within the map.
@@ -35,6 +35,7 @@ mod tests {
 
     #[test]
     fn the_lower_bit_of_each_pair_counts() {
+        assert_eq!(PER_PAGE as usize, (BLOCK_SIZE - HEADER) * PER_BYTE as usize);
         let mut page = [0; BLOCK_SIZE];
         page[HEADER] = 0b1101_1001;
         page[BLOCK_SIZE - 1] = 0b0100_0000;

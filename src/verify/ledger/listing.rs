@@ -32,8 +32,10 @@ struct Segment {
 #[derive(Clone, Copy, Debug, Default)]
 struct Archives {
     bytes: u64,
-    /// `Some(None)` when one of them was never read.
-    last_read: Option<Option<DateTime<Utc>>>,
+    /// When the one that was read longest ago was.
+    last_read: Option<DateTime<Utc>>,
+    /// Whether one of them was never read.
+    unread: bool,
     urgent: bool,
 }
 
@@ -163,10 +165,9 @@ impl Listed {
                         .as_ref()
                         .is_some_and(|change| change.sha256_after.is_none())
                 });
-                archives.last_read = Some(match archives.last_read {
-                    Some(before) => before.min(last_read),
-                    None => last_read,
-                });
+                archives.unread |= last_read.is_none();
+                let oldest = archives.last_read.into_iter().chain(last_read).min();
+                archives.last_read = oldest;
             }
             ObjectKind::Description { backup_id } => {
                 self.descriptions.insert(backup_id, entry);
@@ -211,7 +212,7 @@ impl Listed {
                 Some(HeldBackup {
                     id: backup.id.clone(),
                     bytes: archives.bytes,
-                    last_read: archives.last_read.flatten(),
+                    last_read: archives.last_read.filter(|_| !archives.unread),
                     urgent: archives.urgent,
                     wal,
                     begin_time: backup.begin_time,

@@ -5,7 +5,6 @@ use tokio::sync::mpsc;
 use crate::codec::Sha256;
 use crate::finding::Finding;
 use crate::storage::ObjectEntry;
-use crate::verify::read::ObjectFact;
 
 /// One object that was read from its first stored byte to its last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +36,7 @@ pub struct ReadLog {
 
 impl ReadLog {
     /// How many readings may wait to be written.
-    pub const WAITING: usize = 16_384;
+    pub const WAITING: usize = 1_024;
 
     /// A log that keeps nothing: for reading without a state database.
     pub const fn none() -> Self {
@@ -59,26 +58,11 @@ impl ReadLog {
     }
 
     /// Notes what was read. Trouble with the database does not stop the reading; it is told
-    /// when the log is closed. Never blocks: while the database does not come along, what is
-    /// too much is left out, and so read again the next time.
-    pub fn note(&self, reading: ObjectReading) {
-        if let Some(sender) = &self.sender
-            && sender.try_send(reading).is_err()
-        {
-            tracing::debug!("a reading is not remembered: the state database does not come along");
-        }
-    }
-
-    /// Notes what a reader tells. What was not whole or sound is read again the next time;
-    /// what is wrong with it is remembered at the end of the run.
-    pub(super) fn observe(&self, fact: &ObjectFact) {
-        if let Some(sha256) = fact.sha256 {
-            self.note(ObjectReading {
-                entry: fact.entry.clone(),
-                sha256,
-                judged: fact.whole,
-                findings: Vec::new(),
-            });
+    /// when the log is closed. Waits while the database does not come along.
+    pub async fn note(&self, reading: ObjectReading) {
+        if let Some(sender) = &self.sender {
+            // A receiver that is gone has said why.
+            let _ = sender.send(reading).await;
         }
     }
 }

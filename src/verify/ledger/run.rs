@@ -12,11 +12,10 @@ use crate::codec::Codec;
 use crate::postgres::{SegmentNumber, TimelineId};
 use crate::repository::{Catalog, Repository};
 use crate::state::{ReadRate, RememberedObject, StateError};
-use crate::verify::read::{ObjectFact, ReadObserver, ReadProgress};
 use crate::verify::report::settle;
 use crate::verify::rotation::{Holdings, Pace, Rotation, RotationOptions, RotationReport, rotate};
 use crate::verify::{
-    ReadSelection, RequestedDepth, VerifyError, VerifyOptions, VerifyReport, verify_catalog,
+    OnReadProgress, RequestedDepth, VerifyError, VerifyOptions, VerifyReport, verify_catalog,
 };
 
 /// Batches of a listing that wait to be compared.
@@ -27,27 +26,6 @@ const MARKED: u32 = 10_000;
 
 /// Less read than this says nothing about how fast a repository can be read.
 const RATE_BYTES: u64 = 64 << 20;
-
-/// Tells the log of what was read, and whoever else watches.
-struct Watched<'o> {
-    log: ReadLog,
-    beside: &'o dyn ReadObserver,
-}
-
-impl ReadObserver for Watched<'_> {
-    fn progress(&self, progress: ReadProgress) {
-        self.beside.progress(progress);
-    }
-
-    fn object(&self, fact: &ObjectFact) {
-        self.log.observe(fact);
-        self.beside.object(fact);
-    }
-
-    fn wants_digests(&self) -> bool {
-        true
-    }
-}
 
 /// Looks at a repository as deeply as the options say, with the ledger: the listing is
 /// compared with what is remembered, what is read is remembered, and at depth `sampled` the
@@ -62,7 +40,7 @@ pub async fn verify_with(
     repository: &Repository,
     options: &VerifyOptions,
     ledger_options: &LedgerOptions,
-    observer: &dyn ReadObserver,
+    on_progress: OnReadProgress<'_>,
 ) -> Result<VerifyReport, VerifyError> {
     let place = &ledger.place;
     let (sender, batches) = mpsc::channel(BATCHES);
@@ -71,7 +49,7 @@ pub async fn verify_with(
     let listed = match watching.await? {
         Ok(listed) => listed,
         Err(error) if options.depth == RequestedDepth::Sampled => return Err(error.into()),
-        Err(error) => return without(repository, &catalog, options, observer, error).await,
+        Err(error) => return without(repository, &catalog, options, on_progress, error).await,
     };
     listed.note_absent(place).await?;
     let mut options = options.clone();
@@ -81,21 +59,20 @@ pub async fn verify_with(
             let rotation = ledger
                 .rotation(&listed, &catalog, &options, ledger_options)
                 .await?;
-            choose(&mut options, &rotation);
+            choose(&mut options, &rotation, &catalog);
+            let deadline = ledger_options.max_time.map(|time| Instant::now() + time);
+            options.selection = options.selection.until(deadline);
             Some(rotation.report)
         }
     };
 
     let (log, readings) = ReadLog::channel();
     let writing = tokio::spawn(log::write(place.clone(), readings));
-    let watched = Watched {
-        log: log.clone(),
-        beside: observer,
-    };
+    options.log = log.clone();
     let began = Instant::now();
-    let verified = verify_catalog(repository, &catalog, &options, &watched).await;
+    let verified = verify_catalog(repository, &catalog, &options, on_progress).await;
     let took = began.elapsed();
-    small::descriptions(&listed, &catalog, &log);
+    small::descriptions(&listed, &catalog, &log).await;
     let digests = match &verified {
         Ok(_) => {
             let all = options.depth != RequestedDepth::Listed;
@@ -103,7 +80,8 @@ pub async fn verify_with(
         }
         Err(_) => Ok(()),
     };
-    drop((log, watched));
+    options.log = ReadLog::none();
+    drop(log);
     // Also of a run that failed: what it read it has read.
     let logged = writing.await?;
     let mut report = verified?;
@@ -127,10 +105,10 @@ async fn without(
     repository: &Repository,
     catalog: &Catalog,
     options: &VerifyOptions,
-    observer: &dyn ReadObserver,
+    on_progress: OnReadProgress<'_>,
     error: StateError,
 ) -> Result<VerifyReport, VerifyError> {
-    let mut report = verify_catalog(repository, catalog, options, observer).await?;
+    let mut report = verify_catalog(repository, catalog, options, on_progress).await?;
     report.ledger = Some(LedgerReport {
         trouble: Some(error.to_string()),
         ..LedgerReport::default()
@@ -138,14 +116,26 @@ async fn without(
     Ok(report)
 }
 
-/// Puts what the rotation chose into the options.
-fn choose(options: &mut VerifyOptions, rotation: &Rotation) {
+/// Puts what the rotation chose into the options, with the newest segments: where recovery
+/// ends is read every time.
+fn choose(options: &mut VerifyOptions, rotation: &Rotation, catalog: &Catalog) {
+    options.selection = rotation.selection.clone();
     if rotation.selection.is_everything() {
         options.depth = RequestedDepth::Read;
-        options.selection = ReadSelection::All;
-    } else {
-        options.depth = RequestedDepth::Sampled;
-        options.selection = (&rotation.selection).into();
+        return;
+    }
+    options.depth = RequestedDepth::Sampled;
+    for (timeline, own) in &catalog.wal.timelines {
+        if let Some(newest) = own.newest() {
+            let before = newest
+                .0
+                .saturating_sub(options.tip_segments.saturating_sub(1));
+            for number in (before..=newest.0).map(SegmentNumber) {
+                if own.run_of(number).is_some() {
+                    options.selection.add_segments(*timeline, number, number);
+                }
+            }
+        }
     }
 }
 

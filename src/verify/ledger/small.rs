@@ -16,7 +16,7 @@ const SMALL: u64 = 1 << 20;
 const PARALLEL: usize = 8;
 
 /// Notes the descriptions of finished base backups, which the catalog has read and digested.
-pub(super) fn descriptions(listed: &Listed, catalog: &Catalog, log: &ReadLog) {
+pub(super) async fn descriptions(listed: &Listed, catalog: &Catalog, log: &ReadLog) {
     for backup in &catalog.backups {
         let entry = listed.descriptions.get(&backup.id);
         let sha256 = backup
@@ -31,7 +31,8 @@ pub(super) fn descriptions(listed: &Listed, catalog: &Catalog, log: &ReadLog) {
                 sha256,
                 judged: true,
                 findings: Vec::new(),
-            });
+            })
+            .await;
         }
     }
 }
@@ -58,12 +59,15 @@ pub(super) async fn digests(
         .buffer_unordered(PARALLEL);
     while let Some(reading) = readings.next().await {
         match reading {
-            Ok(Some((entry, sha256))) => log.note(ObjectReading {
-                entry,
-                sha256,
-                judged: true,
-                findings: Vec::new(),
-            }),
+            Ok(Some((entry, sha256))) => {
+                log.note(ObjectReading {
+                    entry,
+                    sha256,
+                    judged: true,
+                    findings: Vec::new(),
+                })
+                .await;
+            }
             Ok(None) => {}
             Err(error) => skip(place, error)?,
         }

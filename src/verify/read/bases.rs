@@ -1,16 +1,17 @@
 //! Base backups within a pass: read where they begin, settled where they end.
 
-use super::observer::ObjectFact;
 use super::seen::{Companions, begins_at};
 use super::teller::Teller;
 use crate::finding::{Finding, Severity};
 use crate::postgres::{Lsn, SystemId};
 use crate::repository::{BackupMethod, BackupStatus, BaseBackup, Repository};
 use crate::storage::ObjectEntry;
+use crate::verify::VerifyError;
 use crate::verify::backups::Way;
 use crate::verify::base::{self, BaseReadOptions, BaseReport, Suspects, TouchedBlocks};
+use crate::verify::ledger::ObjectReading;
+use crate::verify::rotation::Selection;
 use crate::verify::wal_range::{RangeRequest, StopReason, Until, scan};
-use crate::verify::{ReadSelection, VerifyError};
 
 /// How many blocks that WAL changed are remembered between base backups: some 40 MiB.
 const TOUCHED: usize = 1_000_000;
@@ -28,7 +29,7 @@ pub struct BaseOutcome {
     /// Whether the WAL that settles what its pages leave open was read.
     pub settled: bool,
     /// Its archives, for the ledger, until it has been judged.
-    unlogged: Vec<ObjectFact>,
+    unlogged: Vec<ObjectReading>,
 }
 
 impl BaseOutcome {
@@ -67,13 +68,13 @@ impl<'a> Bases<'a> {
         repository: &'a Repository,
         way: Way<'a>,
         system_id: Option<SystemId>,
-        selection: &ReadSelection,
+        selection: &Selection,
     ) -> Self {
         let (mut pending, mut beside) = (Vec::new(), Vec::new());
         let readable = way.catalog.backups.iter().filter(|backup| {
             backup.status == BackupStatus::Done
                 && backup.method == BackupMethod::Archives
-                && selection.has_backup(&backup.id)
+                && selection.wants_backup(&backup.id)
         });
         for backup in readable {
             match backup.begin_lsn {
@@ -158,7 +159,7 @@ impl<'a> Bases<'a> {
     fn give_up(&mut self, index: usize, suspects: Suspects) {
         if let Some(outcome) = self.outcomes.get_mut(index) {
             for object in &mut outcome.unlogged {
-                object.whole = false;
+                object.judged = false;
             }
             self.judged.push(index);
             outcome.report.pages = suspects.give_up();
@@ -220,16 +221,15 @@ impl<'a> Bases<'a> {
     }
 
     /// Tells the ledger of the archives that have been judged since.
-    pub(super) fn log(&mut self, teller: &Teller<'_>) {
+    pub(super) async fn log(&mut self, teller: &Teller<'_>) {
         for index in std::mem::take(&mut self.judged) {
             let Some(outcome) = self.outcomes.get_mut(index) else {
                 continue;
             };
             for object in std::mem::take(&mut outcome.unlogged) {
-                let key = &object.entry.key;
-                let faulty = outcome.findings.iter().any(|found| found.object == *key);
-                let whole = object.whole && !faulty;
-                teller.observer.object(&ObjectFact { whole, ..object });
+                let of_it = |finding: &&Finding| finding.object == object.entry.key;
+                let findings = outcome.findings.iter().filter(of_it).cloned().collect();
+                teller.log.note(ObjectReading { findings, ..object }).await;
             }
         }
     }
@@ -291,7 +291,7 @@ impl<'a> Bases<'a> {
         for archive in &reading.report.archives {
             let listed = backup.archives.iter().find(|own| own.key == archive.key);
             if let (Some(sha256), Some(listed)) = (archive.sha256, listed) {
-                unlogged.push(ObjectFact {
+                unlogged.push(ObjectReading {
                     entry: ObjectEntry {
                         key: archive.key.clone(),
                         size: archive.stored_bytes,
@@ -299,8 +299,9 @@ impl<'a> Bases<'a> {
                         etag: archive.etag.clone(),
                         version: None,
                     },
-                    sha256: Some(sha256),
-                    whole: true,
+                    sha256,
+                    judged: true,
+                    findings: Vec::new(),
                 });
             }
         }

@@ -4,21 +4,22 @@
 
 use std::ops::ControlFlow;
 
-use super::fetch::{Fact, Source, read_object};
+use super::fetch::{ObjectFact, Source, read_object};
 use crate::finding::{Finding, Severity};
 use crate::postgres::wal::{WalFault, WalStream, WalStreamOptions, first_record};
 use crate::postgres::{
     Lsn, SegmentName, SegmentNumber, SystemId, TimelineHistory, TimelineId, WalFileName,
 };
+use crate::verify::VerifyError;
 use crate::verify::backups::Way;
+use crate::verify::rotation::Selection;
 use crate::verify::segment_reader::{SegmentRead, fault_finding, unreadable_finding};
 use crate::verify::timelines::{TimelineRole, Timelines};
-use crate::verify::{ReadSelection, VerifyError};
 
 /// The full segments that no recovery to the current timeline reads, in order.
 pub(super) fn segments<'a>(
     way: Way<'a>,
-    selection: &'a ReadSelection,
+    selection: &'a Selection,
 ) -> impl Iterator<Item = (TimelineId, SegmentNumber)> + 'a {
     way.catalog
         .wal
@@ -30,7 +31,8 @@ pub(super) fn segments<'a>(
             })
         })
         .filter(move |(timeline, number)| {
-            way.path.timeline_of(*number) != *timeline && selection.has_segment(*timeline, *number)
+            way.path.timeline_of(*number) != *timeline
+                && selection.wants_segment(*timeline, *number)
         })
 }
 
@@ -150,7 +152,7 @@ impl<'a> Beside<'a> {
         source: &Source,
         timeline: TimelineId,
         number: SegmentNumber,
-    ) -> Result<(Vec<Fact>, Vec<Finding>), VerifyError> {
+    ) -> Result<(Vec<ObjectFact>, Vec<Finding>), VerifyError> {
         let catalog = self.way.catalog;
         let size = catalog.wal.segment_size;
         let name = catalog.wal.name(timeline, number);

@@ -47,13 +47,11 @@ pub(super) struct Source {
 
 /// One object that was read to its last stored byte.
 #[derive(Clone, Debug)]
-pub(super) struct Fact {
+pub(super) struct ObjectFact {
     /// As the store gave it with the bytes.
     pub(super) entry: ObjectEntry,
     /// The digest of the stored bytes, if asked for.
     pub(super) sha256: Option<Sha256>,
-    /// Whether its codec and its size were as they must be.
-    pub(super) whole: bool,
 }
 
 /// A segment as the archive gave it.
@@ -63,7 +61,7 @@ pub(super) struct Fetched {
     /// What recovery would be given.
     pub(super) read: SegmentRead,
     /// Every object that was read.
-    pub(super) objects: Vec<Fact>,
+    pub(super) objects: Vec<ObjectFact>,
     /// A further copy that is not the same as the one that counts, and why.
     pub(super) differs: Option<(String, String)>,
     /// Its records, read without those of its neighbours.
@@ -128,10 +126,7 @@ async fn fetch(
     for object in objects {
         let (read, fact) = read_object(source, object).await?;
         let (key, is_whole) = (object.key.clone(), whole(&read));
-        fetched.objects.extend(fact.map(|fact| Fact {
-            whole: is_whole,
-            ..fact
-        }));
+        fetched.objects.extend(fact);
         fetched.differs = match (&read, &fetched.read) {
             (SegmentRead::Missing, _) | (_, SegmentRead::Missing) => fetched.differs,
             (
@@ -177,15 +172,14 @@ async fn fetch(
 pub(super) async fn read_object(
     source: &Source,
     object: &WalObject,
-) -> Result<(SegmentRead, Option<Fact>), VerifyError> {
+) -> Result<(SegmentRead, Option<ObjectFact>), VerifyError> {
     let read = source
         .repository
         .read_wal_object(object, source.size.bytes(), source.digest)
         .await;
-    let fact = read.entry.map(|entry| Fact {
+    let fact = read.entry.map(|entry| ObjectFact {
         entry,
         sha256: read.sha256,
-        whole: read.bytes.is_ok(),
     });
     let key = object.key.clone();
     let read = match read.bytes {

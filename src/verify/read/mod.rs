@@ -19,11 +19,9 @@ mod bases;
 mod beside;
 mod fetch;
 mod judge;
-mod observer;
 mod pass;
 mod report;
 mod seen;
-mod selection;
 mod teller;
 
 use std::collections::BTreeSet;
@@ -35,19 +33,20 @@ use futures::StreamExt as _;
 pub use bases::BaseOutcome;
 use bases::Bases;
 use beside::Beside;
-use fetch::{Source, fetch_all};
+use fetch::{ObjectFact, Source, fetch_all};
 pub use judge::{Judged, judge};
-pub use observer::{ObjectFact, ReadObserver, ReadProgress, Reading};
 pub use pass::Break;
 use pass::Pass;
 pub use report::{CheckpointPoint, SegmentReading, WalReading, WalStop, WalStretch, XidRange};
-pub use selection::ReadSelection;
 use teller::Teller;
+pub use teller::{OnReadProgress, ReadProgress, Reading};
 
 use super::backups::Way;
 use super::chain::known_end;
 use super::duplicates::differs_finding;
+use super::ledger::ObjectReading;
 use super::listed::Survey;
+use super::rotation::Selection;
 use super::{VerifyError, VerifyOptions};
 use crate::finding::{Code, Finding};
 use crate::postgres::wal::PieceOptions;
@@ -76,7 +75,7 @@ pub async fn read(
     survey: &Survey,
     system_id: Option<SystemId>,
     options: &VerifyOptions,
-    observer: &dyn ReadObserver,
+    on_progress: OnReadProgress<'_>,
 ) -> Result<WalPass, VerifyError> {
     let started = Instant::now();
     let (catalog, selection) = (way.catalog, &options.selection);
@@ -91,7 +90,7 @@ pub async fn read(
     let mut source = Source {
         repository: repository.clone(),
         size: wal.segment_size,
-        digest: observer.wants_digests(),
+        digest: options.log.is_kept(),
         pieces: PieceOptions {
             segment_size: wal.segment_size,
             system_id,
@@ -103,7 +102,8 @@ pub async fn read(
         begins: Arc::clone(&begins),
     };
     let mut teller = Teller {
-        observer,
+        on_progress,
+        log: &options.log,
         progress: ReadProgress {
             of_bytes: expected_bytes(way, selection),
             ..ReadProgress::default()
@@ -113,7 +113,7 @@ pub async fn read(
     let mut findings = Vec::new();
     read_way(&source, &mut pass, &mut teller, selection, &mut findings).await?;
     pass.bases.rest(&mut teller).await?;
-    pass.bases.log(&teller);
+    pass.bases.log(&teller).await;
     source.pieces_from = SegmentNumber(u64::MAX);
     let beside = Beside::new(way, &survey.timelines, system_id);
     let besides = read_beside(&source, beside, way, selection, &mut teller, &mut findings).await?;
@@ -144,9 +144,9 @@ pub async fn read(
 }
 
 /// The stored bytes that a selection takes, as far as a listing tells.
-fn expected_bytes(way: Way<'_>, selection: &ReadSelection) -> u64 {
+fn expected_bytes(way: Way<'_>, selection: &Selection) -> u64 {
     let catalog = way.catalog;
-    if *selection == ReadSelection::All {
+    if selection.is_everything() {
         return catalog.bytes;
     }
     let bases = |wanted: &dyn Fn(&BaseBackup) -> bool| {
@@ -161,13 +161,14 @@ fn expected_bytes(way: Way<'_>, selection: &ReadSelection) -> u64 {
         .map(|(timeline, run)| {
             let numbers = (run.first.0..=run.last.0).map(SegmentNumber);
             numbers
-                .filter(|number| selection.has_segment(timeline, *number))
+                .filter(|number| selection.wants_segment(timeline, *number))
                 .count() as u64
         })
         .sum();
     let wal = catalog.bytes.saturating_sub(bases(&|_| true));
     let each = wal.checked_div(catalog.wal.count()).unwrap_or_default();
-    bases(&|backup| selection.has_backup(&backup.id)).saturating_add(each.saturating_mul(segments))
+    bases(&|backup| selection.wants_backup(&backup.id))
+        .saturating_add(each.saturating_mul(segments))
 }
 
 /// Reads the WAL on the way to the current timeline, with the base backups on it.
@@ -175,7 +176,7 @@ async fn read_way(
     source: &Source,
     pass: &mut Pass<'_>,
     teller: &mut Teller<'_>,
-    selection: &ReadSelection,
+    selection: &Selection,
     findings: &mut Vec<Finding>,
 ) -> Result<(), VerifyError> {
     let way = pass.way;
@@ -183,7 +184,7 @@ async fn read_way(
     let runs = way.path.present(wal, way.bad, SegmentNumber(0));
     let known = known_end(way);
     let wanted =
-        |number: SegmentNumber| selection.has_segment(way.path.timeline_of(number), number);
+        |number: SegmentNumber| selection.wants_segment(way.path.timeline_of(number), number);
     for (index, (first, last)) in runs.iter().enumerate() {
         let numbers = || (first.0..=last.0).map(SegmentNumber);
         let chosen = numbers()
@@ -192,7 +193,7 @@ async fn read_way(
         let mut ahead = std::pin::pin!(fetch_all(source, catalog, chosen));
         for number in numbers() {
             // What was begun is read to its end; nothing more is begun.
-            let fetched = if wanted(number) {
+            let fetched = if wanted(number) && !selection.is_over() {
                 ahead.next().await
             } else {
                 None
@@ -203,17 +204,23 @@ async fn read_way(
             };
             let mut fetched = fetched?;
             let objects = std::mem::take(&mut fetched.objects);
-            pass.stored_bytes += objects.iter().map(|fact| fact.entry.size).sum::<u64>();
+            for fact in &objects {
+                pass.stored_bytes += fact.entry.size;
+                teller.segment(fact.entry.size, Reading::Wal);
+            }
+            let mut own = Vec::new();
             if let Some((key, reason)) = &fetched.differs {
                 let copies = objects.len();
                 let finding = differs_finding(way, fetched.name, number, copies, key, reason);
+                own.push(finding.clone());
                 findings.push(finding);
             }
             let before = pass.breaks.len();
             pass.segment(fetched, &objects, teller).await?;
-            let sound = pass.breaks.len() == before;
-            teller.objects(objects, sound, Reading::Wal);
-            pass.bases.log(teller);
+            let breaks = pass.breaks.get(before..).unwrap_or_default();
+            own.extend(breaks.iter().map(|found| found.finding.clone()));
+            note(teller, objects, &own).await;
+            pass.bases.log(teller).await;
         }
         let more = index + 1 < runs.len() || known.is_some_and(|known| known > *last);
         pass.end_run(if more {
@@ -232,30 +239,55 @@ async fn read_beside(
     source: &Source,
     mut beside: Beside<'_>,
     way: Way<'_>,
-    selection: &ReadSelection,
+    selection: &Selection,
     teller: &mut Teller<'_>,
     findings: &mut Vec<Finding>,
 ) -> Result<u64, VerifyError> {
     let mut segments = 0;
     let chosen = beside::segments(way, selection);
     let mut ahead = std::pin::pin!(fetch_all(source, way.catalog, chosen));
-    while let Some(fetched) = ahead.next().await {
+    while !selection.is_over()
+        && let Some(fetched) = ahead.next().await
+    {
         let fetched = fetched?;
         segments += 1;
+        for fact in &fetched.objects {
+            teller.segment(fact.entry.size, Reading::Beside);
+        }
         let found = beside.segment(fetched.name, fetched.number, fetched.read);
         let found = found.await?;
-        teller.objects(fetched.objects, found.is_none(), Reading::Beside);
+        note(teller, fetched.objects, found.as_slice()).await;
         findings.extend(found);
     }
     for (timeline, own) in &way.catalog.wal.timelines {
         for (number, _) in &own.partials {
-            if selection.has_segment(*timeline, *number) {
+            if selection.wants_segment(*timeline, *number) && !selection.is_over() {
                 let (facts, found) = beside.partial(source, *timeline, *number).await?;
+                for fact in &facts {
+                    teller.segment(fact.entry.size, Reading::Beside);
+                }
                 segments += 1;
-                teller.objects(facts, found.is_empty(), Reading::Beside);
+                note(teller, facts, &found).await;
                 findings.extend(found);
             }
         }
     }
     Ok(segments)
+}
+
+/// Tells the ledger of objects that have been judged.
+async fn note(teller: &Teller<'_>, objects: Vec<ObjectFact>, found: &[Finding]) {
+    for ObjectFact { entry, sha256 } in objects {
+        let Some(sha256) = sha256 else { continue };
+        let of_it = |finding: &&Finding| finding.object == entry.key;
+        let findings: Vec<Finding> = found.iter().filter(of_it).cloned().collect();
+        let reading = ObjectReading {
+            entry,
+            sha256,
+            // What broke at it may lie in the segment before: both are read again.
+            judged: found.is_empty() || !findings.is_empty(),
+            findings,
+        };
+        teller.log.note(reading).await;
+    }
 }

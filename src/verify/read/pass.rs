@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::bases::Bases;
-use super::fetch::{Fact, Fetched};
+use super::fetch::{Fetched, ObjectFact};
 use super::report::{CheckpointPoint, SegmentReading, WalReading, WalStop, WalStretch, XidRange};
 use super::seen::{How, Notes, Seen, Step, next_start};
 use super::teller::Teller;
@@ -97,7 +97,7 @@ impl<'a> Pass<'a> {
     pub(super) async fn segment(
         &mut self,
         fetched: Fetched,
-        objects: &[Fact],
+        objects: &[ObjectFact],
         teller: &mut Teller<'_>,
     ) -> Result<(), VerifyError> {
         let Fetched {
@@ -214,8 +214,10 @@ impl<'a> Pass<'a> {
                 (None, Begin::Nowhere) => return Ok(()),
             };
             self.bases.reach(at, teller).await?;
-            let fits = |piece: &Box<(WalPiece, Seen)>| joined || piece.0.first_record() == Some(at);
-            let how = match piece.take().filter(fits) {
+            let piece = piece
+                .take()
+                .filter(|piece| joined || piece.0.first_record() == Some(at));
+            let how = match piece {
                 Some(piece) => How::Join(piece),
                 None => How::Push {
                     number,

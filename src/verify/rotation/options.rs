@@ -87,7 +87,8 @@ pub struct RotationOptions {
     pub subset: Option<Subset>,
     /// At most this many stored bytes.
     pub max_bytes: Option<u64>,
-    /// At most about this long, as far as [`Self::bytes_per_second`] tells.
+    /// At most this long: nothing is begun after it. [`Self::bytes_per_second`] tells how
+    /// much that is, so that what matters most is chosen.
     pub max_time: Option<Duration>,
     /// How fast the repository could last be read.
     pub bytes_per_second: Option<u64>,

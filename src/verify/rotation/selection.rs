@@ -1,9 +1,9 @@
 //! What is read this time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use crate::postgres::{SegmentNumber, TimelineId};
-use crate::verify::ReadSelection;
 
 /// What is read this time: WAL segments and base backups. A base backup is selected whole,
 /// and with it the WAL from its begin to its end, which settles what its pages leave open.
@@ -15,6 +15,8 @@ pub struct Selection {
     segments: BTreeMap<TimelineId, Vec<(SegmentNumber, SegmentNumber)>>,
     /// The ids of base backups.
     backups: BTreeSet<String>,
+    /// No object is begun after this moment.
+    deadline: Option<Instant>,
 }
 
 impl Selection {
@@ -24,12 +26,20 @@ impl Selection {
             everything: true,
             segments: BTreeMap::new(),
             backups: BTreeSet::new(),
+            deadline: None,
         }
     }
 
     /// Nothing yet.
     pub fn nothing() -> Self {
         Self::default()
+    }
+
+    /// With an end to the time in which objects may be begun.
+    #[must_use]
+    pub const fn until(mut self, deadline: Option<Instant>) -> Self {
+        self.deadline = deadline;
+        self
     }
 
     /// Whether it is everything, so that the depth is `read` and not `sampled`.
@@ -49,6 +59,13 @@ impl Selection {
     /// Whether a base backup is read.
     pub fn wants_backup(&self, id: &str) -> bool {
         self.everything || self.backups.contains(id)
+    }
+
+    /// Whether nothing more may be begun, because the time is over. What was selected and
+    /// not read comes first the next time.
+    pub fn is_over(&self) -> bool {
+        self.deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     fn runs(&self, timeline: TimelineId) -> Option<&Vec<(SegmentNumber, SegmentNumber)>> {
@@ -95,19 +112,6 @@ impl Selection {
     }
 }
 
-impl From<&Selection> for ReadSelection {
-    fn from(selection: &Selection) -> Self {
-        if selection.everything {
-            Self::All
-        } else {
-            Self::Some {
-                segments: selection.segments.clone(),
-                backups: selection.backups.clone(),
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -143,7 +147,7 @@ mod tests {
         let mut some = Selection::nothing();
         some.add_backup("a");
         assert!(some.wants_backup("a") && !some.wants_backup("b") && !some.is_everything());
-        assert_eq!(ReadSelection::from(&all), ReadSelection::All);
-        assert!(ReadSelection::from(&some).has_backup("a"));
+        assert!(!some.is_over());
+        assert!(some.until(Some(Instant::now())).is_over());
     }
 }

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use chrono::{DateTime, Utc};
 
 use super::Subset;
-use super::holdings::{HeldBackup, Holdings};
+use super::holdings::{HeldBackup, HeldSegment, Holdings};
 use crate::codec::Sha256;
 use crate::postgres::{SegmentNumber, TimelineId};
 
@@ -79,7 +79,7 @@ pub(super) fn units(holdings: &Holdings, largest: u64, subset: Option<Subset>) -
             units.push(unit_of_backup(holdings, index, backup));
         }
     }
-    units.sort_by(|a, b| order(a).cmp(&order(b)));
+    units.sort_by_key(order);
     units
 }
 
@@ -92,16 +92,11 @@ fn class(urgent: bool, last_read: Option<DateTime<Utc>>) -> Due {
 }
 
 /// Cuts a run of like segments into units.
-fn divide(
-    holdings: &Holdings,
-    part: &[super::holdings::HeldSegment],
-    largest: u64,
-    units: &mut Vec<Unit>,
-) {
+fn divide(holdings: &Holdings, part: &[HeldSegment], largest: u64, units: &mut Vec<Unit>) {
     let mut rest = part;
     while let Some(first) = rest.first() {
         let mut own = 0;
-        let fits = |held: &&super::holdings::HeldSegment| {
+        let fits = |held: &&HeldSegment| {
             own += u64::from(held.bytes);
             held.number == first.number || own <= largest
         };
@@ -115,7 +110,7 @@ fn divide(
             due: class(first.urgent, first.last_read()),
             cost: own + before(holdings, first.timeline, first.number),
             own,
-            last_read: piece.iter().filter_map(|held| held.last_read()).min(),
+            last_read: piece.iter().filter_map(HeldSegment::last_read).min(),
             place: (
                 newest_backup_before(holdings, first.number),
                 false,
