@@ -137,7 +137,7 @@ pub fn break_back_link(segment: &mut [u8], record: &Range<usize>) {
 
 /// Makes a member longer by `more`, whole blocks, with a header that says so.
 pub fn lengthen(tar: &mut Vec<u8>, member: &Member, more: &[u8]) {
-    assert!(more.len() % BLOCK == 0 && member.contents.len() % BLOCK == 0);
+    assert!(more.len().is_multiple_of(BLOCK) && member.contents.len().is_multiple_of(BLOCK));
     let size = member.contents.len() + more.len();
     let end = member.contents.end;
     tar.splice(end..end, more.iter().copied());

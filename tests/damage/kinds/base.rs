@@ -133,7 +133,7 @@ fn of_pages() -> Vec<Kind> {
         }),
         corrupt("a page of a system catalog flipped", |ground| {
             change_member(ground, &ground.in_database("1255"), |file| {
-                file[3 * BLOCK - 70] ^= 0x20
+                file[3 * BLOCK - 70] ^= 0x20;
             })
         }),
         corrupt("a page of a shared catalog flipped", |ground| {
@@ -403,7 +403,7 @@ fn of_cluster() -> Vec<Kind> {
             "relation-map-corrupt",
             |ground| {
                 change_member(ground, &ground.in_database("pg_filenode.map"), |file| {
-                    file[20] ^= 1
+                    file[20] ^= 1;
                 })
             },
         ),
@@ -488,7 +488,7 @@ fn harmless_ones() -> Vec<Kind> {
             let tar = ground.tar(ground.older());
             let older = tar[tape::member(&tar, "global/pg_control").contents].to_vec();
             change_member(ground, "global/pg_control", |file| {
-                file.copy_from_slice(&older)
+                file.copy_from_slice(&older);
             })
         }),
     ]
