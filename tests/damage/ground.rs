@@ -111,6 +111,12 @@ impl Ground {
         &self.facts.files[relation]
     }
 
+    /// A file of the database: its oid depends on the major.
+    pub(crate) fn in_database(&self, name: &str) -> String {
+        let (directory, _) = self.file("ledger").rsplit_once('/').unwrap();
+        format!("{directory}/{name}")
+    }
+
     pub(crate) fn member(&self, tar: &[u8], relation: &str) -> Member {
         tape::member(tar, self.file(relation))
     }

@@ -96,7 +96,7 @@ fn cells(kinds: &[Kind]) -> Vec<Cell> {
                 programs: "",
                 base,
                 wal,
-            })
+            });
         };
         let (base, wal) = (BASE_CODECS[0], WAL_CODECS[0]);
         match what.on {

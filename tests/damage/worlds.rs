@@ -585,7 +585,7 @@ fn small(programs: Option<&Path>) -> Build {
         ground
             .barman
             .backup_slowly(&ground.server, BaseCodec::Lz4, (0, 1 << 30), false, || {
-                load.end()
+                load.end();
             });
     for round in 0..6 {
         workload::write(&ground.server, "after", 3000, 3);

@@ -132,7 +132,9 @@ fn of_pages() -> Vec<Kind> {
             at_relation(ground, key, "ledger")
         }),
         corrupt("a page of a system catalog flipped", |ground| {
-            change_member(ground, "base/5/1255", |file| file[3 * BLOCK - 70] ^= 0x20)
+            change_member(ground, &ground.in_database("1255"), |file| {
+                file[3 * BLOCK - 70] ^= 0x20;
+            })
         }),
         corrupt("a page of a shared catalog flipped", |ground| {
             change_member(ground, "global/2671", |file| file[BLOCK + 20] ^= 0x20)
@@ -268,10 +270,10 @@ fn of_files() -> Vec<Kind> {
             "segment `.1` of a relation without its first",
             "relation-file-missing",
             |ground| {
-                let key = add_member(ground, "base/5/99999.1", &[0; 2 * BLOCK]);
+                let key = add_member(ground, &ground.in_database("99999.1"), &[0; 2 * BLOCK]);
                 Hit {
                     object: key,
-                    detail: "base/5/99999".to_owned(),
+                    detail: ground.in_database("99999"),
                 }
             },
         ),
@@ -399,14 +401,18 @@ fn of_cluster() -> Vec<Kind> {
         control(
             "a database's `pg_filenode.map` damaged",
             "relation-map-corrupt",
-            |ground| change_member(ground, "base/5/pg_filenode.map", |file| file[20] ^= 1),
+            |ground| {
+                change_member(ground, &ground.in_database("pg_filenode.map"), |file| {
+                    file[20] ^= 1;
+                })
+            },
         ),
         control(
             "a database's `pg_filenode.map` absent",
             "relation-map-corrupt",
             |ground| Hit {
-                detail: "pg_filenode.map of database 5".to_owned(),
-                ..drop_member(ground, "base/5/pg_filenode.map")
+                detail: "pg_filenode.map of database".to_owned(),
+                ..drop_member(ground, &ground.in_database("pg_filenode.map"))
             },
         ),
         control(
@@ -417,7 +423,12 @@ fn of_cluster() -> Vec<Kind> {
         control(
             "a database's `PG_VERSION` absent",
             "backup-damaged",
-            |ground| of_backup(ground, drop_member(ground, "base/5/PG_VERSION")),
+            |ground| {
+                of_backup(
+                    ground,
+                    drop_member(ground, &ground.in_database("PG_VERSION")),
+                )
+            },
         ),
     ]
 }
@@ -461,18 +472,23 @@ fn harmless_ones() -> Vec<Kind> {
             PART,
             "a temporary table's file and a sort's, both garbage",
             |ground| {
-                add_member(ground, "base/5/t3_16999", &[0x5A; 5000]);
+                add_member(ground, &ground.in_database("t3_16999"), &[0x5A; 5000]);
                 add_member(ground, "base/pgsql_tmp/pgsql_tmp123.0", &[0x5A; 5000]).into()
             },
         ),
         harmless(PART, "a relation cache file, garbage", |ground| {
-            add_member(ground, "base/5/pg_internal.init", &[0x5A; 5000]).into()
+            add_member(
+                ground,
+                &ground.in_database("pg_internal.init"),
+                &[0x5A; 5000],
+            )
+            .into()
         }),
         harmless(PART, "the older base backup's `pg_control`", |ground| {
             let tar = ground.tar(ground.older());
             let older = tar[tape::member(&tar, "global/pg_control").contents].to_vec();
             change_member(ground, "global/pg_control", |file| {
-                file.copy_from_slice(&older)
+                file.copy_from_slice(&older);
             })
         }),
     ]
