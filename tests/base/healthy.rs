@@ -203,7 +203,7 @@ fn a_copy_of_a_busy_server_is_healthy() {
         let read = read(&tree, index);
         println!("{:?}", read.report);
         assert_eq!(read.findings(), [] as [&Finding; 0], "{:?}", read.pages);
-        assert!(read.report.blocks_compared > 100);
+        assert!(read.report.blocks_compared > 20);
     }
 }
 
