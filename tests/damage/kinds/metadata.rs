@@ -85,7 +85,13 @@ pub(super) fn kinds() -> Vec<Kind> {
         }),
         contradictory("another timeline", |ground| lie(ground, "timeline", "2")),
         contradictory("another major version", |ground| {
-            lie(ground, "version", "140010")
+            let own = ground.field(ground.newest(), "version");
+            let other = if own.starts_with("14") {
+                "150004"
+            } else {
+                "140010"
+            };
+            lie(ground, "version", other)
         }),
         found(
             PART,
