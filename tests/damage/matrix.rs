@@ -317,7 +317,8 @@ fn table(kinds: &[Kind]) -> String {
          {} kinds in {} cells: {found} found, {} harmless. Damage that lies below the codec is tried in\n\
          one pair of codecs; `WALPROOF_DAMAGE_FULL=1` tries it in all.\n\n\
          Repositories of other majors, what lies below the codec, at the last run with\n\
-         `WALPROOF_TEST_SERVERS`:\n\n| PostgreSQL | Cells | Found | Harmless |\n|---|---|---|---|\n",
+         `WALPROOF_TEST_SERVERS`. There the rows' numbers and sums alone show what is harmless,\n\
+         for these builds come without `pg_amcheck` and `pg_checksums`:\n\n| PostgreSQL | Cells | Found | Harmless |\n|---|---|---|---|\n",
         kinds.len(),
         cells(kinds).len(),
         kinds.len() - found
