@@ -41,7 +41,7 @@ pub enum WalCommand {
     /// Find the position just before something happened: a drop, a restore point, a commit
     #[command(
         long_about = "Find the position just before something happened, from the archive alone: when a relation was dropped or truncated and by which transaction, named restore points, commits around a moment.\n\nEvery hit comes with the LSN to restore to. Relations are known by file number (pg_class.relfilenode) and database oid; --catalog names them from a running server. A relation that is gone from the live server is named by one that was restored to an earlier moment.",
-        after_long_help = "Examples:\n  walproof wal find orders --dropped\n  walproof wal find orders --dropped 16384/24601\n  walproof wal find orders --dropped public.invoices --catalog postgres://postgres@127.0.0.1:5544/orders\n  walproof wal find orders --around 2026-11-21T02:40:00Z --within 1m\n  walproof wal find orders --restore-point before-release\n  walproof wal find orders --xid 4711\n\nExit codes: 0 found; 1 nothing found; 3 could not look."
+        after_long_help = "Examples:\n  walproof wal find orders --dropped\n  walproof wal find orders --dropped 16384/24601\n  walproof wal find orders --dropped invoices --catalog postgres://me@127.0.0.1:5544/orders\n  walproof wal find orders --around 2026-11-21T02:40:00Z --within 1m\n  walproof wal find orders --restore-point before-release\n  walproof wal find orders --xid 4711\n\nExit codes: 0 found; 1 nothing found; 3 could not look."
     )]
     Find(FindArgs),
     /// Fetch one WAL file from the drill or restore that runs this server
