@@ -8,7 +8,7 @@
 //! shown that WAL afterwards and only then settled. The other way round, WAL from before
 //! the backup tells what its pages must at least have seen: [`TouchedBlocks`].
 //!
-//! Memory: see [`read`], [`Suspects`] and [`TouchedBlocks`].
+//! Memory: see [`read()`], [`Suspects`] and [`TouchedBlocks`].
 
 mod check;
 mod context;
