@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::finding::{Finding, Severity};
+use crate::finding::{Code, Finding, Severity};
 use crate::postgres::{Lsn, SegmentSize, SystemId, TimelineId};
 use crate::repository::{BackupMethod, BackupStatus, Keep, Layout};
 
@@ -303,6 +303,21 @@ impl VerifyReport {
     }
 }
 
+/// Whether an archive may have several of these, each about another file in it.
+const fn is_within_archive(code: Code) -> bool {
+    matches!(
+        code,
+        Code::PageCorrupt
+            | Code::PageBeyondEnd
+            | Code::PageStale
+            | Code::RelationFileMissing
+            | Code::RelationFileShort
+            | Code::RelationMapCorrupt
+            | Code::TransactionStatusMissing
+            | Code::ManifestMismatch
+    )
+}
+
 /// Sorts findings worst first, then by code and object, and drops those that say of one
 /// object what an earlier one already said.
 pub fn settle(mut findings: Vec<Finding>) -> Vec<Finding> {
@@ -317,7 +332,30 @@ pub fn settle(mut findings: Vec<Finding>) -> Vec<Finding> {
     let mut seen = std::collections::BTreeSet::new();
     findings.retain(|finding| {
         let place = finding.wal.map(|range| range.begin);
-        seen.insert((finding.code, finding.object.clone(), place))
+        let within = is_within_archive(finding.code).then(|| finding.message.clone());
+        seen.insert((finding.code, finding.object.clone(), place, within))
     });
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_finding_per_object_but_every_damaged_file_of_an_archive() {
+        let finding = |code, message: &str| Finding::new(code, "data.tar", message);
+        let settled = settle(vec![
+            finding(Code::PageCorrupt, "base/5/1"),
+            finding(Code::PageCorrupt, "base/5/2"),
+            finding(Code::PageCorrupt, "base/5/2"),
+            finding(Code::BackupDamaged, "cut"),
+            finding(Code::BackupDamaged, "cut, in other words"),
+        ]);
+        let codes: Vec<Code> = settled.iter().map(|finding| finding.code).collect();
+        assert_eq!(
+            codes,
+            [Code::BackupDamaged, Code::PageCorrupt, Code::PageCorrupt]
+        );
+    }
 }

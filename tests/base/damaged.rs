@@ -28,6 +28,64 @@ fn change_ledger(tree: &Tree, key: &str, change: impl FnOnce(&mut [u8])) -> Stri
     name
 }
 
+/// A manifest of these files and sizes, of the backup that begins at `begin`.
+fn manifest(begin: &str, files: &[(&str, usize)]) -> Vec<u8> {
+    let files: Vec<String> = files
+        .iter()
+        .map(|(path, size)| {
+            format!("{{ \"Path\": \"{path}\", \"Size\": {size}, \"Last-Modified\": \"2026-11-21 00:00:00 GMT\" }}")
+        })
+        .collect();
+    let text = format!(
+        "{{ \"PostgreSQL-Backup-Manifest-Version\": 1,\n\"Files\": [\n{}\n],\n\"WAL-Ranges\": [\n\
+         {{ \"Timeline\": 1, \"Start-LSN\": \"{begin}\", \"End-LSN\": \"{begin}\" }}\n],\n",
+        files.join(",\n")
+    );
+    let digest = walproof::codec::Sha256::of(text.as_bytes());
+    format!("{text}\"Manifest-Checksum\": \"{digest}\"}}\n").into_bytes()
+}
+
+#[test]
+fn files_are_held_against_the_manifest_of_this_backup_only() {
+    require!(Postgres, S3, Barman);
+    let (_, id, key) = fixture();
+    let begin = Fixture::get(&RepositoryOptions::default()).facts.backups[1]
+        .begin_xlog
+        .clone();
+    let version = ("PG_VERSION", 3);
+    for (begin, files, wrong) in [
+        (begin.as_str(), [version, ("global/pg_control", 8192)], None),
+        (
+            begin.as_str(),
+            [("PG_VERSION", 4), version],
+            Some("PG_VERSION has 3 bytes"),
+        ),
+        (
+            begin.as_str(),
+            [version, ("base/1/none", 8)],
+            Some("base/1/none is in none"),
+        ),
+        // Left over from the backup that the cluster was made from.
+        ("0/1", [("PG_VERSION", 4), ("base/1/none", 8)], None),
+    ] {
+        let (tree, ..) = fixture();
+        let manifest = manifest(begin, &files);
+        tree.change_members(&id, &[("backup_manifest", Some(&manifest))]);
+        let read = read(&tree, 1);
+        match wrong {
+            None => assert_eq!(read.findings(), [] as [&Finding; 0], "{files:?}"),
+            Some(words) => {
+                let finding = read.only();
+                assert_eq!(
+                    (finding.code, &finding.object),
+                    (Code::ManifestMismatch, &key)
+                );
+                assert!(finding.message.contains(words), "{finding:#?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_flipped_page_is_corrupt_and_named() {
     require!(Postgres, S3, Barman);
