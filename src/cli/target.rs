@@ -1,6 +1,6 @@
 //! How far to recover, on the command line.
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use clap::Args;
 
 use super::Failure;
@@ -87,20 +87,35 @@ impl TargetArgs {
 
     /// The timeline that was asked for, if any was.
     pub fn timeline(&self) -> Result<Option<u32>, Failure> {
-        let Some(text) = &self.target_timeline else {
-            return Ok(None);
-        };
-        let number = if text.len() == 8 {
-            u32::from_str_radix(text, 16).ok()
-        } else {
-            text.parse().ok()
-        };
-        match number {
-            Some(number) if number > 0 => Ok(Some(number)),
-            _ => Err(Failure::usage(format_args!(
-                "--target-timeline: {text:?} is not a timeline (write 2 or 00000002)"
-            ))),
-        }
+        self.target_timeline
+            .as_deref()
+            .map(|text| timeline("--target-timeline", text))
+            .transpose()
+    }
+}
+
+/// A timeline's number: decimal, or eight hexadecimal digits as in file names.
+pub(super) fn timeline(flag: &str, text: &str) -> Result<u32, Failure> {
+    let number = if text.len() == 8 {
+        u32::from_str_radix(text, 16).ok()
+    } else {
+        text.parse().ok()
+    };
+    number.filter(|number| *number > 0).ok_or_else(|| {
+        Failure::usage(format_args!(
+            "{flag}: {text:?} is not a timeline (write 2 or 00000002)"
+        ))
+    })
+}
+
+/// A moment: RFC 3339 or PostgreSQL's form with a zone, or `-1h` for that long ago.
+pub(super) fn moment(flag: &str, text: &str) -> Result<DateTime<Utc>, Failure> {
+    let target: TargetText = format!("time:{text}")
+        .parse()
+        .map_err(|error| Failure::usage(format_args!("{flag}: {error}")))?;
+    match Target::try_from(&target)? {
+        Target::Time(time) => Ok(time),
+        _ => Err(Failure::usage(format_args!("{flag}: {text} is no moment"))),
     }
 }
 

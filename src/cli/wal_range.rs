@@ -5,12 +5,11 @@ use clap::Args;
 use chrono::{DateTime, Utc};
 
 use super::source::{SourceArgs, resolve};
+use super::target::{moment, timeline};
 use super::{Context, Failure, interrupted};
-use crate::config::TargetText;
 use crate::postgres::wal::WalRecord;
 use crate::postgres::{Lsn, TimelineId};
 use crate::repository::{self, Catalog};
-use crate::restore::Target;
 use crate::storage::Store;
 use crate::verify::objects;
 use crate::verify::wal_range::RangeProgress;
@@ -63,13 +62,7 @@ fn end(flag: &str, text: Option<&String>) -> Result<Option<End>, Failure> {
             .map_err(|error| Failure::usage(format_args!("{flag}: {error}")))?;
         return Ok(Some(End::Lsn(lsn)));
     }
-    let target: TargetText = format!("time:{text}")
-        .parse()
-        .map_err(|error| Failure::usage(format_args!("{flag}: {error}")))?;
-    match Target::try_from(&target)? {
-        Target::Time(time) => Ok(Some(End::Time(time))),
-        _ => Err(Failure::usage(format_args!("{flag}: {text} is no moment"))),
-    }
+    moment(flag, text).map(|time| Some(End::Time(time)))
 }
 
 /// A range that was gone over.
@@ -105,7 +98,11 @@ impl WalRangeArgs {
         let catalog = repository.catalog().await;
         spinner.finish_and_clear();
         let catalog = catalog?;
-        let timeline = self.timeline()?;
+        let asked = self.timeline.as_deref();
+        let timeline = asked
+            .map(|text| timeline("--timeline", text))
+            .transpose()?
+            .map(TimelineId);
         let history = match timeline {
             Some(timeline) => catalog.wal.history(timeline).ok_or_else(|| {
                 Failure::usage(format_args!(
@@ -158,23 +155,6 @@ impl WalRangeArgs {
             since: bounds.since,
             until: bounds.until,
         })
-    }
-
-    fn timeline(&self) -> Result<Option<TimelineId>, Failure> {
-        let Some(text) = &self.timeline else {
-            return Ok(None);
-        };
-        let number = if text.len() == 8 {
-            u32::from_str_radix(text, 16).ok()
-        } else {
-            text.parse().ok()
-        };
-        match number {
-            Some(number) if number > 0 => Ok(Some(TimelineId(number))),
-            _ => Err(Failure::usage(format_args!(
-                "--timeline: {text:?} is not a timeline (write 2 or 00000002)"
-            ))),
-        }
     }
 }
 

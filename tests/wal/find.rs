@@ -169,6 +169,24 @@ fn a_hole_is_told_and_the_rest_is_searched() {
         text.stdout
     );
     assert!(text.stdout.contains("after release"), "{}", text.stdout);
+    // Damage at the very end is told as well, though nothing comes behind it.
+    let last = story.tree.wal_key(segments.last().unwrap());
+    story.tree.flip_middle(&last);
+    let text = run(&["wal", "find", &url, "--xid", "1000000"], &[]).expect_code(1);
+    assert!(
+        text.stdout.contains("what happened there is not shown"),
+        "{}",
+        text.stdout
+    );
+    // An older segment's bytes under a newer name are no WAL of that place.
+    let bytes = story.tree.read(&story.tree.wal_key(&segments[0]));
+    story.tree.write(&last, &bytes);
+    let shown = run(&["wal", "show", &url, "--output", "json"], &[])
+        .expect_code(1)
+        .json();
+    assert_eq!(shown["read"]["whole"], false);
+    assert_eq!(shown["read"]["findings"][0]["object"], last.as_str());
+    let text = run(&["wal", "find", &url, "--restore-point"], &[]).expect_code(0);
     let restore = text
         .stdout
         .lines()

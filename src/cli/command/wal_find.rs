@@ -4,10 +4,10 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cli::render::wal as render;
+use crate::cli::target::moment;
 use crate::cli::wal_range::WalRangeArgs;
 use crate::cli::{Context, ExitCode, Failure, relation_names};
-use crate::config::{Period, TargetText};
-use crate::restore::Target;
+use crate::config::Period;
 use crate::verify::wal_story::{
     RelationNames, RelationSelector, Search, SearchReport, WalkReport, Wanted,
 };
@@ -152,16 +152,8 @@ fn wanted(find: &FindArgs, names: &RelationNames) -> Result<Wanted, Failure> {
         return Ok(Wanted::Transaction(xid));
     }
     let text = args.around.as_deref().unwrap_or_default();
-    let target: TargetText = format!("time:{text}")
-        .parse()
-        .map_err(|error| Failure::usage(format_args!("--around: {error}")))?;
-    match Target::try_from(&target)? {
-        Target::Time(time) => Ok(Wanted::Around {
-            time,
-            within: find.within.as_chrono(),
-        }),
-        _ => Err(Failure::usage(format_args!(
-            "--around: {text} is no moment"
-        ))),
-    }
+    Ok(Wanted::Around {
+        time: moment("--around", text)?,
+        within: find.within.as_chrono(),
+    })
 }

@@ -36,7 +36,7 @@ pub(super) async fn run(args: ShowArgs, context: &Context) -> Result<ExitCode, F
             .output
             .text(&render::show(&walked, &statistics, style))?;
     }
-    Ok(if walked.report.findings.is_empty() {
+    Ok(if walked.report.whole {
         ExitCode::Done
     } else {
         ExitCode::Problem

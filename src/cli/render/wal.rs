@@ -227,7 +227,7 @@ pub(crate) fn find(
         out.push('\n');
     }
     out.push_str(&stretches(walked, style));
-    if walked.report.has_gaps() {
+    if !walked.report.whole {
         let line = "WAL is missing or damaged in this range: what happened there is not shown.";
         let _ = writeln!(out, "  {}", style.paint(Tone::Bad, line));
     }

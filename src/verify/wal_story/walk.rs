@@ -20,7 +20,7 @@ use super::super::wal_range::{OnProgress, RangeProgress, RangeRequest, StopReaso
 pub struct WalkRequest {
     /// The timeline to end on, and the way there.
     pub history: TimelineHistory,
-    /// Segments that end at or before this are left out.
+    /// Records that begin before this are left out.
     pub from: Option<Lsn>,
     /// Records that begin at or behind this are left out.
     pub to: Option<Lsn>,
@@ -56,15 +56,11 @@ pub struct WalkReport {
     pub records: u64,
     /// Segments missing between the first and the last one.
     pub missing_segments: u64,
+    /// Whether all WAL from the first to the last segment could be read. If not, something
+    /// may have happened where it could not be seen.
+    pub whole: bool,
     /// What is wrong with the segments that were read.
     pub findings: Vec<Finding>,
-}
-
-impl WalkReport {
-    /// Whether something may have happened where it could not be seen.
-    pub const fn has_gaps(&self) -> bool {
-        self.stretches.len() > 1 || self.missing_segments > 0
-    }
 }
 
 /// Hands every record on the way to `visit`. After a hole or a bad segment it goes on
@@ -107,6 +103,7 @@ pub async fn walk(
                 _ => 0,
             })
             .sum(),
+        whole: true,
         ..WalkReport::default()
     };
     for (first, last) in present {
@@ -116,8 +113,13 @@ pub async fn walk(
             let name = wal.name(path.timeline_of(first), first);
             let start = match reader.read(path.timeline_of(first), first).await? {
                 SegmentRead::Bytes { key, bytes } => match first_record(&bytes) {
+                    // Of other bytes than its own the scan says what is wrong.
+                    Ok(Some(start)) if size.segment_of(start) != first => {
+                        Some(first.begin_lsn(size))
+                    }
                     Ok(start) => start,
                     Err(fault) => {
+                        report.whole = false;
                         report.findings.push(fault_finding(
                             catalog,
                             &request.history,
@@ -129,12 +131,16 @@ pub async fn walk(
                     }
                 },
                 SegmentRead::Unreadable { key, reason } => {
+                    report.whole = false;
                     report
                         .findings
                         .push(unreadable_finding(catalog, name, &key, &reason));
                     None
                 }
-                SegmentRead::Missing => None,
+                SegmentRead::Missing => {
+                    report.missing_segments += 1;
+                    None
+                }
             };
             // A record that began before the stretch may run through its first segments.
             let Some(start) = start else {
@@ -166,7 +172,9 @@ pub async fn walk(
                     if request.to.is_some_and(|to| record.start >= to) {
                         return ControlFlow::Break(());
                     }
-                    visit(record);
+                    if request.from.is_none_or(|from| record.start >= from) {
+                        visit(record);
+                    }
                     ControlFlow::Continue(())
                 },
             )
@@ -179,6 +187,7 @@ pub async fn walk(
                 StopReason::Requested | StopReason::ArchiveEnd | StopReason::Visitor
             );
             if stopped_early {
+                report.whole = false;
                 // The segment of the fault is counted among those that were read, one
                 // that cannot be decoded is not.
                 let read = SegmentNumber(first.0.saturating_add(range.segments));
@@ -197,5 +206,6 @@ pub async fn walk(
             });
         }
     }
+    report.whole &= report.missing_segments == 0;
     Ok(report)
 }
