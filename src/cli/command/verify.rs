@@ -10,7 +10,7 @@ use super::verify_depth::{DepthArgs, newest};
 use crate::cli::recording::{Recording, failed, outcome};
 use crate::cli::render::verify as render;
 use crate::cli::source::{Source, SourceArgs, resolve_all};
-use crate::cli::{Context, ExitCode, Failure, interrupted};
+use crate::cli::{Context, ExitCode, Failure};
 use crate::config::{Period, Tier};
 use crate::evidence::Verdict;
 use crate::finding::Severity;
@@ -234,7 +234,6 @@ async fn verify_one(
         by_segment: args.segments,
         ..options(source, &args.objectives.over(&source.tier))
     };
-    let mut interrupt = context.interrupt.clone();
     let spinner = context
         .progress
         .spinner(&format!("listing {}", source.name));
@@ -266,10 +265,7 @@ async fn verify_one(
         }
         verify_catalog(&repository, &catalog, &options, &tell).await
     };
-    let report = tokio::select! {
-        report = work => report,
-        () = interrupted(&mut interrupt) => return Err(Failure::interrupted()),
-    };
+    let report = work.await;
     spinner.finish_and_clear();
     if let Some(bar) = bar.get() {
         bar.finish_and_clear();
