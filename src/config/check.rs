@@ -44,6 +44,9 @@ fn check_text(definition: &str, text: &str) -> Option<Result<(), String>> {
     Some(match definition {
         "Period" => parse::<super::Period>(text),
         "ByteSize" => parse::<super::ByteSize>(text),
+        "Bandwidth" => parse::<super::Bandwidth>(text),
+        "Share" => parse::<super::Share>(text),
+        "TimeWindow" => parse::<super::TimeWindow>(text),
         "Expectation" => parse::<super::Expectation>(text),
         "TargetText" => parse::<super::TargetText>(text),
         "StateUrl" => parse::<super::StateUrl>(text),
