@@ -2,8 +2,8 @@
 //! to do. One interface over S3, Google Cloud Storage, Azure Blob Storage and local files.
 //!
 //! Memory: a listing holds one page (1,000 entries; locally the names of the folders on
-//! the way), a read one chunk (locally 1 MiB), a [`BlockingReader`] 17 MiB, an [`Upload`]
-//! what its words say.
+//! the way), a read one chunk (locally 1 MiB), a [`BlockingReader`] 17 MiB, all
+//! [`OnceUpload`]s of a store 96 MiB.
 //!
 //! Local repositories: symbolic links below the directory are never followed, so that a
 //! repository cannot lead out of itself; listings leave them out with a warning in the log.
@@ -25,9 +25,12 @@ mod options;
 mod probe;
 mod profile;
 mod read;
+mod remote;
 mod s3;
 mod store;
-mod upload;
+mod usage;
+mod wire;
+mod write_once;
 
 pub use blocking::BlockingReader;
 pub use error::{ErrorKind, Operation, StorageError};
@@ -36,4 +39,7 @@ pub use location::{Location, LocationError, Scheme};
 pub use options::StorageOptions;
 pub use probe::WriteProbe;
 pub use store::{ObjectEntry, ObjectRead, PutOutcome, Store};
-pub use upload::Upload;
+pub use usage::Usage;
+pub use write_once::{
+    Acknowledged, LockMode, OnceOutcome, OnceUpload, Retention, WriteOptions, Written,
+};

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use object_store::ObjectStoreExt;
 
 use super::open::Backend;
+use super::remote::Remote;
 use super::store::permit;
-use super::{ErrorKind, Operation, PutOutcome, StorageError, Store};
+use super::{ErrorKind, OnceOutcome, Operation, StorageError, Store};
 
 /// What a store said to a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +27,10 @@ impl Store {
     pub async fn write_probe(&self) -> Result<WriteProbe, StorageError> {
         let key = format!(".walproof-write-probe-{}", uuid::Uuid::now_v7());
         let body = Bytes::from_static(b"walproof checks whether it may write; safe to delete\n");
-        match self.put_if_absent(&key, body).await {
+        match self.create(&key, body).await {
             // "Exists", of a name made up just now, is a write that was repeated because its
             // first answer got lost. Either way the store takes writes.
-            Ok(PutOutcome::Created | PutOutcome::Exists) => {}
+            Ok(OnceOutcome::Written(_) | OnceOutcome::Exists) => {}
             Err(error) if error.kind == ErrorKind::Denied => return Ok(WriteProbe::Refused),
             Err(error) => return Err(error),
         }
@@ -40,7 +41,7 @@ impl Store {
     /// Removes an object that this process has just made.
     async fn remove_own(&self, key: &str) -> Result<(), StorageError> {
         let path = self.path(Operation::Remove, key)?;
-        let Backend::Remote(inner, _) = &self.shared.backend else {
+        let Backend::Remote(Remote { inner, .. }) = &self.shared.backend else {
             return self
                 .on_directory(Operation::Remove, key, move |directory| {
                     directory.remove(path.as_ref())
