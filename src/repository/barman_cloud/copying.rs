@@ -65,6 +65,22 @@ pub(in crate::repository) fn marker(bytes: &[u8]) -> Result<Marker, String> {
     })
 }
 
+/// The stretch of keys in which the WAL of a backup lies. A key that is the beginning of
+/// another sorts before it, so both ends hold whatever codec's extension follows.
+pub(in crate::repository) fn between(needs: NeededWal) -> Follow {
+    let key = |number| {
+        let name = SegmentName::new(needs.timeline, number, needs.segment_size).to_string();
+        format!("{WALS}/{}/{name}", name.get(..16).unwrap_or_default())
+    };
+    let first = key(needs.first);
+    Follow {
+        prefix: WALS.to_owned(),
+        // Just before the first, which may have no extension.
+        after: first.get(..first.len() - 1).unwrap_or_default().to_owned(),
+        until: Some(format!("{}~", key(needs.last))),
+    }
+}
+
 /// The newest keys.
 #[derive(Clone, Debug, Default)]
 pub(in crate::repository) struct Front {
@@ -107,6 +123,15 @@ impl Front {
             }
             _ => {}
         }
+    }
+
+    pub(in crate::repository) fn absorb(&mut self, other: Self) {
+        for (timeline, newest) in other.timelines {
+            let own = self.timelines.entry(timeline).or_insert(newest);
+            own.highest = own.highest.max(newest.highest);
+            (own.log, own.segment) = (own.log, own.segment).max((newest.log, newest.segment));
+        }
+        self.newest_backup = self.newest_backup.take().max(other.newest_backup);
     }
 
     pub(in crate::repository) fn follow<'a>(

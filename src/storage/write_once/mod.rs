@@ -143,7 +143,9 @@ enum Put {
     Done(Stored),
     /// The condition does not hold. `unsure`: perhaps because of an earlier attempt of the
     /// same write, whose answer got lost.
-    Exists { unsure: bool },
+    Exists {
+        unsure: bool,
+    },
 }
 
 /// What a store said of what it took.
