@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use tokio::sync::watch;
 
@@ -62,6 +62,8 @@ pub(super) struct Copied {
     pub(super) acknowledged: Option<Acknowledged>,
     /// Whether it was read back, and was what it should be.
     pub(super) read_back: bool,
+    /// When it was stored at the source.
+    pub(super) stored: DateTime<Utc>,
 }
 
 impl Work {
@@ -208,6 +210,7 @@ impl Work {
                 bytes: written.entry.size,
                 acknowledged: written.acknowledged,
                 read_back,
+                stored: entry.last_modified,
             }),
         })
     }

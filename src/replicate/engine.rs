@@ -1,13 +1,17 @@
 //! Working off a queue, so many objects at once.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use chrono::Utc;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::copy::{Done, Work};
-use super::queue::{self, Lane, MarkerItem, Queue};
+use super::follow::{FollowEvent, Forget, OnFollowEvent, delay};
+use super::queue::{self, Lane, MarkerItem, Queue, Tallies};
 use super::{CopiedReport, Ended, Failure, ReplicateError, Waiting};
 use crate::finding::Finding;
 use crate::storage::{ErrorKind, StorageError};
@@ -17,6 +21,9 @@ const FAILURES: usize = 8;
 
 /// How many failures are told.
 const TOLD: usize = 100;
+
+/// How long what is under way may take once the run is asked to stop.
+const GRACE: Duration = Duration::from_secs(4);
 
 /// How often a backup may turn out to have more objects before its marker waits for the
 /// next run.
@@ -29,68 +36,157 @@ pub(super) struct Worked {
     pub(super) waiting: Vec<Waiting>,
     pub(super) failures: Vec<Failure>,
     pub(super) findings: Vec<Finding>,
-    /// Keys that are at the target now, if asked for.
-    pub(super) keys: Vec<String>,
     /// Backups whose marker still waits.
     pub(super) open: BTreeSet<String>,
 }
 
 enum Task {
-    Object(Lane, String, u64),
+    Object(Lane, String),
     Marker(MarkerItem),
 }
 
-/// Works off a queue. What could not be begun stays in it.
+/// What feeds an engine that does not end by itself.
+pub(super) struct Feed {
+    receiver: mpsc::Receiver<Queue>,
+    forget: Forget,
+    on_event: OnFollowEvent,
+    /// Until when nothing is begun, because a store failed.
+    pause: Option<(Instant, Duration)>,
+    /// What was copied since the last time that nothing was left.
+    since: Tallies,
+    newest: Option<(String, Option<Duration>)>,
+}
+
+/// How long to wait after a failure of a store, at least and at most.
+const PAUSE: Duration = Duration::from_secs(2);
+const LONG_PAUSE: Duration = Duration::from_mins(1);
+
+/// How long to wait before a time of day is looked at again.
+const WINDOW: Duration = Duration::from_secs(10);
+
+impl Feed {
+    pub(super) fn new(
+        receiver: mpsc::Receiver<Queue>,
+        forget: Forget,
+        on_event: OnFollowEvent,
+    ) -> Self {
+        Self {
+            receiver,
+            forget,
+            on_event,
+            pause: None,
+            since: Tallies::default(),
+            newest: None,
+        }
+    }
+
+    /// Tells that nothing is left to copy.
+    fn up_to_date(&mut self) {
+        if let Some((newest, delay)) = self.newest.take() {
+            (self.on_event)(FollowEvent::UpToDate {
+                copied: std::mem::take(&mut self.since),
+                newest,
+                delay,
+            });
+        }
+    }
+
+    fn is_paused(&mut self) -> bool {
+        match self.pause {
+            Some((until, _)) => Instant::now() < until,
+            None => false,
+        }
+    }
+
+    fn fail(&mut self, error: &StorageError) {
+        let length = match self.pause {
+            Some((_, length)) => (length * 2).min(LONG_PAUSE),
+            None => PAUSE,
+        };
+        self.pause = Some((Instant::now() + length, length));
+        (self.on_event)(FollowEvent::Trouble {
+            error: error.to_string(),
+            pause: length,
+        });
+    }
+
+    fn forget(&self, key: &str) {
+        let mut forget = self.forget.lock().unwrap_or_else(PoisonError::into_inner);
+        forget.insert(key.to_owned());
+    }
+}
+
+type Tasks = JoinSet<(Task, Result<Done, ReplicateError>)>;
+
+/// Works off a queue, and whatever it is fed until nobody feeds it any more. What could not
+/// be begun stays in the queue.
 pub(super) async fn work_off(
     work: &Arc<Work>,
     queue: &mut Queue,
+    feed: Option<Feed>,
 ) -> Result<(Worked, Ended), ReplicateError> {
-    let parallel = work.options.parallel.max(1);
     let mut engine = Engine {
         work,
         worked: Worked::default(),
         in_a_row: 0,
         failed: None,
         begun: 0,
-        rounds: std::collections::HashMap::new(),
+        rounds: HashMap::new(),
+        under_way: HashMap::new(),
+        feed,
     };
-    let mut tasks: JoinSet<(Task, Result<Done, ReplicateError>)> = JoinSet::new();
+    let mut tasks: Tasks = JoinSet::new();
     let mut stop = work.stop.clone();
-    let mut ended = Ended::Complete;
-    loop {
-        while tasks.len() < parallel {
-            if let Some(reason) = engine.must_end() {
-                ended = reason;
-                break;
-            }
-            let Some(next) = queue.next(parallel) else {
-                break;
-            };
-            engine.begun += 1;
-            let work = Arc::clone(work);
-            match next {
-                queue::Work::Object(item, lane) => tasks.spawn(async move {
-                    let result = work.copy(&item.key).await.map_err(ReplicateError::from);
-                    (Task::Object(lane, item.key, item.size), result)
-                }),
-                queue::Work::Marker(item) => tasks.spawn(async move {
-                    let result = work.copy_marker(&item).await;
-                    (Task::Marker(item), result)
-                }),
-            };
+    let ended = loop {
+        let reason = engine.begin(queue, &mut tasks);
+        let idle = tasks.is_empty();
+        let asked = work.is_asked_to_stop();
+        if asked || engine.failed.is_some() {
+            engine.finish(queue, &mut tasks).await?;
+            break Ended::Interrupted;
         }
-        let Some(joined) = tasks.join_next().await else {
-            break;
+        let Some(feed) = &mut engine.feed else {
+            if idle {
+                break reason.unwrap_or(Ended::Complete);
+            }
+            tokio::select! {
+                Some(joined) = tasks.join_next() => {
+                    let (task, result) = joined?;
+                    engine.take(task, result, queue)?;
+                }
+                Ok(_) = stop.wait_for(|asked| *asked) => {}
+            }
+            continue;
         };
-        let (task, result) = joined?;
-        engine.take(task, result, queue)?;
-    }
-    if queue.is_empty() && matches!(ended, Ended::Limited) {
+        if idle && queue.is_empty() {
+            feed.up_to_date();
+        }
+        // What waits for a pause or a time of day is looked at again after a while.
+        let wait = match feed.pause {
+            Some((until, _)) if !queue.is_empty() => {
+                until.saturating_duration_since(Instant::now())
+            }
+            _ => WINDOW,
+        };
+        tokio::select! {
+            Some(joined) = tasks.join_next(), if !idle => {
+                let (task, result) = joined?;
+                engine.take(task, result, queue)?;
+            }
+            fed = feed.receiver.recv() => match fed {
+                Some(more) => queue.merge(more),
+                None => {
+                    engine.finish(queue, &mut tasks).await?;
+                    break Ended::Interrupted;
+                }
+            },
+            Ok(_) = stop.wait_for(|asked| *asked) => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    };
+    let mut ended = ended;
+    if queue.is_empty() && !matches!(ended, Ended::Failed { .. }) {
         ended = Ended::Complete;
-    }
-    // A stop that came when nothing was left to begin is still one.
-    if *stop.borrow_and_update() && !queue.is_empty() {
-        ended = Ended::Interrupted;
     }
     if let Some(error) = engine.failed {
         ended = Ended::Failed {
@@ -101,16 +197,63 @@ pub(super) async fn work_off(
 }
 
 struct Engine<'a> {
-    work: &'a Work,
+    work: &'a Arc<Work>,
     worked: Worked,
     in_a_row: usize,
     failed: Option<StorageError>,
     begun: u64,
     /// How often each backup had more objects than were listed.
-    rounds: std::collections::HashMap<String, usize>,
+    rounds: HashMap<String, usize>,
+    /// What was begun and is not done.
+    under_way: HashMap<String, queue::Work>,
+    feed: Option<Feed>,
 }
 
 impl Engine<'_> {
+    /// Lets what is under way come to its end, for a short while; the rest is given up and
+    /// goes back. Nothing of it is visible at the target.
+    async fn finish(&mut self, queue: &mut Queue, tasks: &mut Tasks) -> Result<(), ReplicateError> {
+        let deadline = Instant::now() + GRACE;
+        while let Ok(Some(joined)) = tokio::time::timeout_at(deadline, tasks.join_next()).await {
+            let (task, result) = joined?;
+            self.take(task, result, queue)?;
+        }
+        tasks.shutdown().await;
+        for (_, begun) in self.under_way.drain() {
+            queue.give_back(begun);
+        }
+        queue.sort();
+        Ok(())
+    }
+
+    /// Begins as much as may be; gives why nothing more may.
+    fn begin(&mut self, queue: &mut Queue, tasks: &mut Tasks) -> Option<Ended> {
+        let parallel = self.work.options.parallel.max(1);
+        while tasks.len() < parallel {
+            if let Some(reason) = self.must_end() {
+                return Some(reason);
+            }
+            if self.feed.as_mut().is_some_and(Feed::is_paused) {
+                return None;
+            }
+            let next = queue.next(parallel)?;
+            self.begun += 1;
+            let work = Arc::clone(self.work);
+            self.under_way.insert(next.key().to_owned(), next.clone());
+            match next {
+                queue::Work::Object(item, lane) => tasks.spawn(async move {
+                    let result = work.copy(&item.key).await.map_err(ReplicateError::from);
+                    (Task::Object(lane, item.key), result)
+                }),
+                queue::Work::Marker(item) => tasks.spawn(async move {
+                    let result = work.copy_marker(&item).await;
+                    (Task::Marker(item), result)
+                }),
+            };
+        }
+        None
+    }
+
     /// Why nothing more may be begun.
     fn must_end(&self) -> Option<Ended> {
         if self.failed.is_some() {
@@ -136,16 +279,17 @@ impl Engine<'_> {
         result: Result<Done, ReplicateError>,
         queue: &mut Queue,
     ) -> Result<(), ReplicateError> {
-        let (key, size) = match &task {
-            Task::Object(lane, key, size) => {
+        let key = match &task {
+            Task::Object(lane, key) => {
                 queue.done(lane);
-                (key.clone(), *size)
+                key.clone()
             }
             Task::Marker(item) => {
                 queue.marker_done();
-                (item.key.clone(), item.size)
+                item.key.clone()
             }
         };
+        let begun = self.under_way.remove(&key);
         let done = match result {
             Ok(done) => done,
             Err(ReplicateError::Storage(error)) => {
@@ -158,22 +302,29 @@ impl Engine<'_> {
         match done {
             Done::Copied(copied) => {
                 self.count(&task, &copied);
-                self.worked.keys.push(key);
+                if let Some(feed) = &mut self.feed {
+                    feed.pause = None;
+                    feed.newest = Some((key, delay(copied.stored)));
+                }
                 self.work.meter.done();
             }
             Done::There => {
                 self.worked.copied.there_already += 1;
-                self.worked.keys.push(key);
                 self.work.meter.done();
             }
             Done::Gone => self.worked.copied.gone += 1,
-            Done::Wrong(finding) => self.worked.findings.push(finding),
+            Done::Wrong(finding) => {
+                if self.worked.findings.len() < TOLD * 10 {
+                    self.worked.findings.push(finding);
+                }
+            }
             Done::Waits(reason) => self.wait(&task, key, reason),
             Done::More(more) => self.more(task, more, queue),
-            Done::Stopped => match task {
-                Task::Object(lane, key, _) => queue.give_back(lane, key, size),
-                Task::Marker(item) => queue.add_marker(item),
-            },
+            Done::Stopped => {
+                if let Some(begun) = begun {
+                    queue.give_back(begun);
+                }
+            }
         }
         Ok(())
     }
@@ -184,6 +335,12 @@ impl Engine<'_> {
             Task::Object(lane, ..) => report.by_kind.add(lane, copied.bytes),
             Task::Marker(_) => report.by_kind.markers.add(copied.bytes),
         }
+        if let Some(feed) = &mut self.feed {
+            match task {
+                Task::Object(lane, ..) => feed.since.add(lane, copied.bytes),
+                Task::Marker(_) => feed.since.markers.add(copied.bytes),
+            }
+        }
         report.acknowledged += u64::from(copied.acknowledged.is_some());
         if copied.read_back {
             report.read_back.add(copied.bytes);
@@ -191,6 +348,11 @@ impl Engine<'_> {
     }
 
     fn wait(&mut self, task: &Task, object: String, reason: String) {
+        if let Some(feed) = &self.feed {
+            // It is looked at again soon.
+            feed.forget(&object);
+            return;
+        }
         if let Task::Marker(item) = task {
             self.worked.open.insert(item.backup.clone());
         }
@@ -218,6 +380,13 @@ impl Engine<'_> {
 
     fn failure(&mut self, task: &Task, key: &str, error: StorageError) {
         self.in_a_row += 1;
+        if let Some(feed) = &mut self.feed {
+            feed.forget(key);
+            if !concerns_object(&error) || self.in_a_row >= FAILURES {
+                feed.fail(&error);
+            }
+            return;
+        }
         if let Task::Marker(item) = task {
             self.worked.open.insert(item.backup.clone());
         }

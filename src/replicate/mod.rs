@@ -18,6 +18,7 @@ mod digest;
 mod engine;
 mod error;
 mod findings;
+mod follow;
 mod gate;
 mod judge;
 mod ledger;
@@ -35,6 +36,7 @@ mod tally;
 
 pub use compare::{CompareOptions, CompareReport, ReadReport, compare};
 pub use error::ReplicateError;
+pub use follow::{FollowEvent, FollowOptions, OnFollowEvent, follow};
 pub use meter::{CopyProgress, OnCopyProgress};
 pub use options::ReplicateOptions;
 pub use pair::Pair;

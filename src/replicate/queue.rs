@@ -37,6 +37,15 @@ pub(super) enum Work {
     Marker(MarkerItem),
 }
 
+impl Work {
+    pub(super) fn key(&self) -> &str {
+        match self {
+            Self::Object(item, _) => &item.key,
+            Self::Marker(item) => &item.key,
+        }
+    }
+}
+
 /// Which queue an object came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
@@ -139,17 +148,44 @@ impl Queue {
             .collect()
     }
 
+    /// Every key.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        let histories = self.histories.iter().map(|item| item.key.as_str());
+        let wal = self.wal.iter().map(|(_, item)| item.key.as_str());
+        let backups = self.backups.iter().map(|(_, item)| item.key.as_str());
+        let others = self.others.iter().map(|item| item.key.as_str());
+        let markers = self.markers.iter().map(|item| item.key.as_str());
+        histories
+            .chain(wal)
+            .chain(backups)
+            .chain(others)
+            .chain(markers)
+    }
+
+    /// Takes in all of another queue of which nothing was begun.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.histories.extend(other.histories);
+        self.wal.extend(other.wal);
+        self.backups.extend(other.backups);
+        self.others.extend(other.others);
+        self.markers.extend(other.markers);
+        for (backup, open) in other.open {
+            *self.open.entry(backup).or_default() += open;
+        }
+        self.sort();
+    }
+
     /// Takes back what was begun and given up.
-    pub(super) fn give_back(&mut self, lane: Lane, key: String, size: u64) {
-        let item = Item { key, size };
-        match lane {
-            Lane::History => self.histories.push_front(item),
-            Lane::Wal(name) => self.wal.push_front((name, item)),
-            Lane::Backup(backup) => {
+    pub(super) fn give_back(&mut self, work: Work) {
+        match work {
+            Work::Object(item, Lane::History) => self.histories.push_front(item),
+            Work::Object(item, Lane::Wal(name)) => self.wal.push_front((name, item)),
+            Work::Object(item, Lane::Backup(backup)) => {
                 *self.open.entry(backup.clone()).or_default() += 1;
                 self.backups.push_front((backup, item));
             }
-            Lane::Other => self.others.push_front(item),
+            Work::Object(item, Lane::Other) => self.others.push_front(item),
+            Work::Marker(item) => self.markers.push(item),
         }
     }
 

@@ -70,6 +70,8 @@ pub enum Ended {
     WindowClosed,
     /// It was asked to stop.
     Interrupted,
+    /// It followed the source until it was asked to stop.
+    Stopped,
     /// As many objects were copied as were asked for.
     Limited,
     /// A store failed.
@@ -148,7 +150,7 @@ impl ReplicateReport {
         self.failures.is_empty()
             && matches!(
                 self.ended,
-                Ended::Complete | Ended::Limited | Ended::WindowClosed
+                Ended::Complete | Ended::Stopped | Ended::Limited | Ended::WindowClosed
             )
     }
 

@@ -94,21 +94,13 @@ pub async fn replicate(
     let session = Session::open(pair, options, state, on_progress, stop).await?;
     let result = once(&session.work).await;
     let trouble = session.close().await;
-    let (mut report, _) = result?;
+    let mut report = result?;
     report.trouble = trouble;
     Ok(report)
 }
 
-/// What the next look at the source needs to know of this one.
-#[derive(Debug)]
-pub(super) struct Aftermath {
-    pub(super) live: crate::repository::LiveFolders,
-    /// Backups that are not whole at the target.
-    pub(super) open: Vec<String>,
-}
-
 /// One comparison and the copying of what is missing.
-pub(super) async fn once(work: &Arc<Work>) -> Result<(ReplicateReport, Aftermath), ReplicateError> {
+async fn once(work: &Arc<Work>) -> Result<ReplicateReport, ReplicateError> {
     let started_at = Utc::now();
     let pair = &work.pair;
     let comparing = diff::compare(pair, &work.ledger, &work.meter, None);
@@ -125,7 +117,7 @@ pub(super) async fn once(work: &Arc<Work>) -> Result<(ReplicateReport, Aftermath
     let mut prepared = work.unless_stopped(preparing).await?;
     let to_copy = prepared.queue.tallies().total();
     work.meter.expect(to_copy.objects, to_copy.bytes);
-    let (worked, ended) = work_off(work, &mut prepared.queue).await?;
+    let (worked, ended) = work_off(work, &mut prepared.queue, None).await?;
 
     let mut found = judged.findings;
     found.extend(findings::vanished(
@@ -143,15 +135,6 @@ pub(super) async fn once(work: &Arc<Work>) -> Result<(ReplicateReport, Aftermath
         differences.source.is_empty(),
     ));
     let mut failures = judged.failures;
-    let aftermath = Aftermath {
-        open: prepared
-            .open
-            .iter()
-            .cloned()
-            .chain(worked.open.iter().cloned())
-            .collect(),
-        live: differences.live,
-    };
     let mut report = ReplicateReport {
         schema: ReplicateReport::SCHEMA,
         cluster: work.options.cluster.clone(),
@@ -172,7 +155,7 @@ pub(super) async fn once(work: &Arc<Work>) -> Result<(ReplicateReport, Aftermath
     failures.extend(take_worked(&mut report, worked));
     report.failures = failures;
     report.findings = findings::bounded(std::mem::take(&mut report.findings));
-    Ok((report, aftermath))
+    Ok(report)
 }
 
 /// Puts what was worked off into a report; gives the failures.

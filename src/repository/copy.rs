@@ -93,7 +93,7 @@ impl LiveFolders {
 
     /// Where to look for new objects, a little before the newest ones, because they may
     /// arrive out of order. `open` are backups that were not finished when last looked at.
-    pub fn follow<'a>(&self, open: impl Iterator<Item = &'a str>) -> Vec<Follow> {
+    pub fn follow<'a>(&'a self, open: impl Iterator<Item = &'a str>) -> Vec<Follow> {
         let Layout::BarmanCloud = self.layout;
         self.front.follow(open)
     }

@@ -10,12 +10,12 @@ use super::verify::FailOn;
 use crate::cli::recording::{Recording, failed, outcome};
 use crate::cli::render::replicate as render;
 use crate::cli::{Context, ExitCode, Failure};
-use crate::config::{Bandwidth, Config, Share, TimeWindow};
+use crate::config::{Bandwidth, Config, Period, Share, TimeWindow};
 use crate::evidence::Verdict;
 use crate::finding::Severity;
 use crate::replicate::{
-    CopyProgress, Ended, OnCopyProgress, ReplicateOptions, ReplicatePlan, ReplicateReport, plan,
-    replicate,
+    CopyProgress, Ended, FollowEvent, FollowOptions, OnCopyProgress, OnFollowEvent,
+    ReplicateOptions, ReplicatePlan, ReplicateReport, follow, plan, replicate,
 };
 use crate::state::{Outcome, RunKind, State};
 use crate::verify::words;
@@ -24,7 +24,7 @@ use crate::verify::words;
 #[derive(Args, Clone, Debug)]
 #[command(
     long_about = "Copy what a replica lacks: of a cluster the primary to its replicas, of two URLs the first to the second.\n\nEvery object is digested while it passes, written only where there is none, compared with what the target acknowledges, and a share is read back. WAL goes oldest first and the description of a base backup after its data and its WAL, so that the copy can be restored from at every moment; keys stay as they are, so that CloudNativePG and the tools restore from it unchanged. A base backup that is not finished waits.\n\nNothing is ever overwritten or deleted at the target: what differs is a finding with both digests, and what the source deletes stays. A source object that changed after it was copied is an alarm.\n\nAn interrupted run is gone on with by the next one: what lies at the target is not copied again.",
-    after_long_help = "Examples:\n  walproof replicate run orders --dry-run\n  walproof replicate run orders\n  walproof replicate run orders --copy second-region --bandwidth 50MiB/s\n  walproof replicate run s3://backups/orders s3://copy/orders --target-endpoint https://minio.example:9000 --target-profile copy\n  walproof replicate run s3://backups/orders file:///mnt/disk/orders\n  walproof replicate run orders --output json | jq '.copied'\n\nExit codes: 0 done, no finding at or above --fail-on; 1 there is one; 3 something could not be copied; 4 refused (places overlap, or the target holds another database); 130 interrupted."
+    after_long_help = "Examples:\n  walproof replicate run orders --dry-run\n  walproof replicate run orders\n  walproof replicate run orders --copy second-region --bandwidth 50MiB/s\n  walproof replicate run s3://backups/orders s3://copy/orders --target-endpoint https://minio.example:9000 --target-profile copy\n  walproof replicate run s3://backups/orders file:///mnt/disk/orders\n  walproof replicate run orders --follow\n  walproof replicate run orders --output json | jq '.copied'\n\nExit codes: 0 done, no finding at or above --fail-on; 1 there is one; 3 something could not be copied; 4 refused (places overlap, or the target holds another database); 130 interrupted."
 )]
 pub struct RunArgs {
     /// What, and where to.
@@ -42,6 +42,15 @@ pub struct RunArgs {
     /// Copy only within this time of day, such as 22:00-06:00; outside it, end
     #[arg(long, value_name = "WINDOW")]
     pub window: Option<TimeWindow>,
+    /// Keep on copying whatever appears at the source, until told to stop (SIGTERM, Ctrl-C)
+    #[arg(long, conflicts_with_all = ["dry_run", "max_objects"])]
+    pub follow: bool,
+    /// With --follow: look for new objects this often [default: 5s]
+    #[arg(long, value_name = "PERIOD", requires = "follow")]
+    pub interval: Option<Period>,
+    /// With --follow: compare both sides as a whole this often [default: 1h]
+    #[arg(long, value_name = "PERIOD", requires = "follow")]
+    pub compare_every: Option<Period>,
     /// Read back this share of what was written [default: 1%]
     #[arg(long, value_name = "SHARE")]
     pub read_back: Option<Share>,
@@ -87,26 +96,23 @@ pub(super) async fn run(args: RunArgs, context: &Context) -> Result<ExitCode, Fa
     let mut reports: Vec<ReplicateReport> = Vec::new();
     // One target that cannot be reached must not keep the others from their copies.
     let mut failures: Vec<(String, Failure)> = Vec::new();
-    for places in &pairs {
-        let recording =
-            Recording::try_begin(RunKind::Replicate, &places.target, &config, context).await;
-        let state = recording.as_ref().map(Recording::state);
-        let result = one(&args, places, state, context).await;
-        if let Some(recording) = recording {
-            let outcome = match &result {
-                Ok(report) => outcome_of(report, threshold),
-                Err(failure) => failed(failure),
-            };
-            recording.finish(&outcome).await?;
-        }
-        match result {
-            Ok(report) => {
-                let interrupted = matches!(report.ended, Ended::Interrupted);
-                reports.push(report);
-                if interrupted {
-                    break;
-                }
+    let mut results = Vec::new();
+    if args.follow {
+        let all = pairs
+            .iter()
+            .map(|places| recorded(&args, places, &config, threshold, context));
+        results = futures::future::join_all(all).await;
+    } else {
+        for places in &pairs {
+            results.push(recorded(&args, places, &config, threshold, context).await);
+            if *context.interrupt.borrow() {
+                break;
             }
+        }
+    }
+    for (places, result) in pairs.iter().zip(results) {
+        match result {
+            Ok(report) => reports.push(report),
             Err(failure) if pairs.len() == 1 => return Err(failure),
             Err(failure) => failures.push((places.label(), failure)),
         }
@@ -215,6 +221,26 @@ fn outcome_of(report: &ReplicateReport, threshold: Severity) -> Outcome {
     )
 }
 
+async fn recorded(
+    args: &RunArgs,
+    places: &Places,
+    config: &Config,
+    threshold: Severity,
+    context: &Context,
+) -> Result<ReplicateReport, Failure> {
+    let recording = Recording::try_begin(RunKind::Replicate, &places.target, config, context).await;
+    let state = recording.as_ref().map(Recording::state);
+    let result = one(args, places, state, context).await;
+    if let Some(recording) = recording {
+        let outcome = match &result {
+            Ok(report) => outcome_of(report, threshold),
+            Err(failure) => failed(failure),
+        };
+        recording.finish(&outcome).await?;
+    }
+    result
+}
+
 async fn one(
     args: &RunArgs,
     places: &Places,
@@ -223,10 +249,70 @@ async fn one(
 ) -> Result<ReplicateReport, Failure> {
     let pair = places.open(true)?;
     let options = args.options(places);
+    if args.follow {
+        let usual = FollowOptions::default();
+        let how = FollowOptions {
+            interval: args.interval.map_or(usual.interval, Period::as_std),
+            compare_every: args
+                .compare_every
+                .map_or(usual.compare_every, Period::as_std),
+        };
+        let tell = events(context, &places.label());
+        let stop = context.interrupt.clone();
+        let quiet: OnCopyProgress = Arc::new(|_| {});
+        return Ok(follow(&pair, &options, how, state, quiet, tell, stop).await?);
+    }
     let (tell, clear) = progress(context, &places.label(), "copying to");
     let result = replicate(&pair, &options, state, tell, context.interrupt.clone()).await;
     clear();
     Ok(result?)
+}
+
+/// Lines for what happens while an archive is followed.
+fn events(context: &Context, label: &str) -> OnFollowEvent {
+    let (progress, palette, label) = (
+        context.progress.clone(),
+        context.error_palette,
+        label.to_owned(),
+    );
+    Arc::new(move |event| {
+        let now = chrono::Utc::now().format("%Y-%m-%d %H:%M:%S");
+        let words = match event {
+            FollowEvent::Compared { compared, findings } => {
+                let missing = render::tally(compared.missing);
+                let mut words = format!("compared: {missing} to copy");
+                for finding in findings {
+                    words.push_str(&format!(
+                        "\n  {} {} {}: {}",
+                        finding.severity.as_str(),
+                        finding.code,
+                        finding.object,
+                        finding.message
+                    ));
+                }
+                words
+            }
+            FollowEvent::UpToDate {
+                copied,
+                newest,
+                delay,
+            } => {
+                let delay = delay.map_or_else(String::new, |delay| {
+                    let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+                    format!(", {} after it was stored", words::measured(millis))
+                });
+                format!(
+                    "copied {} up to {newest}{delay}",
+                    render::tally(copied.total())
+                )
+            }
+            FollowEvent::Trouble { error, pause } => palette.yellow(format_args!(
+                "trouble: {error}; trying again in {} s",
+                pause.as_secs()
+            )),
+        };
+        progress.print(&format!("{now} UTC {label}: {words}\n"));
+    })
 }
 
 /// Bars for a run, and how to take them away.

@@ -104,7 +104,7 @@ fn verdict(report: &ReplicateReport, style: Style) -> (Tone, &'static str, Strin
                 "as many objects as asked for were copied".to_owned(),
             );
         }
-        Ended::Complete => {}
+        Ended::Complete | Ended::Stopped => {}
     }
     if !report.failures.is_empty() {
         return (

@@ -135,15 +135,12 @@ impl Front {
     }
 
     pub(in crate::repository) fn follow<'a>(
-        &self,
+        &'a self,
         open: impl Iterator<Item = &'a str>,
     ) -> Vec<Follow> {
-        // What lies in a backup's folder sorts before the folder's name with a `0` behind.
-        let after_base = match (open.min(), &self.newest_backup) {
-            (Some(open), _) => format!("{BASE}/{open}"),
-            (None, Some(newest)) => format!("{BASE}/{newest}0"),
-            (None, None) => String::new(),
-        };
+        // The newest is looked at again too: its description may still be to come.
+        let oldest = open.chain(self.newest_backup.as_deref()).min();
+        let after_base = oldest.map_or_else(String::new, |id| format!("{BASE}/{id}"));
         let mut follows = vec![Follow {
             prefix: BASE.to_owned(),
             after: after_base,
@@ -261,7 +258,7 @@ mod tests {
             front.note(key);
         }
         let follows = front.follow(std::iter::empty());
-        assert_eq!(follows[0].after, "base/20261121T1331590");
+        assert_eq!(follows[0].after, "base/20261121T133159");
         assert_eq!(
             follows[1].after,
             "wals/0000000200000001/000000020000000100000030"
