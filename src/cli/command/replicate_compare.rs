@@ -133,13 +133,13 @@ async fn one(
 fn code_of(report: &CompareReport, threshold: Severity) -> ExitCode {
     if report.interrupted {
         ExitCode::Interrupted
-    } else if !report.failures.is_empty() || report.trouble.is_some() {
-        ExitCode::Unproven
     } else if report
         .worst_severity()
         .is_some_and(|worst| worst >= threshold)
     {
         ExitCode::Problem
+    } else if !report.failures.is_empty() || report.trouble.is_some() {
+        ExitCode::Unproven
     } else {
         ExitCode::Done
     }

@@ -177,12 +177,12 @@ struct CopyFailure<'a, E: Serialize> {
     error: E,
 }
 
-/// The graver of two exit codes: interrupted, could not, refused, problem, done.
+/// The exit code that goes before the other: interrupted, refused, problem, could not, done.
 pub(super) fn graver(one: ExitCode, other: ExitCode) -> ExitCode {
     let rank = |code: ExitCode| match code {
         ExitCode::Done => 0,
-        ExitCode::Problem => 1,
-        ExitCode::Unproven => 2,
+        ExitCode::Unproven => 1,
+        ExitCode::Problem => 2,
         ExitCode::Refused | ExitCode::Usage => 3,
         ExitCode::Interrupted | ExitCode::RestoreCommand(_) => 4,
     };
@@ -192,13 +192,13 @@ pub(super) fn graver(one: ExitCode, other: ExitCode) -> ExitCode {
 fn code_of(report: &ReplicateReport, threshold: Severity) -> ExitCode {
     if matches!(report.ended, Ended::Interrupted) {
         ExitCode::Interrupted
-    } else if !report.is_complete() || report.trouble.is_some() {
-        ExitCode::Unproven
     } else if report
         .worst_severity()
         .is_some_and(|worst| worst >= threshold)
     {
         ExitCode::Problem
+    } else if !report.is_complete() || report.trouble.is_some() {
+        ExitCode::Unproven
     } else {
         ExitCode::Done
     }
