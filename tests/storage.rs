@@ -17,8 +17,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use s3_server::{BadWire, KEY, S3Server, SECRET, fixed_answer, free_port};
+use walproof::codec::Sha256;
 use walproof::storage::{
-    ErrorKind, Location, PutOutcome, StorageError, StorageOptions, Store, WriteProbe,
+    ErrorKind, Location, OnceOutcome, OnceUpload, PutOutcome, StorageError, StorageOptions, Store,
+    WriteOptions, WriteProbe, Written,
 };
 
 fn file_store(directory: &std::path::Path) -> Store {
@@ -231,10 +233,21 @@ async fn conformance(store: Store) {
     assert!(read.await.unwrap().unwrap() == body);
 }
 
+async fn begin(store: &Store, key: &str) -> Result<OnceUpload, StorageError> {
+    store.write_once(key, WriteOptions::default()).await
+}
+
+fn written(outcome: OnceOutcome) -> Written {
+    match outcome {
+        OnceOutcome::Written(written) => written,
+        OnceOutcome::Exists => panic!("there already is one"),
+    }
+}
+
 async fn uploads(store: &Store) {
     // Several parts, in pieces that do not fit them.
     let whole = pattern((40 << 20) + 12_345);
-    let mut upload = store.upload("big/one").await.unwrap();
+    let mut upload = begin(store, "big/one").await.unwrap();
     for piece in whole.chunks(3_333_333) {
         upload.write(Bytes::copy_from_slice(piece)).await.unwrap();
     }
@@ -244,10 +257,14 @@ async fn uploads(store: &Store) {
         "not visible yet"
     );
     assert_eq!(keys(store, "big").await, Vec::<String>::new());
-    upload.finish().await.unwrap();
+    let new = written(upload.finish().await.unwrap());
+    assert_eq!(new.sha256, Sha256::of(&whole));
+    assert_eq!(new.entry.size, whole.len() as u64);
+    let entry = store.head("big/one").await.unwrap().unwrap();
+    assert_eq!(new.entry.etag, entry.etag);
     assert!(store.read_small("big/one", 64 << 20).await.unwrap() == whole);
     assert_eq!(
-        store.upload("big/one").await.err().unwrap().kind,
+        begin(store, "big/one").await.err().unwrap().kind,
         ErrorKind::Exists
     );
 
@@ -260,9 +277,11 @@ async fn uploads(store: &Store) {
     ] {
         let body = pattern(length);
         let key = format!("big/{key}");
-        let mut upload = store.upload_sized(&key, length as u64).await.unwrap();
+        let options = WriteOptions::sized(length as u64);
+        let mut upload = store.write_once(&key, options).await.unwrap();
         upload.write(body.clone()).await.unwrap();
-        upload.finish().await.unwrap();
+        let new = written(upload.finish().await.unwrap());
+        assert_eq!(new.sha256, Sha256::of(&body), "{key}");
         assert!(
             store.read_small(&key, 64 << 20).await.unwrap() == body,
             "{key}"
@@ -271,19 +290,19 @@ async fn uploads(store: &Store) {
 
     // Given up in three ways: nothing stays.
     let before = keys(store, "big").await;
-    let mut upload = store.upload("big/aborted").await.unwrap();
+    let mut upload = begin(store, "big/aborted").await.unwrap();
     upload.write(pattern(20 << 20)).await.unwrap();
     upload.abort().await.unwrap();
-    let mut upload = store.upload("big/dropped").await.unwrap();
+    let mut upload = begin(store, "big/dropped").await.unwrap();
     upload.write(pattern(20 << 20)).await.unwrap();
     drop(upload);
-    let mut upload = store.upload("big/overtaken").await.unwrap();
+    let mut upload = begin(store, "big/overtaken").await.unwrap();
     upload.write(pattern(5)).await.unwrap();
     store
         .put_new("big/overtaken", Bytes::from_static(b"first"))
         .await
         .unwrap();
-    assert_eq!(upload.finish().await.unwrap_err().kind, ErrorKind::Exists);
+    assert_eq!(upload.finish().await.unwrap(), OnceOutcome::Exists);
     assert_eq!(store.read_small("big/overtaken", 9).await.unwrap(), "first");
     tokio::time::sleep(Duration::from_millis(500)).await;
     let after = keys(store, "big").await;
@@ -415,7 +434,7 @@ async fn a_local_file_that_changes_while_it_is_read_is_an_error() {
 
 /// Who may not ask may still be allowed to write: an upload can fail only later.
 async fn failed_upload(store: &Store) -> StorageError {
-    match store.upload("y").await {
+    match begin(store, "y").await {
         Err(error) => error,
         Ok(mut upload) => {
             upload.write(Bytes::from_static(b"y")).await.unwrap();
