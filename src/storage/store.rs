@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use super::classify::{classify, classify_local, code, status};
@@ -493,28 +493,5 @@ impl Store {
             directory.settle(path.as_ref())
         })
         .await
-    }
-
-    /// Writes an object, replacing what is there. Only for descriptions whose status
-    /// changes, such as `backup.info`.
-    pub async fn put_replace(&self, key: &str, bytes: Bytes) -> Result<(), StorageError> {
-        let path = self.path(Operation::Write, key)?;
-        let Backend::Remote(Remote { inner, .. }) = &self.shared.backend else {
-            return self
-                .on_directory(Operation::Write, key, move |directory| {
-                    let mut staged = directory.stage(path.as_ref())?;
-                    staged.write(&bytes)?;
-                    staged.replace()
-                })
-                .await;
-        };
-        let _permit = permit(&self.shared).await;
-        match inner.put(&path, PutPayload::from(bytes)).await {
-            Ok(_) => {
-                self.confirm();
-                Ok(())
-            }
-            Err(error) => Err(self.error(Operation::Write, key, &error)),
-        }
     }
 }

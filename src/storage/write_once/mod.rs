@@ -130,6 +130,8 @@ enum Condition<'a> {
     Absent,
     /// It is the one with this tag (without quotes).
     Is(&'a str),
+    /// Nothing.
+    None,
 }
 
 /// A whole object on its way.
@@ -230,6 +232,14 @@ impl Store {
     ) -> Result<OnceOutcome, StorageError> {
         self.put_if(key, bytes, Condition::Is(etag), &WriteOptions::default())
             .await
+    }
+
+    /// Writes an object, replacing what is there. Only for descriptions whose status
+    /// changes, such as `backup.info`, by who is alone to write them.
+    pub async fn put_replace(&self, key: &str, bytes: Bytes) -> Result<(), StorageError> {
+        self.put_if(key, bytes, Condition::None, &WriteOptions::default())
+            .await
+            .map(|_| ())
     }
 
     /// Writes without looking first.
@@ -364,15 +374,22 @@ impl Store {
         self.files_cannot_lock(key, options)?;
         let path = self.path(Operation::Write, key)?;
         let expected = match condition {
-            Condition::Absent => None,
             Condition::Is(etag) => Some(etag.to_owned()),
+            Condition::Absent | Condition::None => None,
         };
+        let new = matches!(condition, Condition::Absent);
         let size = bytes.len() as u64;
         let (sha256, found) = self
             .on_directory(Operation::Write, key, move |directory| {
                 let sha256 = Sha256::of(&bytes);
                 let mut staged = directory.stage(path.as_ref())?;
                 staged.write(&bytes)?;
+                if new {
+                    if staged.publish_new()? == PutOutcome::Exists {
+                        return Ok((sha256, None));
+                    }
+                    return Ok((sha256, directory.head(path.as_ref())?));
+                }
                 if let Some(expected) = expected {
                     let there = directory
                         .head(path.as_ref())?
@@ -380,10 +397,8 @@ impl Store {
                     if there.etag != expected {
                         return Ok((sha256, None));
                     }
-                    staged.replace()?;
-                } else if staged.publish_new()? == PutOutcome::Exists {
-                    return Ok((sha256, None));
                 }
+                staged.replace()?;
                 Ok((sha256, directory.head(path.as_ref())?))
             })
             .await?;
