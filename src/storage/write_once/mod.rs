@@ -145,7 +145,9 @@ enum Put {
     Done(Stored),
     /// The condition does not hold. `unsure`: perhaps because of an earlier attempt of the
     /// same write, whose answer got lost.
-    Exists { unsure: bool },
+    Exists {
+        unsure: bool,
+    },
 }
 
 /// What a store said of what it took.
@@ -201,7 +203,7 @@ impl Store {
         bytes: Bytes,
         options: &WriteOptions,
     ) -> Result<OnceOutcome, StorageError> {
-        if self.is_there(key).await? {
+        if !self.knows_conditions() && self.is_there(key).await? {
             return Ok(OnceOutcome::Exists);
         }
         self.put_if(key, bytes, Condition::Absent, options).await
@@ -252,18 +254,21 @@ impl Store {
             .await
     }
 
-    /// Whether an object is there already. Some servers do not know conditions and would
-    /// overwrite: they are asked before, until they have shown that they do. Who may write
-    /// only is refused here, and protected by the condition alone.
-    async fn is_there(&self, key: &str) -> Result<bool, StorageError> {
-        if let Backend::Remote(Remote {
-            dialect: Dialect::S3(s3),
-            ..
-        }) = &self.shared.backend
-            && (s3.known_server || s3.conditions_seen.load(Ordering::Relaxed))
-        {
-            return Ok(false);
+    /// Whether the store is known to keep to conditions. Some servers that speak S3 do not
+    /// know them and would overwrite: they are asked first, until they have refused a write.
+    fn knows_conditions(&self) -> bool {
+        let Backend::Remote(remote) = &self.shared.backend else {
+            return true;
+        };
+        match &remote.dialect {
+            Dialect::S3(s3) => s3.known_server || s3.conditions_seen.load(Ordering::Relaxed),
+            Dialect::Gcs(_) | Dialect::Azure(_) => true,
         }
+    }
+
+    /// Whether an object is there already. Who may write only is refused here, and protected
+    /// by the condition alone.
+    async fn is_there(&self, key: &str) -> Result<bool, StorageError> {
         match self.head(key).await {
             Ok(found) => Ok(found.is_some()),
             Err(error) if error.kind == ErrorKind::Denied => Ok(false),
