@@ -91,6 +91,13 @@ impl fmt::Debug for Store {
     }
 }
 
+impl Shared {
+    /// Whether the store has answered something that needs bucket and credentials.
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.confirmed.load(Ordering::Relaxed)
+    }
+}
+
 /// Waits for a turn.
 pub(super) async fn permit(shared: &Shared) -> Option<SemaphorePermit<'_>> {
     // Never closed.
@@ -187,7 +194,7 @@ impl Store {
         })
     }
 
-    fn relative(&self, full: String) -> String {
+    pub(super) fn relative(&self, full: String) -> String {
         match full.strip_prefix(self.base.as_ref()) {
             Some(rest) => rest.trim_start_matches('/').to_owned(),
             None => full,
