@@ -1,5 +1,7 @@
 //! Two listings against each other and against what is remembered of the copies.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
@@ -17,6 +19,10 @@ const PARALLEL: usize = 8;
 
 /// How many marks are read from the state at once.
 const PAGE: u32 = 2_000;
+
+/// How many objects that are missing are kept at once. Of more, WAL waits for the next
+/// round.
+const KEPT: usize = 200_000;
 
 /// How many keys that lie only at the target are kept to be shown.
 const SAMPLE: usize = 20;
@@ -49,6 +55,10 @@ pub(super) struct Differences {
     /// sizes are alike.
     pub(super) adopted: Tally,
     pub(super) missing: Vec<Missing>,
+    /// All that is missing, also what is not kept.
+    pub(super) missing_tally: Tally,
+    /// WAL from this key on was not kept.
+    pub(super) cut: Option<String>,
     pub(super) suspects: Vec<Suspect>,
     /// What was removed from the target by its policy.
     pub(super) expired: Tally,
@@ -70,6 +80,8 @@ impl Differences {
             same: Tally::default(),
             adopted: Tally::default(),
             missing: Vec::new(),
+            missing_tally: Tally::default(),
+            cut: None,
             suspects: Vec::new(),
             expired: Tally::default(),
             only: Tally::default(),
@@ -88,10 +100,15 @@ impl Differences {
             (&mut self.adopted, other.adopted),
             (&mut self.expired, other.expired),
             (&mut self.only, other.only),
+            (&mut self.missing_tally, other.missing_tally),
         ] {
             own.absorb(others);
         }
         self.missing.extend(other.missing);
+        self.cut = match (self.cut.take(), other.cut) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
         self.suspects.extend(other.suspects);
         self.only_keys.extend(other.only_keys);
         self.only_keys.sort_unstable();
@@ -114,14 +131,20 @@ pub(super) async fn compare(
     alike: Option<&mpsc::Sender<Alike>>,
 ) -> Result<Differences, ReplicateError> {
     let shards = shards(pair.source.store(), pair.target.store()).await?;
+    let kept = AtomicUsize::new(0);
     let mut parts = futures::stream::iter(shards)
-        .map(|shard| Comparison::run(pair, ledger, meter, alike, shard))
+        .map(|shard| Comparison::run(pair, ledger, meter, alike, &kept, shard))
         .buffer_unordered(PARALLEL);
     let mut all = Differences::new(pair);
     while let Some(part) = parts.next().await {
         all.absorb(part?);
     }
     drop(parts);
+    if let Some(cut) = &all.cut {
+        // Oldest first: nothing behind what was left out.
+        all.missing
+            .retain(|missing| !is_wal(pair, &missing.entry.key) || missing.entry.key < *cut);
+    }
     all.missing
         .sort_unstable_by(|one, other| one.entry.key.cmp(&other.entry.key));
     all.suspects
@@ -215,8 +238,13 @@ impl<'a> Memory<'a> {
     }
 }
 
+fn is_wal(pair: &Pair, key: &str) -> bool {
+    matches!(pair.source.copy_class(key), CopyClass::Wal(_))
+}
+
 struct Comparison<'a> {
     pair: &'a Pair,
+    kept: &'a AtomicUsize,
     ledger: &'a Ledger,
     alike: Option<&'a mpsc::Sender<Alike>>,
     found: Differences,
@@ -228,6 +256,7 @@ impl<'a> Comparison<'a> {
         ledger: &'a Ledger,
         meter: &Meter,
         alike: Option<&'a mpsc::Sender<Alike>>,
+        kept: &'a AtomicUsize,
         shard: Shard,
     ) -> Result<Differences, ReplicateError> {
         let (mut source, mut target, mut memory) = futures::try_join!(
@@ -237,6 +266,7 @@ impl<'a> Comparison<'a> {
         )?;
         let mut own = Self {
             pair,
+            kept,
             ledger,
             alike,
             found: Differences::new(pair),
@@ -293,6 +323,12 @@ impl<'a> Comparison<'a> {
         self.note_source(&entry);
         if known.is_some_and(|mark| mark.expired) {
             self.found.expired.add(entry.size);
+            return;
+        }
+        self.found.missing_tally.add(entry.size);
+        if self.kept.fetch_add(1, Ordering::Relaxed) >= KEPT && is_wal(self.pair, &entry.key) {
+            let key = entry.key;
+            self.found.cut.get_or_insert(key);
             return;
         }
         self.found.missing.push(Missing {

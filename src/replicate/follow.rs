@@ -21,6 +21,7 @@ use super::meter::OnCopyProgress;
 use super::prepare::{Prepared, prepare};
 use super::queue::Queue;
 use super::run::{Session, Stop, compared, take_worked};
+use super::sweep::sweep;
 use super::system::check_system;
 use super::{
     Compared, CopiedReport, Ended, Pair, ReplicateError, ReplicateOptions, ReplicateReport,
@@ -124,6 +125,7 @@ async fn followed(
         sent: HashSet::new(),
         live: None,
         open: BTreeSet::new(),
+        more: false,
         compared: None,
         findings: Vec::new(),
         waiting: Vec::new(),
@@ -187,6 +189,8 @@ struct Watch<'a> {
     live: Option<LiveFolders>,
     /// Backups of which something is at the source and no final marker.
     open: BTreeSet<String>,
+    /// Whether the last comparison found more than it could keep.
+    more: bool,
     compared: Option<Compared>,
     findings: Vec<Finding>,
     waiting: Vec<Waiting>,
@@ -207,7 +211,12 @@ impl Watch<'_> {
                 Ok(()) => {
                     pause = PAUSE;
                     if whole {
-                        next_comparison = Instant::now() + self.options.compare_every;
+                        let after = if self.more {
+                            self.options.interval
+                        } else {
+                            self.options.compare_every
+                        };
+                        next_comparison = Instant::now() + after;
                     }
                     self.options.interval
                 }
@@ -270,6 +279,10 @@ impl Watch<'_> {
             .collect();
         let preparing = prepare(pair, new, judged.unfinished);
         let prepared = work.unless_stopped(preparing).await?;
+        if self.live.is_none() {
+            sweep(work, &prepared.queue).await;
+        }
+        self.more = differences.cut.is_some();
         let mut found = judged.findings;
         found.extend(findings::vanished(
             &prepared

@@ -31,6 +31,7 @@ mod prepare;
 mod queue;
 mod report;
 mod run;
+mod sweep;
 mod system;
 mod tally;
 

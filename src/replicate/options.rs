@@ -1,5 +1,7 @@
 //! How a repository is copied.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
 use crate::config::{Bandwidth, LockMode, Replication, Share, TimeWindow};
@@ -22,6 +24,8 @@ pub struct ReplicateOptions {
     pub read_back: Share,
     /// Object lock.
     pub retention: Option<crate::config::Retention>,
+    /// What was begun to be written longer ago and never finished is removed from the target.
+    pub abandoned_after: Duration,
     /// Ends after so many objects.
     pub max_objects: Option<u64>,
 }
@@ -36,6 +40,7 @@ impl Default for ReplicateOptions {
             window: None,
             read_back: Share::ONE_PERCENT,
             retention: None,
+            abandoned_after: Duration::from_hours(1),
             max_objects: None,
         }
     }

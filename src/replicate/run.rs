@@ -12,6 +12,7 @@ use super::ledger::Ledger;
 use super::limit::Limit;
 use super::meter::{Meter, OnCopyProgress};
 use super::prepare::{Prepared, prepare};
+use super::sweep::sweep;
 use super::system::check_system;
 use super::{
     Compared, Ended, Pair, PlannedBackup, ReplicateError, ReplicateOptions, ReplicatePlan,
@@ -92,15 +93,45 @@ pub async fn replicate(
     stop: Stop,
 ) -> Result<ReplicateReport, ReplicateError> {
     let session = Session::open(pair, options, state, on_progress, stop).await?;
-    let result = once(&session.work).await;
+    let result = rounds(&session.work).await;
     let trouble = session.close().await;
     let mut report = result?;
     report.trouble = trouble;
     Ok(report)
 }
 
+/// As many rounds as it takes to copy more than fits into one.
+async fn rounds(work: &Arc<Work>) -> Result<ReplicateReport, ReplicateError> {
+    let (mut report, mut more) = once(work).await?;
+    while more && report.ended == Ended::Complete && report.failures.is_empty() {
+        let (next, again) = once(work).await?;
+        more = again && !next.copied.by_kind.total().is_empty();
+        let copied = &mut report.copied;
+        copied.by_kind.absorb(next.copied.by_kind);
+        copied.acknowledged += next.copied.acknowledged;
+        copied.read_back.absorb(next.copied.read_back);
+        copied.there_already += next.copied.there_already;
+        copied.gone += next.copied.gone;
+        report = ReplicateReport {
+            started_at: report.started_at,
+            compared: report.compared,
+            copied: report.copied,
+            findings: findings::bounded(
+                report
+                    .findings
+                    .into_iter()
+                    .filter(|finding| !next.findings.contains(finding))
+                    .chain(next.findings.iter().cloned())
+                    .collect(),
+            ),
+            ..next
+        };
+    }
+    Ok(report)
+}
+
 /// One comparison and the copying of what is missing.
-async fn once(work: &Arc<Work>) -> Result<ReplicateReport, ReplicateError> {
+async fn once(work: &Arc<Work>) -> Result<(ReplicateReport, bool), ReplicateError> {
     let started_at = Utc::now();
     let pair = &work.pair;
     let comparing = diff::compare(pair, &work.ledger, &work.meter, None);
@@ -115,6 +146,7 @@ async fn once(work: &Arc<Work>) -> Result<ReplicateReport, ReplicateError> {
     let missing = std::mem::take(&mut differences.missing);
     let preparing = prepare(pair, missing, judged.unfinished);
     let mut prepared = work.unless_stopped(preparing).await?;
+    sweep(work, &prepared.queue).await;
     let to_copy = prepared.queue.tallies().total();
     work.meter.expect(to_copy.objects, to_copy.bytes);
     let (worked, ended) = work_off(work, &mut prepared.queue, None).await?;
@@ -155,7 +187,7 @@ async fn once(work: &Arc<Work>) -> Result<ReplicateReport, ReplicateError> {
     failures.extend(take_worked(&mut report, worked));
     report.failures = failures;
     report.findings = findings::bounded(std::mem::take(&mut report.findings));
-    Ok(report)
+    Ok((report, differences.cut.is_some()))
 }
 
 /// Puts what was worked off into a report; gives the failures.
@@ -175,16 +207,12 @@ pub(super) fn take_worked(report: &mut ReplicateReport, worked: Worked) -> Vec<s
 }
 
 pub(super) fn compared(differences: &Differences) -> Compared {
-    let mut missing = super::Tally::default();
-    for object in &differences.missing {
-        missing.add(object.entry.size);
-    }
     Compared {
         source: differences.source,
         target: differences.target,
         same: differences.same,
         not_compared: differences.adopted,
-        missing,
+        missing: differences.missing_tally,
         only_at_target: differences.only,
         only_at_target_sample: differences.only_keys.clone(),
         expired: differences.expired,

@@ -54,6 +54,9 @@ pub struct RunArgs {
     /// Read back this share of what was written [default: 1%]
     #[arg(long, value_name = "SHARE")]
     pub read_back: Option<Share>,
+    /// Remove what was begun to be written longer ago and never finished [default: 1h]
+    #[arg(long, value_name = "PERIOD")]
+    pub abandoned_after: Option<Period>,
     /// End after so many objects
     #[arg(long, value_name = "N")]
     pub max_objects: Option<u64>,
@@ -79,6 +82,9 @@ impl RunArgs {
             bandwidth: self.bandwidth.or(configured.bandwidth),
             window: self.window.or(configured.window),
             read_back: self.read_back.unwrap_or(configured.read_back),
+            abandoned_after: self
+                .abandoned_after
+                .map_or(configured.abandoned_after, Period::as_std),
             max_objects: self.max_objects,
             ..configured
         }

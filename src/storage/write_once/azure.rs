@@ -32,6 +32,7 @@ fn condition(ask: Ask, condition: Condition<'_>) -> Ask {
     match condition {
         Condition::Absent => ask.header("if-none-match", "*"),
         Condition::Is(etag) => ask.header("if-match", &format!("\"{etag}\"")),
+        Condition::None => ask,
     }
 }
 

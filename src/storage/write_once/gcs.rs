@@ -44,6 +44,7 @@ async fn condition(
 ) -> Result<Option<String>, StorageError> {
     let etag = match when {
         Condition::Absent => return Ok(Some("ifGenerationMatch=0".to_owned())),
+        Condition::None => return Ok(Some("alt=json".to_owned())),
         Condition::Is(etag) => etag,
     };
     let there = store.head(key).await?.ok_or_else(|| {

@@ -33,7 +33,7 @@ const CONFLICTS: u32 = 4;
 enum PartChecksums {
     /// Those of parts, and that of the whole.
     Whole = 0,
-    /// Those of parts, which must be repeated in the end.
+    /// Those of parts.
     Composite = 1,
     /// None.
     Unknown = 2,
@@ -73,6 +73,7 @@ fn condition(ask: Ask, condition: Condition<'_>) -> Ask {
     match condition {
         Condition::Absent => ask.header("if-none-match", "*"),
         Condition::Is(etag) => ask.header("if-match", &format!("\"{etag}\"")),
+        Condition::None => ask,
     }
 }
 
@@ -297,7 +298,8 @@ pub(super) async fn complete(
             xml,
             "<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag>"
         );
-        if session.checksums == PartChecksums::Composite {
+        // Amazon asks for them only without that of the whole, versitygw always.
+        if session.checksums != PartChecksums::Unknown {
             let _ = write!(xml, "<ChecksumCRC32C>{}</ChecksumCRC32C>", part.crc32c);
         }
         xml.push_str("</Part>");
