@@ -49,7 +49,12 @@ fn verified(url: &str, environment: &[(String, String)]) -> Value {
 fn without_times(value: &mut Value) {
     match value {
         Value::Object(map) => {
-            map.retain(|key, _| !matches!(key.as_str(), "last_modified" | "newest_stored"));
+            map.retain(|key, _| {
+                !matches!(
+                    key.as_str(),
+                    "last_modified" | "newest_stored" | "milliseconds"
+                )
+            });
             map.values_mut().for_each(without_times);
         }
         Value::Array(list) => list.iter_mut().for_each(without_times),
