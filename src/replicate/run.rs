@@ -235,7 +235,7 @@ pub(super) fn compared(differences: &Differences) -> Compared {
     }
 }
 
-/// Says what a run would copy. Writes nothing, neither to the target nor to the state.
+/// Says what a run would copy. Writes nothing to either place.
 pub async fn plan(
     pair: &Pair,
     options: &ReplicateOptions,
