@@ -143,7 +143,7 @@ async fn read_one(
             None => Ok(None),
         }
     };
-    let (checked, sha256) = tokio::join!(walked(stored, codec, check, flow), digested);
+    let (checked, sha256) = tokio::join!(walked(stored, codec, check, (flow, digest)), digested);
     let (
         Walked {
             mut check,
@@ -206,9 +206,10 @@ async fn walked<R: Read + Send + 'static>(
     stored: Stored<R>,
     codec: Codec,
     check: ArchiveCheck,
-    flow: Arc<Flow>,
+    (flow, digested): (Arc<Flow>, bool),
 ) -> Result<Walked, JoinError> {
-    if codec == Codec::None {
+    // Reading and judging share a thread where digesting takes longer than both.
+    if codec == Codec::None && digested {
         return tokio::task::spawn_blocking(move || {
             let (check, walk, result) = walk(stored, check, &flow);
             flow.decoded.fetch_add(walk.position(), Ordering::Relaxed);
