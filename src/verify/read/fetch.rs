@@ -20,12 +20,12 @@ use crate::verify::base::TouchedPiece;
 use crate::verify::segment_reader::SegmentRead;
 
 /// How many decoded bytes may wait ahead of the segment that is checked.
-const AHEAD_BYTES: u64 = 32 << 20;
+const AHEAD_BYTES: u64 = 48 << 20;
 /// How many segments may, however small they are.
 const AHEAD_SEGMENTS: u64 = 16;
 
 /// How many segments of this size are fetched and decoded at once, ahead of the one whose
-/// records are checked: 16 of 1 MiB, 2 of 16 MiB, 1 from 32 MiB on. Each takes its stored
+/// records are checked: 16 of 1 MiB, 3 of 16 MiB, 1 from 32 MiB on. Each takes its stored
 /// and its decoded bytes, and what its codec's decoder takes.
 pub(super) fn ahead(size: SegmentSize) -> usize {
     let segments = (AHEAD_BYTES / size.bytes()).clamp(1, AHEAD_SEGMENTS);

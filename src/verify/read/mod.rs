@@ -11,7 +11,7 @@
 //! what its pages leave open is settled by the WAL up to its end. From its begin to its end
 //! records are checked in order on one thread; elsewhere several segments at once.
 //!
-//! Memory: at most 32 MiB of decoded segments ahead of the one that is checked, but always
+//! Memory: at most 48 MiB of decoded segments ahead of the one that is checked, but always
 //! at least one segment (of 1 GiB, if segments are that large), with their stored bytes
 //! and decoders; the longest record; and what is reported.
 
