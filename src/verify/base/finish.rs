@@ -15,7 +15,7 @@ use super::touched::FrozenBlocks;
 use super::{BaseReading, BaseReport, PageCounts};
 use crate::finding::{Code, Finding};
 use crate::postgres::relation_file::{DEFAULT_TABLESPACE, Fork, GLOBAL_TABLESPACE, RelationFile};
-use crate::postgres::{ControlFile, Lsn, SystemId};
+use crate::postgres::{ControlFile, Lsn, RequiredSettings, SystemId};
 use crate::repository::{ArchiveContents, BackupMethod, BaseBackup};
 
 /// What all archives held together.
@@ -64,6 +64,7 @@ pub(super) fn finish(
             .push("its data lies in volume snapshots, which cannot be read from here".to_owned());
         return BaseReading {
             report,
+            settings: None,
             findings: findings.finish(),
             suspects: Suspects::default(),
         };
@@ -120,10 +121,13 @@ pub(super) fn finish(
     if let Some(finding) = inconsistent_standby(&all.relations, &facts, backup, &place) {
         findings.push(finding);
     }
+    let control = facts.control.as_ref();
+    let settings = control.map(RequiredSettings::of_control_file);
     let suspects = all.into_suspects(backup, context, facts, place, report.checksums, complete);
     report.pages = suspects.counts;
     BaseReading {
         report,
+        settings,
         findings: findings.finish(),
         suspects,
     }

@@ -3,7 +3,7 @@
 use super::seen::{Companions, begins_at};
 use super::teller::Teller;
 use crate::finding::{Finding, Severity};
-use crate::postgres::{Lsn, SystemId};
+use crate::postgres::{Lsn, RequiredSettings, SystemId};
 use crate::repository::{BackupMethod, BackupStatus, BaseBackup, Repository};
 use crate::storage::ObjectEntry;
 use crate::verify::VerifyError;
@@ -24,6 +24,8 @@ const PARALLEL: usize = 2;
 pub struct BaseOutcome {
     /// Figures.
     pub report: BaseReport,
+    /// What the server that was copied must at least have, by its control file.
+    pub settings: Option<RequiredSettings>,
     /// What is wrong with it.
     pub findings: Vec<Finding>,
     /// Whether the WAL that settles what its pages leave open was read.
@@ -309,6 +311,7 @@ impl<'a> Bases<'a> {
         teller.base_done(stored.map(|archive| archive.stored_bytes).sum());
         self.outcomes.push(BaseOutcome {
             report: reading.report,
+            settings: reading.settings,
             findings: reading.findings,
             settled: false,
             unlogged,

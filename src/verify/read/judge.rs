@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::WalPass;
 use super::pass::Break;
 use super::report::{WalReading, WalStop, WalStretch};
+use super::{WalPass, replayed};
 use crate::finding::{Code, Finding};
 use crate::postgres::Lsn;
 use crate::repository::{BaseBackup, Keep};
@@ -120,24 +120,9 @@ pub fn judge(way: Way<'_>, survey: &Survey, options: &VerifyOptions, pass: &WalP
     }
     gaps.sort_by_key(|gap| gap.begin);
     judged.gaps = joined(gaps, &pass.wal.stretches);
-    let newest_begin = usable
-        .iter()
-        .filter(|backup| !judged.broken.contains_key(&backup.id))
-        .filter_map(|backup| backup.begin_lsn)
-        .max();
-    let passed = |finding: &Finding| {
-        let at = finding.wal.map(|range| range.begin);
-        at.zip(newest_begin).is_some_and(|(at, begin)| at < begin)
-    };
-    judged.findings.extend(pass.findings.iter().cloned().map(|finding| {
-        if finding.code == Code::WalTablespaceCreated && passed(&finding) {
-            finding
-                .with_severity(crate::finding::Severity::Info)
-                .with_action("Nothing to do: the newest base backup begins after it. A restore from an older one needs care.")
-        } else {
-            finding
-        }
-    }));
+    judged.findings.extend(pass.findings.iter().cloned());
+    let found = replayed::findings(way, pass, &judged, &usable);
+    judged.findings.extend(found);
     judged
 }
 
