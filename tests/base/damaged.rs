@@ -28,8 +28,8 @@ fn change_ledger(tree: &Tree, key: &str, change: impl FnOnce(&mut [u8])) -> Stri
     name
 }
 
-/// A manifest of these files and sizes, of the backup that begins at `begin`.
-fn manifest(begin: &str, files: &[(&str, usize)]) -> Vec<u8> {
+/// A manifest of these files and sizes, of the backup from `begin` to `end`.
+fn manifest((begin, end): (&str, &str), files: &[(&str, usize)]) -> Vec<u8> {
     let files: Vec<String> = files
         .iter()
         .map(|(path, size)| {
@@ -38,7 +38,7 @@ fn manifest(begin: &str, files: &[(&str, usize)]) -> Vec<u8> {
         .collect();
     let text = format!(
         "{{ \"PostgreSQL-Backup-Manifest-Version\": 1,\n\"Files\": [\n{}\n],\n\"WAL-Ranges\": [\n\
-         {{ \"Timeline\": 1, \"Start-LSN\": \"{begin}\", \"End-LSN\": \"{begin}\" }}\n],\n",
+         {{ \"Timeline\": 1, \"Start-LSN\": \"{begin}\", \"End-LSN\": \"{end}\" }}\n],\n",
         files.join(",\n")
     );
     let digest = walproof::codec::Sha256::of(text.as_bytes());
@@ -49,27 +49,37 @@ fn manifest(begin: &str, files: &[(&str, usize)]) -> Vec<u8> {
 fn files_are_held_against_the_manifest_of_this_backup_only() {
     require!(Postgres, S3, Barman);
     let (_, id, key) = fixture();
-    let begin = Fixture::get(&RepositoryOptions::default()).facts.backups[1]
-        .begin_xlog
-        .clone();
+    let facts = Fixture::get(&RepositoryOptions::default()).facts.backups[1].clone();
+    let own = (facts.begin_xlog.as_str(), facts.end_xlog.as_str());
     let version = ("PG_VERSION", 3);
-    for (begin, files, wrong) in [
-        (begin.as_str(), [version, ("global/pg_control", 8192)], None),
+    for (range, files, wrong) in [
+        (own, [version, ("global/pg_control", 8192)], None),
         (
-            begin.as_str(),
+            own,
             [("PG_VERSION", 4), version],
             Some("PG_VERSION has 3 bytes"),
         ),
         (
-            begin.as_str(),
+            own,
             [version, ("base/1/none", 8)],
             Some("base/1/none is in none"),
         ),
         // Left over from the backup that the cluster was made from.
-        ("0/1", [("PG_VERSION", 4), ("base/1/none", 8)], None),
+        (
+            ("0/1", own.1),
+            [("PG_VERSION", 4), ("base/1/none", 8)],
+            None,
+        ),
+        // And that began at the same checkpoint.
+        (
+            (own.0, "0/1"),
+            [("PG_VERSION", 4), ("base/1/none", 8)],
+            None,
+        ),
+        (own, [("PG_VERSION", 4), ("backup_label", 1)], None),
     ] {
         let (tree, ..) = fixture();
-        let manifest = manifest(begin, &files);
+        let manifest = manifest(range, &files);
         tree.change_members(&id, &[("backup_manifest", Some(&manifest))]);
         let read = read(&tree, 1);
         match wrong {

@@ -87,7 +87,9 @@ pub(super) fn finish(
         findings.push(finding);
     }
     if let Some(manifest) = all.manifest.take() {
-        match manifest.compare(context, facts.label.as_ref(), complete) {
+        let bytes = all.small.get("backup_label").and_then(|(_, bytes)| bytes);
+        let label = facts.label.as_ref().zip(bytes);
+        match manifest.compare(context, label, complete) {
             Ok(mismatches) => {
                 facts.not_compared.push(
                     "of what backup_manifest lists, sizes were compared and checksums were not"
