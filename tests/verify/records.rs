@@ -186,6 +186,98 @@ fn a_window_ends_where_wal_level_is_lowered_to_minimal() {
     assert_eq!(report.windows[1].backups, [second]);
 }
 
+/// The field of a backup's description, as a position, and another in its place.
+fn set_end(tree: &Tree, backup: &str, end: Lsn) {
+    tree.set_info(backup, "end_xlog", &end.to_string());
+}
+
+#[test]
+fn a_backups_end_is_held_against_its_record() {
+    require!(Postgres, S3, Barman);
+    let fixture = fixture(TimelineSwitch::None);
+    let newest = &fixture.facts.backups[1];
+    let (begin, end): (Lsn, Lsn) = (
+        newest.begin_xlog.parse().unwrap(),
+        newest.end_xlog.parse().unwrap(),
+    );
+    // What the server itself wrote.
+    let record = waldump::records(&fixture.plain_wal(), 1, begin.bytes())
+        .into_iter()
+        .find(|record| record.description.starts_with("BACKUP_END"))
+        .unwrap();
+    assert!(record.description.contains(&begin.to_string()));
+    assert!(record.start < end.bytes() && end.bytes() <= record.start + 64);
+    let healthy = verify_read(&fixture.tree());
+    assert_eq!(healthy.findings, []);
+
+    for other in [
+        end.bytes() - 8,
+        end.bytes() + 8,
+        end.bytes() + 100,
+        record.start,
+    ] {
+        let tree = fixture.tree();
+        set_end(&tree, &newest.id, Lsn::new(other));
+        let report = verify_read(&tree);
+        let found = only(&report);
+        assert_eq!(found.code, Code::BackupInfoContradictory);
+        assert_eq!(
+            (found.severity, &found.object),
+            (Severity::Warning, &newest.id)
+        );
+        for words in [end, Lsn::new(other)] {
+            assert!(
+                found.message.contains(&words.to_string()),
+                "{}",
+                found.message
+            );
+        }
+        assert_eq!(report.counts.usable_backups, 2);
+        assert_eq!(report.windows[0].end_lsn, healthy.windows[0].end_lsn);
+    }
+
+    // WAL ends before the record: no recovery of this backup comes up.
+    let tree = fixture.tree();
+    let segment = format!("0000000100000000{:08X}", record.start >> 20);
+    tree.change_inside(&tree.wal_key(&segment), |bytes| {
+        bytes[usize::try_from(record.start % (1 << 20)).unwrap() + 20] ^= 1;
+    });
+    set_end(&tree, &newest.id, Lsn::new(record.start));
+    let report = verify_read(&tree);
+    let found = of(&report, Code::BackupWalMissing);
+    assert_eq!(
+        (found.severity, &found.object),
+        (Severity::Critical, &newest.id)
+    );
+    assert!(found.message.contains("no record of its end"));
+    assert!(report.backups[0].usable && !report.backups[1].usable);
+}
+
+#[test]
+fn the_copy_of_a_standby_has_no_record_of_its_own_end() {
+    require!(Postgres, S3, Barman);
+    let source = Source::new(&[]);
+    workload::write(&source.server, "before", 100, 2);
+    let standby = source.server.create_standby();
+    source.server.wait_for_standby(&standby);
+    let id = source.back_up_from(&standby);
+    drop(standby);
+    workload::write(&source.server, "after", 100, 2);
+    let tree = source.tree();
+    assert!(tree.info(&id).contains("BACKUP FROM: standby"));
+    let begin = begin_of(&tree, &id);
+    // The record that says so is of the copy that the standby was made from, which began at
+    // the same checkpoint.
+    let records = waldump::records(&source.archiver.plain_wal, 1, begin.bytes());
+    assert!(records.iter().any(|record| {
+        record.description.starts_with("BACKUP_END")
+            && record.description.contains(&begin.to_string())
+    }));
+    let report = verify_read(&tree);
+    assert_eq!(report.findings, []);
+    assert_eq!(report.counts.usable_backups, 1);
+}
+
 /// Moves the time of the commit that begins at `lsn` by so many microseconds.
 fn move_commit(tree: &Tree, lsn: Lsn, microseconds: i64) {
     let size = 1 << 20;

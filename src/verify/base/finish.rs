@@ -65,6 +65,7 @@ pub(super) fn finish(
         return BaseReading {
             report,
             settings: None,
+            from_standby: None,
             findings: findings.finish(),
             suspects: Suspects::default(),
         };
@@ -125,11 +126,13 @@ pub(super) fn finish(
     }
     let control = facts.control.as_ref();
     let settings = control.map(RequiredSettings::of_control_file);
+    let from_standby = facts.label.as_ref().map(|label| label.from_standby);
     let suspects = all.into_suspects(backup, context, facts, place, report.checksums, complete);
     report.pages = suspects.counts;
     BaseReading {
         report,
         settings,
+        from_standby,
         findings: findings.finish(),
         suspects,
     }

@@ -17,6 +17,8 @@ pub struct BaseReading {
     pub report: BaseReport,
     /// What a server that was copied must at least have, by its control file.
     pub settings: Option<RequiredSettings>,
+    /// Whether a standby was copied, by the label.
+    pub from_standby: Option<bool>,
     /// What is wrong whatever WAL says.
     pub findings: Vec<Finding>,
     /// What only WAL from begin to end can decide. Once settled, its counts replace

@@ -26,6 +26,8 @@ pub struct BaseOutcome {
     pub report: BaseReport,
     /// What the server that was copied must at least have, by its control file.
     pub settings: Option<RequiredSettings>,
+    /// Whether a standby was copied, by the label.
+    pub from_standby: Option<bool>,
     /// What is wrong with it.
     pub findings: Vec<Finding>,
     /// Whether the WAL that settles what its pages leave open was read.
@@ -312,6 +314,7 @@ impl<'a> Bases<'a> {
         self.outcomes.push(BaseOutcome {
             report: reading.report,
             settings: reading.settings,
+            from_standby: reading.from_standby,
             findings: reading.findings,
             settled: false,
             unlogged,

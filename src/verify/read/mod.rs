@@ -25,7 +25,7 @@ mod report;
 mod seen;
 mod teller;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -65,6 +65,9 @@ pub struct WalPass {
     pub breaks: Vec<Break>,
     /// The redo points of base backups at which a record begins.
     pub begins_met: BTreeSet<Lsn>,
+    /// Where base backups end by the records of their servers, by redo point. A standby
+    /// writes none.
+    pub backup_ends: BTreeMap<Lsn, Lsn>,
     /// What came of the base backups.
     pub bases: Vec<BaseOutcome>,
     /// What else is wrong.
@@ -135,6 +138,7 @@ pub async fn read(
         wal: totals,
         breaks: pass.breaks,
         begins_met: pass.begins_met,
+        backup_ends: pass.backup_ends,
         bases: pass.bases.outcomes,
         findings,
         facts: pass.facts,
