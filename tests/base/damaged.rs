@@ -1,8 +1,10 @@
 //! Each damage gives its code and its object.
 
 use super::*;
+use crate::common::postgres::TestServer;
 use crate::common::repository::{Fixture, RepositoryOptions};
 use crate::common::require;
+use crate::common::source::Source;
 
 /// A copy of the default repository, and the key of the second backup's data.
 fn fixture() -> (Tree, String, String) {
@@ -343,4 +345,52 @@ fn small_files() {
         (finding.code, &finding.object),
         (Code::TransactionStatusMissing, &key)
     );
+}
+
+#[test]
+fn the_members_of_multixacts_must_be_there() {
+    require!(Postgres, S3, Barman);
+    let source = Source::new(&[]);
+    // A lock by a transaction and a change by one within it make a multixact of each row.
+    source.server.script(
+        "create table shared (id int primary key, v int);
+         insert into shared select g, 0 from generate_series(1, 3000) g;
+         do $$ begin
+           for i in 1..3000 loop
+             perform 1 from shared where id = i for share;
+             begin update shared set v = 1 where id = i; exception when others then null; end;
+           end loop;
+         end $$;",
+    );
+    let id = source.back_up();
+    let tree = source.tree();
+    let control = TestServer::control_data(&source.server.data());
+    let next: u64 = control["Latest checkpoint's NextMultiOffset"]
+        .parse()
+        .unwrap();
+    assert!(next >= 6000, "{next}");
+    assert_eq!(read(&tree, 0).findings(), [] as [&Finding; 0]);
+
+    let mut members = None;
+    tree.change_inside(&tree.archives(&id)[0], |tar| {
+        let found = tape::member(tar, "pg_multixact/members/0000");
+        members = Some(tar[found.contents].to_vec());
+    });
+    let members = members.unwrap();
+    assert!(members.len() as u64 >= next * 5, "{}", members.len());
+    for (left, words) in [
+        (None, "pg_multixact/members/0000 is in none"),
+        (
+            Some(&members[..members.len() - 8192]),
+            "pg_multixact/members/0000 has",
+        ),
+    ] {
+        let tree = source.tree();
+        tree.change_members(&id, &[("pg_multixact/members/0000", left)]);
+        let read = read(&tree, 0);
+        let finding = read.only();
+        assert_eq!(finding.code, Code::TransactionStatusMissing);
+        assert_eq!(finding.object, tree.archives(&id)[0]);
+        assert!(finding.message.contains(words), "{finding:#?}");
+    }
 }
