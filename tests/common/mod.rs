@@ -35,6 +35,7 @@ pub mod repository;
 pub mod require;
 pub mod s3;
 pub mod scratch;
+pub mod source;
 pub mod tape;
 pub mod wal_bytes;
 pub mod waldump;

@@ -11,6 +11,7 @@ mod description;
 mod history;
 mod listing;
 mod reader;
+mod segment_size;
 
 pub use info::{BackupInfo, InfoError};
 
