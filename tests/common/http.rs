@@ -216,7 +216,10 @@ pub fn request(
     stream.write_all(format!("{head}\r\n").as_bytes())?;
     stream.write_all(body)?;
     let mut from = BufReader::new(stream);
-    let head = Head::read(&mut from)?.ok_or(ErrorKind::UnexpectedEof)?;
+    let mut head = Head::read(&mut from)?.ok_or(ErrorKind::UnexpectedEof)?;
+    while head.status() == 100 {
+        head = Head::read(&mut from)?.ok_or(ErrorKind::UnexpectedEof)?;
+    }
     let body = head.answer_body(method).read(&mut from)?;
     Ok(Answer {
         status: head.status(),

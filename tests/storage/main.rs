@@ -18,6 +18,7 @@ mod faults;
 mod kit;
 mod local;
 mod refusals;
+mod servers;
 mod stores;
 mod unreachable;
 mod uploads;
