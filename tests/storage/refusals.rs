@@ -30,6 +30,7 @@ pub(crate) async fn failures(
     let secrets: Vec<String> = options
         .environment
         .iter()
+        .filter(|(name, _)| name.contains("KEY") || name.contains("TOKEN"))
         .map(|(_, value)| value.clone())
         .collect();
     let store = match Store::open(location, options) {
