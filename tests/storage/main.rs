@@ -17,6 +17,8 @@ mod downloads;
 mod faults;
 mod kit;
 mod local;
+mod once;
+mod posture;
 mod refusals;
 mod stores;
 mod unreachable;
