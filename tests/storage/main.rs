@@ -20,6 +20,7 @@ mod local;
 mod once;
 mod posture;
 mod refusals;
+mod speed;
 mod stores;
 mod unreachable;
 mod uploads;
