@@ -92,12 +92,16 @@ impl Read for BlockingReader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match &mut self.source {
             Source::Transfer(transfer) => transfer.read(into),
-            Source::File { file, store, key } => file.read(into).map_err(|error| {
-                if error.kind() == io::ErrorKind::Interrupted {
-                    return error;
-                }
-                store.local_error(Operation::Read, key, &error).into()
-            }),
+            Source::File { file, store, key } => {
+                let count = file.read(into).map_err(|error| {
+                    if error.kind() == io::ErrorKind::Interrupted {
+                        return error;
+                    }
+                    store.local_error(Operation::Read, key, &error).into()
+                })?;
+                store.shared.counters.read(count);
+                Ok(count)
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use object_store::{GetOptions, GetRange, ObjectStore};
 
 use super::local::FileRead;
 use super::open::Backend;
+use super::remote::Remote;
 use super::store::{blocking, permit};
 use super::{ErrorKind, ObjectEntry, ObjectRead, Operation, StorageError, Store};
 
@@ -25,7 +26,7 @@ impl Store {
         let path = self.path(Operation::Read, key)?;
         match &self.shared.backend {
             Backend::Local(_) => self.read_local(key, path).await,
-            Backend::Remote(inner, _) => {
+            Backend::Remote(Remote { inner, .. }) => {
                 let got = {
                     let _permit = permit(&self.shared).await;
                     inner.get_opts(&path, GetOptions::default()).await
@@ -58,6 +59,7 @@ impl Store {
             let (chunk, file) = read
                 .await
                 .map_err(|error| store.local_error(Operation::Read, &entry.key, &error))?;
+            store.shared.counters.read(chunk.len());
             drop(held);
             Ok((!chunk.is_empty()).then(|| (Bytes::from(chunk), (file, store, entry))))
         });
@@ -88,7 +90,7 @@ impl Store {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
-        match &self.shared.backend {
+        let read = match &self.shared.backend {
             Backend::Local(_) => {
                 self.on_directory(Operation::Read, key, move |directory| {
                     use std::io::{Read, Seek, SeekFrom};
@@ -100,7 +102,7 @@ impl Store {
                 })
                 .await
             }
-            Backend::Remote(inner, _) => {
+            Backend::Remote(Remote { inner, .. }) => {
                 let _permit = permit(&self.shared).await;
                 let options = GetOptions {
                     range: Some(GetRange::Bounded(range)),
@@ -113,7 +115,10 @@ impl Store {
                     Err(error) => Err(self.error(Operation::Read, key, &error)),
                 }
             }
-        }
+        };
+        let read = read?;
+        self.shared.counters.read(read.len());
+        Ok(read)
     }
 }
 
@@ -149,6 +154,7 @@ impl Resumed {
                         return Err(self.changed("it gives more bytes than it has"));
                     }
                     if !bytes.is_empty() {
+                        self.store.shared.counters.read(bytes.len());
                         self.failing = None;
                         return Ok(Some((bytes, self)));
                     }
