@@ -24,6 +24,7 @@ mod open;
 mod options;
 mod probe;
 mod profile;
+mod reach;
 mod read;
 mod remote;
 mod s3;
@@ -38,6 +39,7 @@ pub use identity::{IdentityChange, ObjectIdentity};
 pub use location::{Location, LocationError, Scheme};
 pub use options::StorageOptions;
 pub use probe::WriteProbe;
+pub use reach::{REACH_LIMIT, Reach, ReachError};
 pub use store::{ObjectEntry, ObjectRead, PutOutcome, Store};
 pub use usage::Usage;
 pub use write_once::{
