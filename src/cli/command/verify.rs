@@ -44,6 +44,10 @@ pub struct VerifyArgs {
     /// List every WAL segment that was read in the JSON: records, commits, times
     #[arg(long)]
     pub segments: bool,
+    /// Remember nothing: neither the run in the history nor what was read. Nothing is
+    /// digested then, which reads plain archives faster, and no change shows
+    #[arg(long, conflicts_with_all = ["state", "reread_within", "max_time", "accept_changed", "forget_absent"])]
+    pub no_state: bool,
     /// Exit with 1 when there is a finding of at least this severity
     #[arg(long, value_name = "SEVERITY", default_value = "warning")]
     pub fail_on: FailOn,
@@ -130,7 +134,11 @@ pub async fn run(args: VerifyArgs, context: &Context) -> Result<ExitCode, Failur
     // One copy that cannot be reached must not hide what the others say.
     let mut failures: Vec<(&str, Failure)> = Vec::new();
     for source in &sources {
-        let recording = Recording::try_begin(RunKind::Verify, source, &config, context).await;
+        let recording = if args.no_state {
+            None
+        } else {
+            Recording::try_begin(RunKind::Verify, source, &config, context).await
+        };
         let state = recording.as_ref().map(Recording::state);
         let result = verify_one(source, &args, &alone, state, context).await;
         if let Some(recording) = recording {

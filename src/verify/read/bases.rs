@@ -1,9 +1,11 @@
 //! Base backups within a pass: read where they begin, settled where they end.
 
+use std::ops::RangeInclusive;
+
 use super::seen::{Companions, begins_at};
 use super::teller::Teller;
 use crate::finding::{Finding, Severity};
-use crate::postgres::{Lsn, SystemId};
+use crate::postgres::{Lsn, SegmentNumber, SystemId};
 use crate::repository::{BackupMethod, BackupStatus, BaseBackup, Repository};
 use crate::storage::ObjectEntry;
 use crate::verify::VerifyError;
@@ -99,11 +101,32 @@ impl<'a> Bases<'a> {
         }
     }
 
-    /// Up to where every record must be shown in order: the end of the last of them.
-    pub(super) fn needed_until(&self) -> Lsn {
-        let ends = self.pending.iter();
-        let ends = ends.map(|(begin, backup)| backup.end_lsn.unwrap_or(*begin));
-        ends.max().unwrap_or(Lsn::INVALID)
+    /// The segments whose every record must be shown in order: from the begin to the end of
+    /// each.
+    pub(super) fn in_order(&self) -> Vec<RangeInclusive<SegmentNumber>> {
+        let size = self.way.catalog.wal.segment_size;
+        self.pending
+            .iter()
+            .map(|(begin, backup)| {
+                let end = backup.end_lsn.unwrap_or(*begin).max(*begin);
+                size.segment_of(*begin)..=size.segment_of(end)
+            })
+            .collect()
+    }
+
+    /// Up to which segment it matters which blocks are changed.
+    pub(super) fn touched_until(&self) -> Option<SegmentNumber> {
+        let size = self.way.catalog.wal.segment_size;
+        self.pending
+            .first()
+            .map(|(begin, _)| size.segment_of(*begin))
+    }
+
+    /// Whether a segment that was read as a piece can be taken: no base backup begins in it
+    /// or waits to see its records.
+    pub(super) fn takes_pieces(&self, segment_end: Lsn) -> bool {
+        self.companions.suspects.is_empty()
+            && self.next_begin().is_none_or(|begin| begin >= segment_end)
     }
 
     /// Where the next base backup begins.
@@ -280,6 +303,7 @@ impl<'a> Bases<'a> {
     ) -> Result<(usize, Suspects), VerifyError> {
         let options = BaseReadOptions {
             parallel: PARALLEL,
+            digest: teller.log.is_kept(),
             touched: touched.filter(|touched| !touched.is_empty()),
             system_id: self.system_id,
         };

@@ -8,10 +8,10 @@
 //! What lies beside that way is read for itself.
 //!
 //! Each base backup is read where it begins, against what the WAL before it changed, and
-//! what its pages leave open is settled by the WAL up to its end. Up to the end of the last
-//! one records are checked in order on one thread; behind it, several segments at once.
+//! what its pages leave open is settled by the WAL up to its end. From its begin to its end
+//! records are checked in order on one thread; elsewhere several segments at once.
 //!
-//! Memory: at most 32 MiB of decoded segments ahead of the one that is checked, but always
+//! Memory: at most 48 MiB of decoded segments ahead of the one that is checked, but always
 //! at least one segment (of 1 GiB, if segments are that large), with their stored bytes
 //! and decoders; the longest record; and what is reported.
 
@@ -97,8 +97,8 @@ pub async fn read(
             history: Arc::new(way.history.clone()),
             start: None,
         },
-        // Base backups need every record in order, up to the end of the last.
-        pieces_from: wal.segment_size.segment_before(bases.needed_until()).next(),
+        in_order: Arc::new(bases.in_order()),
+        touched_until: bases.touched_until(),
         begins: Arc::clone(&begins),
     };
     let mut teller = Teller {
@@ -114,7 +114,8 @@ pub async fn read(
     read_way(&source, &mut pass, &mut teller, selection, &mut findings).await?;
     pass.bases.rest(&mut teller).await?;
     pass.bases.log(&teller).await;
-    source.pieces_from = SegmentNumber(u64::MAX);
+    // What lies beside is read for itself.
+    source.in_order = Arc::new(vec![SegmentNumber(0)..=SegmentNumber(u64::MAX)]);
     let beside = Beside::new(way, &survey.timelines, system_id);
     let besides = read_beside(&source, beside, way, selection, &mut teller, &mut findings).await?;
 

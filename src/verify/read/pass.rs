@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::bases::Bases;
 use super::fetch::{Fetched, ObjectFact};
 use super::report::{CheckpointPoint, SegmentReading, WalReading, WalStop, WalStretch, XidRange};
-use super::seen::{How, Notes, Seen, Step, next_start};
+use super::seen::{How, Notes, ReadPiece, Seen, Step, next_start};
 use super::teller::Teller;
 use crate::finding::{Code, Finding};
 use crate::postgres::wal::{
-    ParameterChange, WalEvent, WalFault, WalPiece, WalStream, WalStreamOptions, first_record,
+    ParameterChange, WalEvent, WalFault, WalStream, WalStreamOptions, first_record,
 };
 use crate::postgres::{Lsn, SegmentName, SegmentNumber, SystemId, WalLevel};
 use crate::verify::backups::Way;
@@ -186,7 +186,7 @@ impl<'a> Pass<'a> {
     async fn check(
         &mut self,
         segment: Segment,
-        mut piece: Option<Box<(WalPiece, Seen)>>,
+        mut piece: Option<Box<ReadPiece>>,
         teller: &mut Teller<'_>,
     ) -> Result<(), VerifyError> {
         let Segment { number, name, .. } = segment;
@@ -216,7 +216,8 @@ impl<'a> Pass<'a> {
             self.bases.reach(at, teller).await?;
             let piece = piece
                 .take()
-                .filter(|piece| joined || piece.0.first_record() == Some(at));
+                .filter(|piece| joined || piece.wal.first_record() == Some(at))
+                .filter(|_| self.bases.takes_pieces(end));
             let how = match piece {
                 Some(piece) => How::Join(piece),
                 None => How::Push {
