@@ -92,16 +92,14 @@ impl Read for BlockingReader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match &mut self.source {
             Source::Transfer(transfer) => transfer.read(into),
-            Source::File { file, store, key } => {
-                let count = file.read(into).map_err(|error| {
-                    if error.kind() == io::ErrorKind::Interrupted {
-                        return error;
-                    }
-                    store.local_error(Operation::Read, key, &error).into()
-                })?;
-                store.shared.counters.read(count);
-                Ok(count)
-            }
+            Source::File { file, store, key } => match file.read(into) {
+                Ok(count) => {
+                    store.shared.counters.read(count);
+                    Ok(count)
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+                Err(error) => Err(store.local_error(Operation::Read, key, &error).into()),
+            },
         }
     }
 }

@@ -353,6 +353,7 @@ impl Store {
                 let Backend::Local(directory) = &self.shared.backend else {
                     return;
                 };
+                self.shared.counters.request();
                 let mut batch = Vec::with_capacity(BATCH);
                 let after = after.as_ref().map(Path::as_ref);
                 let result = directory.walk(path.as_ref(), after, &mut |found| {

@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::time::Instant;
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::TryStreamExt as _;
 use walproof::storage::{OnceOutcome, Store, WriteOptions};
 
 use crate::common::require::cache;
