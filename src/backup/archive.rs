@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::codec::{Codec, Encode, encoder};
 use crate::repository::ArchiveContents;
 use crate::repository::barman_cloud::keys::archive_key;
-use crate::storage::{StorageError, Store};
+use crate::storage::{ErrorKind, OnceOutcome, Operation, StorageError, Store, WriteOptions};
 
 /// Bytes handed to the upload at once.
 const CHUNK: usize = 1 << 20;
@@ -203,11 +203,21 @@ async fn upload(
     key: String,
     mut messages: mpsc::Receiver<Message>,
 ) -> Result<(), StorageError> {
-    let mut upload = store.upload(&key).await?;
+    let mut upload = store.write_once(&key, WriteOptions::default()).await?;
     while let Some(message) = messages.recv().await {
         match message {
             Message::Bytes(bytes) => upload.write(bytes).await?,
-            Message::Finish => return upload.finish().await,
+            Message::Finish => {
+                return match upload.finish().await? {
+                    OnceOutcome::Written(_) => Ok(()),
+                    OnceOutcome::Exists => Err(StorageError::new(
+                        Operation::Write,
+                        store.location().join(&key).to_string(),
+                        ErrorKind::Exists,
+                        "there already is an object of this key",
+                    )),
+                };
+            }
         }
     }
     upload.abort().await

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use object_store::ObjectStore;
 use object_store::azure::{AzureConfigKey, AzureCredentialProvider, MicrosoftAzureBuilder};
 
 use super::client::{
     BoundedIdentity, PatientConnector, client_options, identity_retries, open_error, retries,
 };
 use super::environment::Environment;
+use super::remote::{Azure, Dialect, Remote};
+use super::usage::Counters;
 use super::{ErrorKind, Location, StorageError, StorageOptions};
 
-/// Opens a container; also says at which endpoint, if it is not Azure's.
+/// Opens a container.
 ///
 /// Beside the client's own names, those of the Azure tools are known:
 /// `AZURE_STORAGE_ACCOUNT`, `AZURE_STORAGE_KEY`, `AZURE_STORAGE_CONNECTION_STRING`.
@@ -19,7 +20,8 @@ pub(super) fn open(
     location: &Location,
     options: &StorageOptions,
     environment: &Environment,
-) -> Result<(Arc<dyn ObjectStore>, Option<String>), StorageError> {
+    counters: &Arc<Counters>,
+) -> Result<Remote, StorageError> {
     let wrong = |error: object_store::Error| {
         open_error(
             location,
@@ -44,13 +46,12 @@ pub(super) fn open(
             let names = ["AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"];
             environment.first(&names).map(str::to_owned)
         });
-    let client = client_options(location, options, environment, endpoint.as_deref())?;
+    let clients = client_options(location, options, environment, endpoint.as_deref())?;
+    let connector = PatientConnector::new(options, counters);
     let mut builder = MicrosoftAzureBuilder::new()
-        .with_client_options(client)
+        .with_client_options(clients.reading.clone())
         .with_retry(retries(options))
-        .with_http_connector(PatientConnector {
-            retry_time: options.retry_time,
-        });
+        .with_http_connector(connector.clone());
     for (name, value) in environment
         .with_prefix("AZURE_")
         .chain(environment.with_prefix("MSI_"))
@@ -80,15 +81,18 @@ pub(super) fn open(
     if let Some(endpoint) = &endpoint {
         builder = builder.with_endpoint(endpoint.clone());
     }
-    if builder
-        .get_config_value(&AzureConfigKey::AccountName)
-        .is_none()
-    {
+    let Some(account) = builder.get_config_value(&AzureConfigKey::AccountName) else {
         let cause = "no storage account: set AZURE_STORAGE_ACCOUNT or \
                      AZURE_STORAGE_CONNECTION_STRING";
         return Err(open_error(location, ErrorKind::Settings, cause));
-    }
-    let asking = builder.clone().with_retry(identity_retries());
+    };
+    let anonymous = builder
+        .get_config_value(&AzureConfigKey::SkipSignature)
+        .is_some_and(|value| value == "true");
+    let asking = builder
+        .clone()
+        .with_retry(identity_retries())
+        .with_http_connector(connector.uncounted());
     let inner = Arc::clone(asking.build().map_err(wrong)?.credentials());
     let bounded: AzureCredentialProvider = Arc::new(BoundedIdentity {
         inner,
@@ -96,5 +100,32 @@ pub(super) fn open(
                      AZURE_STORAGE_SAS_TOKEN) nor a managed identity gave any",
     });
     let store = builder.with_credentials(bounded).build().map_err(wrong)?;
-    Ok((Arc::new(store), endpoint))
+    let emulated = emulates(environment);
+    let service = match (&endpoint, emulated) {
+        (_, true) => {
+            let url = environment.get("AZURITE_BLOB_STORAGE_URL");
+            let url = url.unwrap_or("http://127.0.0.1:10000");
+            format!("{}/{account}", url.trim_end_matches('/'))
+        }
+        (Some(endpoint), false) => endpoint.clone(),
+        (None, false) => format!("https://{account}.blob.core.windows.net"),
+    };
+    let azure = Azure {
+        credentials: (!anonymous).then(|| Arc::clone(store.credentials())),
+        container: format!("{}/{}", service.trim_end_matches('/'), location.bucket()),
+        account,
+    };
+    Ok(Remote {
+        inner: Arc::new(store),
+        client: clients.own(&connector).map_err(wrong)?,
+        endpoint,
+        dialect: Dialect::Azure(azure),
+    })
+}
+
+/// Whether the client library is told to talk to the emulator at its usual address.
+fn emulates(environment: &Environment) -> bool {
+    ["AZURE_STORAGE_USE_EMULATOR", "AZURE_USE_EMULATOR"]
+        .iter()
+        .any(|name| environment.is_true(name))
 }

@@ -10,9 +10,10 @@ use super::{ErrorKind, Operation, StorageError};
 
 /// What a store answered instead of doing it.
 #[derive(Debug, PartialEq, Eq)]
-struct Refusal {
-    status: u16,
-    code: String,
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    /// The store's code; empty if it gave none.
+    pub(super) code: String,
     message: String,
 }
 
@@ -93,7 +94,7 @@ fn chain<'a>(
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-fn network_failure(error: &HttpError) -> (ErrorKind, String) {
+pub(super) fn network_failure(error: &HttpError) -> (ErrorKind, String) {
     if let Some(failure) = tls_failure(error) {
         return (ErrorKind::Network, failure);
     }
@@ -145,29 +146,11 @@ fn refusal(error: &(dyn StdError + 'static)) -> Option<Refusal> {
         // A failure inside a success, which S3 does for some requests.
         None => (200, text.strip_prefix("Server returned error response: ")?),
     };
-    let json = |name: &str| {
-        let value: serde_json::Value = serde_json::from_str(body).ok()?;
-        let value = value.get("error")?.get(name)?;
-        Some(
-            value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned),
-        )
-    };
-    let code = element(body, "Code")
-        .or_else(|| json("status"))
-        .unwrap_or_default();
-    let message = element(body, "Message").or_else(|| json("message"));
-    let plain = || (!body.trim_start().starts_with(['<', '{'])).then(|| body.to_owned());
-    Some(Refusal {
-        status,
-        code: one_line(&code),
-        message: one_line(&message.or_else(plain).unwrap_or_default()),
-    })
+    Some(Refusal::read(status, body))
 }
 
 /// The text of the first XML element of a name.
-fn element(body: &str, name: &str) -> Option<String> {
+pub(super) fn element(body: &str, name: &str) -> Option<String> {
     let (_, rest) = body.split_once(&format!("<{name}>"))?;
     let (text, _) = rest.split_once(&format!("</{name}>"))?;
     let text = text
@@ -197,7 +180,30 @@ pub(super) fn one_line(text: &str) -> String {
 }
 
 impl Refusal {
-    fn words(&self) -> String {
+    /// Reads the body of an answer that is no success: XML (S3, Azure) or JSON (GCS).
+    pub(super) fn read(status: u16, body: &str) -> Self {
+        let json = |name: &str| {
+            let value: serde_json::Value = serde_json::from_str(body).ok()?;
+            let value = value.get("error")?.get(name)?;
+            Some(
+                value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned),
+            )
+        };
+        let code = element(body, "Code")
+            .or_else(|| json("status"))
+            .unwrap_or_default();
+        let message = element(body, "Message").or_else(|| json("message"));
+        let plain = || (!body.trim_start().starts_with(['<', '{'])).then(|| body.to_owned());
+        Self {
+            status,
+            code: one_line(&code),
+            message: one_line(&message.or_else(plain).unwrap_or_default()),
+        }
+    }
+
+    pub(super) fn words(&self) -> String {
         match (self.code.is_empty(), self.message.is_empty()) {
             (false, false) => format!("{}: {}", self.code, self.message.trim_end_matches('.')),
             (false, true) => format!("{} (HTTP {})", self.code, self.status),
@@ -209,7 +215,7 @@ impl Refusal {
     /// The kind by the store's code, where it gives one, else by the status. Codes: "Error
     /// responses" of the S3, Google Cloud Storage (XML) and Azure Blob Storage references;
     /// `XAdminUserNotFound` is versitygw's word for an unknown key, sent with a 404.
-    fn kind(&self) -> ErrorKind {
+    pub(super) fn kind(&self) -> ErrorKind {
         match self.code.as_str() {
             // Azurite says "AuthorizationFailure" with the words of a wrong key.
             _ if self.message.contains("failed to authenticate") => ErrorKind::Credentials,
@@ -242,6 +248,11 @@ impl Refusal {
             | "IllegalLocationConstraintException"
             | "InvalidRegionName" => ErrorKind::Settings,
             "BlobAlreadyExists" => ErrorKind::Exists,
+            "BadDigest"
+            | "XAmzContentSHA256Mismatch"
+            | "XAmzContentChecksumMismatch"
+            | "Md5Mismatch"
+            | "Crc64Mismatch" => ErrorKind::Damaged,
             _ if self.message.contains("HTTP request to an HTTPS server") => ErrorKind::Settings,
             _ if self.message.contains("bucket does not exist") => ErrorKind::MissingBucket,
             _ => match self.status {

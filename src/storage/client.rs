@@ -15,6 +15,7 @@ use object_store::{BackoffConfig, Certificate, ClientOptions, CredentialProvider
 
 use super::classify::tls_failure;
 use super::environment::Environment;
+use super::usage::Counters;
 use super::{ErrorKind, Location, Operation, StorageError, StorageOptions};
 
 /// How long a store that has never answered is tried.
@@ -31,20 +32,35 @@ pub(super) fn open_error(
     StorageError::new(Operation::Open, location.to_string(), kind, cause)
 }
 
-/// The client's settings: a limit on silence instead of one on whole transfers, and the
-/// caller's certificates (its file, or the one that `AWS_CA_BUNDLE` names).
+/// The settings of the clients that read and that write.
+pub(super) struct Clients {
+    /// With a limit on silence instead of one on whole transfers.
+    pub(super) reading: ClientOptions,
+    /// Without: to the client a long body on its way out is silence. Each request has its
+    /// own limit, by its size.
+    pub(super) writing: ClientOptions,
+}
+
+impl Clients {
+    /// The client for our own requests.
+    pub(super) fn own(&self, connector: &PatientConnector) -> object_store::Result<HttpClient> {
+        connector.connect(&self.writing)
+    }
+}
+
+/// The clients' settings, with the caller's certificates (its file, or the one that
+/// `AWS_CA_BUNDLE` names).
 pub(super) fn client_options(
     location: &Location,
     options: &StorageOptions,
     environment: &Environment,
     endpoint: Option<&str>,
-) -> Result<ClientOptions, StorageError> {
+) -> Result<Clients, StorageError> {
     // reqwest comes without a TLS provider; a second installation is refused and harmless.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let plain = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
     let mut client = ClientOptions::new()
         .with_timeout_disabled()
-        .with_read_timeout(options.read_timeout)
         .with_connect_timeout(FIRST_CONTACT)
         .with_allow_http(options.allow_http || plain);
     let ca_file = options
@@ -65,7 +81,10 @@ pub(super) fn client_options(
             client = client.with_root_certificate(certificate);
         }
     }
-    Ok(client)
+    Ok(Clients {
+        reading: client.clone().with_read_timeout(options.read_timeout),
+        writing: client,
+    })
 }
 
 /// Repeats with growing pauses and jitter, bounded in time.
@@ -90,11 +109,30 @@ pub(super) fn identity_retries() -> RetryConfig {
     }
 }
 
-/// Connects as usual, but gives up early where repeating cannot help.
-#[derive(Debug)]
+/// Connects as usual, but gives up early where repeating cannot help, and counts.
+#[derive(Clone, Debug)]
 pub(super) struct PatientConnector {
     /// The options' time for repeats.
-    pub(super) retry_time: Duration,
+    retry_time: Duration,
+    counters: Arc<Counters>,
+}
+
+impl PatientConnector {
+    /// A connector whose requests are counted in `counters`.
+    pub(super) fn new(options: &StorageOptions, counters: &Arc<Counters>) -> Self {
+        Self {
+            retry_time: options.retry_time,
+            counters: Arc::clone(counters),
+        }
+    }
+
+    /// One for asking for credentials, which is no request to the store.
+    pub(super) fn uncounted(&self) -> Self {
+        Self {
+            counters: Arc::default(),
+            ..*self
+        }
+    }
 }
 
 impl HttpConnector for PatientConnector {
@@ -102,6 +140,7 @@ impl HttpConnector for PatientConnector {
         Ok(HttpClient::new(Patient {
             inner: ReqwestConnector::default().connect(options)?,
             limit: FIRST_CONTACT.min(self.retry_time),
+            counters: Arc::clone(&self.counters),
             answered: AtomicBool::new(false),
             failing_since: Mutex::new(None),
         }))
@@ -112,6 +151,7 @@ impl HttpConnector for PatientConnector {
 struct Patient {
     inner: HttpClient,
     limit: Duration,
+    counters: Arc<Counters>,
     answered: AtomicBool,
     failing_since: Mutex<Option<Instant>>,
 }
@@ -147,6 +187,7 @@ impl HttpService for Patient {
         Self: 'a,
     {
         Box::pin(async move {
+            self.counters.request();
             match self.inner.execute(request).await {
                 Ok(response) => {
                     self.answered.store(true, Ordering::Relaxed);

@@ -15,8 +15,10 @@ pub enum Operation {
     Read,
     /// Writing an object.
     Write,
-    /// Removing an object that was just made to find out whether that is possible.
+    /// Removing an object.
     Remove,
+    /// Asking for a bucket's settings.
+    Inspect,
 }
 
 impl fmt::Display for Operation {
@@ -28,6 +30,7 @@ impl fmt::Display for Operation {
             Self::Read => "read",
             Self::Write => "write",
             Self::Remove => "remove",
+            Self::Inspect => "inspect",
         })
     }
 }
@@ -51,6 +54,8 @@ pub enum ErrorKind {
     Exists,
     /// The object changed while it was read.
     Changed,
+    /// The bytes that the store received are not those that were sent.
+    Damaged,
     /// The object is larger than its reader allows.
     TooLarge,
     /// The store's settings are wrong (region, endpoint, CA).
@@ -79,6 +84,9 @@ impl ErrorKind {
             Self::Throttled => "the store asks to slow down: lower the concurrency or try later",
             Self::Exists => "nothing was overwritten; compare the two",
             Self::Changed => "somebody writes to this object; try again",
+            Self::Damaged => {
+                "nothing was stored; look for what changes bytes on the way: proxy, network card, memory"
+            }
             Self::TooLarge => "a metadata object of this size is not one; look at it",
             Self::Settings => "check endpoint, region, path style and CA settings",
             Self::Local => "check the path, its permissions and the free space",

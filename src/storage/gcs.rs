@@ -2,23 +2,26 @@
 
 use std::sync::Arc;
 
+use object_store::StaticCredentialProvider;
 use object_store::gcp::{
     GcpCredential, GcpCredentialProvider, GoogleCloudStorageBuilder, GoogleConfigKey,
 };
-use object_store::{ObjectStore, StaticCredentialProvider};
 
 use super::client::{
     BoundedIdentity, PatientConnector, client_options, identity_retries, open_error, retries,
 };
 use super::environment::Environment;
+use super::remote::{Dialect, Gcs, Remote};
+use super::usage::Counters;
 use super::{ErrorKind, Location, StorageError, StorageOptions};
 
-/// Opens a bucket; also says at which endpoint, if it is not Google's.
+/// Opens a bucket.
 pub(super) fn open(
     location: &Location,
     options: &StorageOptions,
     environment: &Environment,
-) -> Result<(Arc<dyn ObjectStore>, Option<String>), StorageError> {
+    counters: &Arc<Counters>,
+) -> Result<Remote, StorageError> {
     let wrong = |error: object_store::Error| {
         open_error(
             location,
@@ -35,14 +38,13 @@ pub(super) fn open(
             format!("http://{host}")
         })
     });
-    let client = client_options(location, options, environment, endpoint.as_deref())?;
+    let clients = client_options(location, options, environment, endpoint.as_deref())?;
+    let connector = PatientConnector::new(options, counters);
     let mut builder = GoogleCloudStorageBuilder::new()
         .with_bucket_name(location.bucket())
-        .with_client_options(client)
+        .with_client_options(clients.reading.clone())
         .with_retry(retries(options))
-        .with_http_connector(PatientConnector {
-            retry_time: options.retry_time,
-        });
+        .with_http_connector(connector.clone());
     let mut credentials = false;
     for (name, value) in environment.with_prefix("GOOGLE_") {
         let key = name.to_ascii_lowercase().parse();
@@ -60,7 +62,8 @@ pub(super) fn open(
     if let Some(endpoint) = &endpoint {
         builder = builder.with_base_url(endpoint.trim_end_matches('/'));
     }
-    if endpoint.is_some() && !credentials {
+    let anonymous = endpoint.is_some() && !credentials;
+    if anonymous {
         // Emulators want none, and the instance's identity must not be sent elsewhere. To
         // skip signatures is not enough: the client's writes ask for a credential all the
         // same, and would ask Google's metadata server.
@@ -70,7 +73,10 @@ pub(super) fn open(
             }));
         builder = builder.with_skip_signature(true).with_credentials(nobody);
     } else {
-        let asking = builder.clone().with_retry(identity_retries());
+        let asking = builder
+            .clone()
+            .with_retry(identity_retries())
+            .with_http_connector(connector.uncounted());
         let inner = Arc::clone(asking.build().map_err(wrong)?.credentials());
         let bounded: GcpCredentialProvider = Arc::new(BoundedIdentity {
             inner,
@@ -80,5 +86,18 @@ pub(super) fn open(
         builder = builder.with_credentials(bounded);
     }
     let store = builder.build().map_err(wrong)?;
-    Ok((Arc::new(store), endpoint))
+    let base = endpoint
+        .as_deref()
+        .unwrap_or("https://storage.googleapis.com");
+    let gcs = Gcs {
+        base: base.trim_end_matches('/').to_owned(),
+        bucket: location.bucket().to_owned(),
+        credentials: (!anonymous).then(|| Arc::clone(store.credentials())),
+    };
+    Ok(Remote {
+        inner: Arc::new(store),
+        client: clients.own(&connector).map_err(wrong)?,
+        endpoint,
+        dialect: Dialect::Gcs(gcs),
+    })
 }

@@ -2,22 +2,26 @@
 
 use std::sync::Arc;
 
-use object_store::ObjectStore;
-
 use super::environment::Environment;
 use super::local::Directory;
+use super::remote::Remote;
+use super::usage::Counters;
 use super::{ErrorKind, Location, Scheme, StorageError, StorageOptions};
 
 /// What lies behind a store.
 pub(super) enum Backend {
-    /// A bucket, and the endpoint it is asked at if that is not the vendor's own.
-    Remote(Arc<dyn ObjectStore>, Option<String>),
+    /// A bucket.
+    Remote(Remote),
     /// A directory.
     Local(Directory),
 }
 
 /// Opens a location. Nothing is asked of a network store yet; a directory must be there.
-pub(super) fn open(location: &Location, options: &StorageOptions) -> Result<Backend, StorageError> {
+pub(super) fn open(
+    location: &Location,
+    options: &StorageOptions,
+    counters: &Arc<Counters>,
+) -> Result<Backend, StorageError> {
     let environment = Environment::of_process(&options.environment);
     let opened = match location.scheme() {
         Scheme::File => {
@@ -34,9 +38,9 @@ pub(super) fn open(location: &Location, options: &StorageOptions) -> Result<Back
                     super::client::open_error(location, kind, error.to_string())
                 });
         }
-        Scheme::S3 => super::s3::open(location, options, &environment),
-        Scheme::Gcs => super::gcs::open(location, options, &environment),
-        Scheme::Azure => super::azure::open(location, options, &environment),
+        Scheme::S3 => super::s3::open(location, options, &environment, counters),
+        Scheme::Gcs => super::gcs::open(location, options, &environment, counters),
+        Scheme::Azure => super::azure::open(location, options, &environment, counters),
     };
-    opened.map(|(store, endpoint)| Backend::Remote(store, endpoint))
+    opened.map(Backend::Remote)
 }

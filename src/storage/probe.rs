@@ -1,11 +1,8 @@
 //! Whether credentials that should only read can write.
 
 use bytes::Bytes;
-use object_store::ObjectStoreExt;
 
-use super::open::Backend;
-use super::store::permit;
-use super::{ErrorKind, Operation, PutOutcome, StorageError, Store};
+use super::{DeleteOutcome, ErrorKind, OnceOutcome, Operation, StorageError, Store};
 
 /// What a store said to a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +23,10 @@ impl Store {
     pub async fn write_probe(&self) -> Result<WriteProbe, StorageError> {
         let key = format!(".walproof-write-probe-{}", uuid::Uuid::now_v7());
         let body = Bytes::from_static(b"walproof checks whether it may write; safe to delete\n");
-        match self.put_if_absent(&key, body).await {
+        match self.create(&key, body).await {
             // "Exists", of a name made up just now, is a write that was repeated because its
             // first answer got lost. Either way the store takes writes.
-            Ok(PutOutcome::Created | PutOutcome::Exists) => {}
+            Ok(OnceOutcome::Written(_) | OnceOutcome::Exists) => {}
             Err(error) if error.kind == ErrorKind::Denied => return Ok(WriteProbe::Refused),
             Err(error) => return Err(error),
         }
@@ -39,18 +36,14 @@ impl Store {
 
     /// Removes an object that this process has just made.
     async fn remove_own(&self, key: &str) -> Result<(), StorageError> {
-        let path = self.path(Operation::Remove, key)?;
-        let Backend::Remote(inner, _) = &self.shared.backend else {
-            return self
-                .on_directory(Operation::Remove, key, move |directory| {
-                    directory.remove(path.as_ref())
-                })
-                .await;
-        };
-        let _permit = permit(&self.shared).await;
-        inner
-            .delete(&path)
-            .await
-            .map_err(|error| self.error(Operation::Remove, key, &error))
+        match self.delete(key, None).await? {
+            DeleteOutcome::Deleted | DeleteOutcome::Absent => Ok(()),
+            DeleteOutcome::Refused { cause, .. } => Err(StorageError::new(
+                Operation::Remove,
+                self.url(key),
+                ErrorKind::Denied,
+                cause,
+            )),
+        }
     }
 }

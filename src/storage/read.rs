@@ -14,6 +14,7 @@ use object_store::{GetOptions, GetRange, ObjectStore};
 
 use super::local;
 use super::open::Backend;
+use super::remote::Remote;
 use super::store::{blocking, permit};
 use super::{ErrorKind, ObjectEntry, ObjectRead, Operation, StorageError, Store};
 
@@ -26,7 +27,7 @@ impl Store {
         let path = self.path(Operation::Read, key)?;
         match &self.shared.backend {
             Backend::Local(_) => self.read_local(key, path).await,
-            Backend::Remote(inner, _) => {
+            Backend::Remote(Remote { inner, .. }) => {
                 let got = {
                     let _permit = permit(&self.shared).await;
                     inner.get_opts(&path, GetOptions::default()).await
@@ -73,6 +74,7 @@ impl Store {
                     .await
                     .map_err(|error| store.local_error(Operation::Read, &entry.key, &error))?;
                 let left = left - chunk.len() as u64;
+                store.shared.counters.read(chunk.len());
                 drop(held);
                 Ok(Some((Bytes::from(chunk), (file, left, store, entry))))
             });
@@ -89,7 +91,7 @@ impl Store {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
-        match &self.shared.backend {
+        let read = match &self.shared.backend {
             Backend::Local(_) => {
                 self.on_directory(Operation::Read, key, move |directory| {
                     use std::io::{Read, Seek, SeekFrom};
@@ -101,7 +103,7 @@ impl Store {
                 })
                 .await
             }
-            Backend::Remote(inner, _) => {
+            Backend::Remote(Remote { inner, .. }) => {
                 let _permit = permit(&self.shared).await;
                 let options = GetOptions {
                     range: Some(GetRange::Bounded(range)),
@@ -114,7 +116,10 @@ impl Store {
                     Err(error) => Err(self.error(Operation::Read, key, &error)),
                 }
             }
-        }
+        };
+        let read = read?;
+        self.shared.counters.read(read.len());
+        Ok(read)
     }
 }
 
@@ -150,6 +155,7 @@ impl Resumed {
                         return Err(self.changed("it gives more bytes than it has"));
                     }
                     if !bytes.is_empty() {
+                        self.store.shared.counters.read(bytes.len());
                         self.failing = None;
                         return Ok(Some((bytes, self)));
                     }

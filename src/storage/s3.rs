@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use object_store::CredentialProvider;
-use object_store::ObjectStore;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential};
 
 use super::client::{
@@ -11,6 +10,8 @@ use super::client::{
 };
 use super::environment::Environment;
 use super::profile::Profile;
+use super::remote::{Dialect, Remote, S3};
+use super::usage::Counters;
 use super::{ErrorKind, Location, StorageError, StorageOptions};
 
 /// Where the credentials come from, in the order of the AWS tools.
@@ -26,12 +27,13 @@ enum Identity {
     Platform(Vec<(AmazonS3ConfigKey, String)>),
 }
 
-/// Opens a bucket; also says at which endpoint.
+/// Opens a bucket.
 pub(super) fn open(
     location: &Location,
     options: &StorageOptions,
     environment: &Environment,
-) -> Result<(Arc<dyn ObjectStore>, Option<String>), StorageError> {
+    counters: &Arc<Counters>,
+) -> Result<Remote, StorageError> {
     let wrong = |error: object_store::Error| {
         open_error(
             location,
@@ -59,28 +61,30 @@ pub(super) fn open(
         })
         .or_else(|| profile.region.clone())
         .unwrap_or_else(|| "us-east-1".to_owned());
-    let client = client_options(location, options, environment, endpoint.as_deref())?;
+    let clients = client_options(location, options, environment, endpoint.as_deref())?;
+    let connector = PatientConnector::new(options, counters);
 
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(location.bucket())
-        .with_region(region)
-        .with_client_options(client)
+        .with_region(region.clone())
+        .with_client_options(clients.reading.clone())
         .with_retry(retries(options))
-        .with_http_connector(PatientConnector {
-            retry_time: options.retry_time,
-        });
+        .with_http_connector(connector.clone());
     let hosted = options
         .virtual_hosted
         .unwrap_or_else(|| environment.is_true("AWS_VIRTUAL_HOSTED_STYLE_REQUEST"));
     builder = builder.with_virtual_hosted_style_request(hosted);
-    if let Some(endpoint) = &endpoint {
-        let endpoint = if hosted {
+    let asked = endpoint.as_ref().map(|endpoint| {
+        if hosted {
             with_bucket_in_host(endpoint, location.bucket())
         } else {
             endpoint.clone()
-        };
-        builder = builder.with_endpoint(endpoint);
+        }
+    });
+    if let Some(endpoint) = &asked {
+        builder = builder.with_endpoint(endpoint.clone());
     }
+    let bucket = bucket_url(location.bucket(), asked.as_deref(), &region, hosted);
     for name in [
         "AWS_REQUEST_PAYER",
         "AWS_UNSIGNED_PAYLOAD",
@@ -90,7 +94,9 @@ pub(super) fn open(
             builder = builder.with_config(key, value);
         }
     }
-    builder = match identity(location, environment, &profile, endpoint.as_deref())? {
+    let identity = identity(location, environment, &profile, endpoint.as_deref())?;
+    let anonymous = matches!(identity, Identity::Anonymous);
+    builder = match identity {
         Identity::Anonymous => builder.with_skip_signature(true),
         Identity::Static {
             key_id,
@@ -106,7 +112,10 @@ pub(super) fn open(
             }
         }
         Identity::Platform(settings) => {
-            let mut asking = builder.clone().with_retry(identity_retries());
+            let mut asking = builder
+                .clone()
+                .with_retry(identity_retries())
+                .with_http_connector(connector.uncounted());
             for (key, value) in settings {
                 asking = asking.with_config(key, value);
             }
@@ -121,7 +130,22 @@ pub(super) fn open(
         }
     };
     let store = builder.build().map_err(wrong)?;
-    Ok((Arc::new(store), endpoint))
+    let s3 = S3 {
+        credentials: (!anonymous).then(|| Arc::clone(store.credentials())),
+        region,
+        requester_pays: environment.is_true("AWS_REQUEST_PAYER"),
+        directory_bucket: environment.is_true("AWS_S3_EXPRESS"),
+        known_server: endpoint
+            .as_deref()
+            .is_none_or(|endpoint| endpoint.contains(".amazonaws.com")),
+        ..S3::new(bucket)
+    };
+    Ok(Remote {
+        inner: Arc::new(store),
+        client: clients.own(&connector).map_err(wrong)?,
+        endpoint,
+        dialect: Dialect::S3(Box::new(s3)),
+    })
 }
 
 fn check_endpoint(location: &Location, endpoint: Option<&str>) -> Result<(), StorageError> {
@@ -149,6 +173,16 @@ fn with_bucket_in_host(endpoint: &str, bucket: &str) -> String {
             format!("{scheme}://{bucket}.{rest}")
         }
         _ => endpoint.to_owned(),
+    }
+}
+
+/// The URL of a bucket, as the client library forms it.
+fn bucket_url(bucket: &str, endpoint: Option<&str>, region: &str, hosted: bool) -> String {
+    match (endpoint, hosted) {
+        (Some(endpoint), true) => endpoint.trim_end_matches('/').to_owned(),
+        (Some(endpoint), false) => format!("{}/{bucket}", endpoint.trim_end_matches('/')),
+        (None, true) => format!("https://{bucket}.s3.{region}.amazonaws.com"),
+        (None, false) => format!("https://s3.{region}.amazonaws.com/{bucket}"),
     }
 }
 
@@ -254,8 +288,9 @@ mod tests {
             ..StorageOptions::default()
         };
         let location = "s3://bucket/prefix".parse().unwrap();
-        open(&location, &options, &Environment::new(&pairs, []))
-            .map(|(_, endpoint)| endpoint.unwrap_or_default())
+        let environment = Environment::new(&pairs, []);
+        open(&location, &options, &environment, &Arc::default())
+            .map(|remote| remote.endpoint.unwrap_or_default())
     }
 
     #[test]
@@ -306,6 +341,15 @@ mod tests {
             assert_eq!(error.kind, ErrorKind::Settings);
             assert!(!error.to_string().contains("hunter2"));
         }
+    }
+
+    #[test]
+    fn buckets_have_the_librarys_urls() {
+        let url = |endpoint, hosted| bucket_url("b", endpoint, "eu-west-1", hosted);
+        assert_eq!(url(Some("http://h:1/"), false), "http://h:1/b");
+        assert_eq!(url(Some("http://b.h:1"), true), "http://b.h:1");
+        assert_eq!(url(None, false), "https://s3.eu-west-1.amazonaws.com/b");
+        assert_eq!(url(None, true), "https://b.s3.eu-west-1.amazonaws.com");
     }
 
     #[test]

@@ -11,14 +11,16 @@ use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use super::classify::{classify, classify_local, code, status};
 use super::identity::{normal_etag, normal_version};
 use super::local::{Directory, Found};
 use super::open::Backend;
-use super::read::pause;
+use super::remote::Remote;
+use super::usage::Counters;
+use super::write_once::WRITE_MEMORY_KIB;
 use super::{ErrorKind, Location, Operation, Scheme, StorageError, StorageOptions};
 
 /// How many entries of a local listing travel together, and how many such batches wait.
@@ -75,6 +77,10 @@ pub(super) struct Shared {
     pub(super) backend: Backend,
     pub(super) permits: Semaphore,
     pub(super) retry_time: Duration,
+    pub(super) read_timeout: Duration,
+    pub(super) counters: Arc<Counters>,
+    /// Memory for objects on their way out, in KiB.
+    pub(super) write_memory: Arc<Semaphore>,
     /// Whether the store has answered something that needs bucket and credentials.
     confirmed: AtomicBool,
 }
@@ -82,6 +88,13 @@ pub(super) struct Shared {
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Store({})", self.location)
+    }
+}
+
+impl Shared {
+    /// Whether the store has answered something that needs bucket and credentials.
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.confirmed.load(Ordering::Relaxed)
     }
 }
 
@@ -104,7 +117,8 @@ impl Store {
     /// Opens a place. Nothing is asked of a network store yet; missing credentials show
     /// here where that is possible. A local directory must exist.
     pub fn open(location: &Location, options: &StorageOptions) -> Result<Self, StorageError> {
-        let backend = super::open::open(location, options)?;
+        let counters = Arc::default();
+        let backend = super::open::open(location, options, &counters)?;
         let prefix = if location.scheme() == Scheme::File {
             ""
         } else {
@@ -118,6 +132,9 @@ impl Store {
                 backend,
                 permits: Semaphore::new(options.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
                 retry_time: options.retry_time,
+                read_timeout: options.read_timeout,
+                counters,
+                write_memory: Arc::new(Semaphore::new(WRITE_MEMORY_KIB)),
                 confirmed: AtomicBool::new(false),
             }),
             location: location.clone(),
@@ -133,7 +150,7 @@ impl Store {
     /// The endpoint that is asked, if that is not the vendor's own.
     pub fn endpoint(&self) -> Option<&str> {
         match &self.shared.backend {
-            Backend::Remote(_, endpoint) => endpoint.as_deref(),
+            Backend::Remote(remote) => remote.endpoint.as_deref(),
             Backend::Local(_) => None,
         }
     }
@@ -177,7 +194,7 @@ impl Store {
         })
     }
 
-    fn relative(&self, full: String) -> String {
+    pub(super) fn relative(&self, full: String) -> String {
         match full.strip_prefix(self.base.as_ref()) {
             Some(rest) => rest.trim_start_matches('/').to_owned(),
             None => full,
@@ -243,6 +260,7 @@ impl Store {
     ) -> Result<T, StorageError> {
         let _permit = permit(&self.shared).await;
         let shared = Arc::clone(&self.shared);
+        shared.counters.request();
         blocking(move || match &shared.backend {
             Backend::Local(directory) => work(directory),
             Backend::Remote(..) => Err(io::ErrorKind::Unsupported.into()),
@@ -286,10 +304,10 @@ impl Store {
         let prefix = prefix.trim_matches('/').to_owned();
         match &self.shared.backend {
             Backend::Local(_) => store.list_local(prefix, path, after),
-            Backend::Remote(inner, _) => {
+            Backend::Remote(remote) => {
                 let pages = match &after {
-                    Some(after) => inner.list_with_offset(Some(&path), after),
-                    None => inner.list(Some(&path)),
+                    Some(after) => remote.inner.list_with_offset(Some(&path), after),
+                    None => remote.inner.list(Some(&path)),
                 };
                 let entries = futures::stream::unfold((pages, store), move |(mut pages, store)| {
                     let prefix = prefix.clone();
@@ -357,7 +375,7 @@ impl Store {
     /// The names of the folders directly below `prefix`, sorted. Holds one level of names.
     pub async fn list_folders(&self, prefix: &str) -> Result<Vec<String>, StorageError> {
         let path = self.path(Operation::List, prefix)?;
-        let Backend::Remote(inner, _) = &self.shared.backend else {
+        let Backend::Remote(Remote { inner, .. }) = &self.shared.backend else {
             return self
                 .on_directory(Operation::List, prefix, move |directory| {
                     directory.folders(path.as_ref())
@@ -382,7 +400,7 @@ impl Store {
     /// What the store knows of one object; `None` when it does not exist.
     pub async fn head(&self, key: &str) -> Result<Option<ObjectEntry>, StorageError> {
         let path = self.path(Operation::Head, key)?;
-        let Backend::Remote(inner, _) = &self.shared.backend else {
+        let Backend::Remote(Remote { inner, .. }) = &self.shared.backend else {
             let found = self
                 .on_directory(Operation::Head, key, move |directory| {
                     directory.head(path.as_ref())
@@ -470,31 +488,6 @@ impl Store {
         Ok((read.entry, all.into()))
     }
 
-    /// Writes an object only if there is none of this key. Durable when it returns. The
-    /// bytes are held in memory.
-    ///
-    /// After a failure in the network the object may be there all the same:
-    /// [`PutOutcome::Exists`] of a repeated call can be one's own work, so compare.
-    pub async fn put_new(&self, key: &str, bytes: Bytes) -> Result<PutOutcome, StorageError> {
-        // Some servers do not know conditions and would overwrite. Who may write only is
-        // refused here, and protected by the condition alone.
-        if matches!(self.shared.backend, Backend::Remote(..)) {
-            match self.head(key).await {
-                Ok(Some(_)) => return Ok(PutOutcome::Exists),
-                Ok(None) => {}
-                Err(error) if error.kind == ErrorKind::Denied => {}
-                Err(error) => {
-                    return Err(StorageError {
-                        operation: Operation::Write,
-                        object: self.url(key),
-                        ..error
-                    });
-                }
-            }
-        }
-        self.put_if_absent(key, bytes).await
-    }
-
     /// Makes sure that an object which is there will still be there after the power failed.
     /// Whoever wrote it may have been killed between giving it its name and making the name
     /// durable. Stores other than a directory answer only when an object is durable.
@@ -507,74 +500,5 @@ impl Store {
             directory.settle(path.as_ref())
         })
         .await
-    }
-
-    pub(super) async fn put_if_absent(
-        &self,
-        key: &str,
-        bytes: Bytes,
-    ) -> Result<PutOutcome, StorageError> {
-        let path = self.path(Operation::Write, key)?;
-        let Backend::Remote(inner, _) = &self.shared.backend else {
-            return self
-                .on_directory(Operation::Write, key, move |directory| {
-                    let mut staged = directory.stage(path.as_ref())?;
-                    staged.write(&bytes)?;
-                    staged.publish_new()
-                })
-                .await;
-        };
-        for attempt in 0..4 {
-            let options = PutOptions::from(PutMode::Create);
-            let answer = {
-                let _permit = permit(&self.shared).await;
-                let payload = PutPayload::from(bytes.clone());
-                inner.put_opts(&path, payload, options).await
-            };
-            let error = match answer {
-                Ok(_) => {
-                    self.confirm();
-                    return Ok(PutOutcome::Created);
-                }
-                Err(error @ object_store::Error::AlreadyExists { .. }) => error,
-                Err(error) => return Err(self.error(Operation::Write, key, &error)),
-            };
-            match (status(&error), code(&error).as_deref()) {
-                // Somebody else writes the same key at this moment: ask again.
-                (Some(409), Some("ConditionalRequestConflict" | "OperationAborted"))
-                    if attempt < 3 =>
-                {
-                    tokio::time::sleep(pause(attempt)).await;
-                }
-                (Some(409), Some(code)) if code != "BlobAlreadyExists" => {
-                    return Err(self.error(Operation::Write, key, &error));
-                }
-                _ => return Ok(PutOutcome::Exists),
-            }
-        }
-        Ok(PutOutcome::Exists)
-    }
-
-    /// Writes an object, replacing what is there. Only for descriptions whose status
-    /// changes, such as `backup.info`.
-    pub async fn put_replace(&self, key: &str, bytes: Bytes) -> Result<(), StorageError> {
-        let path = self.path(Operation::Write, key)?;
-        let Backend::Remote(inner, _) = &self.shared.backend else {
-            return self
-                .on_directory(Operation::Write, key, move |directory| {
-                    let mut staged = directory.stage(path.as_ref())?;
-                    staged.write(&bytes)?;
-                    staged.replace()
-                })
-                .await;
-        };
-        let _permit = permit(&self.shared).await;
-        match inner.put(&path, PutPayload::from(bytes)).await {
-            Ok(_) => {
-                self.confirm();
-                Ok(())
-            }
-            Err(error) => Err(self.error(Operation::Write, key, &error)),
-        }
     }
 }
