@@ -7,6 +7,7 @@ use bytes::Bytes;
 use walproof::storage::{ErrorKind, PutOutcome};
 
 use crate::common::azure::Azurite;
+use crate::common::gcs::GcsServer;
 use crate::common::minio::Minio;
 use crate::common::require;
 use crate::common::s3::{ADMIN, S3Server};
@@ -17,12 +18,19 @@ use crate::kit::{open, options, pattern};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wire_alone_changes_nothing() {
-    require!(Minio, Azurite);
+    require!(Minio, Gcs, Azurite);
     let minio = Minio::start();
     let wire = Wire::to(&minio.endpoint());
     let through = options(wire.environment(&minio.environment()));
     conformance(open("s3://backups/some/prefix", &through)).await;
     assert!(wire.count("PUT", "/backups/some/prefix/base/1/data") > 0);
+
+    let gcs = GcsServer::start();
+    let wire = Wire::to(&gcs.endpoint());
+    let through = options(wire.environment(&gcs.environment()));
+    conformance(open("gs://backups/some/prefix", &through)).await;
+    assert!(wire.count("GET", "some/prefix/base/1/data") > 0);
+    assert!(wire.count("PUT", "upload_id=") > 0);
 
     let azurite = Azurite::start();
     let wire = Wire::to(&azurite.endpoint());
