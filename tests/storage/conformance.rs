@@ -10,7 +10,7 @@ use crate::kit::{keys, pattern};
 use crate::uploads::uploads;
 
 /// Keys that were trouble for somebody.
-const ODD: [&str; 14] = [
+pub(crate) const ODD: [&str; 14] = [
     "odd/with space",
     "odd/plus+plus",
     "odd/per%cent",
