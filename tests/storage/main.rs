@@ -21,7 +21,6 @@ mod once;
 mod posture;
 mod refusals;
 mod servers;
-mod speed;
 mod stores;
 mod unreachable;
 mod uploads;

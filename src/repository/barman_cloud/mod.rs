@@ -7,6 +7,7 @@ pub mod keys;
 pub mod literal;
 pub mod sizes;
 
+pub(super) mod copying;
 mod description;
 mod history;
 mod listing;
