@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::time::Instant;
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::TryStreamExt as _;
 use walproof::storage::{OnceOutcome, Store, WriteOptions};
 
 use crate::common::require::cache;
@@ -41,16 +41,16 @@ async fn speed() {
     }
     let from = open("s3://backups", &options(server.environment()));
     let body = pattern(64 << 20);
-    let mut total = 0;
+    let mut total = 0_u32;
     for (folder, count, size) in [("base", 4, 64 << 20), ("wals", 150, 3 << 20)] {
         for at in 0..count {
             let key = format!("{folder}/{at:04}");
             // By the server, so that it has the tag that the others believe in.
             from.put_new(&key, body.slice(..size)).await.unwrap();
-            total += size;
+            total += u32::try_from(size >> 20).unwrap();
         }
     }
-    let mib = |from: Instant| (total >> 20) as f64 / from.elapsed().as_secs_f64();
+    let mib = |from: Instant| f64::from(total) / from.elapsed().as_secs_f64();
     for round in 0..2 {
         let to = open(
             &format!("s3://ours/{round}"),
