@@ -20,7 +20,7 @@ mod local;
 mod once;
 mod posture;
 mod refusals;
-mod speed;
+mod servers;
 mod stores;
 mod unreachable;
 mod uploads;
