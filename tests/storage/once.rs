@@ -7,8 +7,8 @@ use chrono::{SubsecRound as _, Utc};
 use futures::future::join_all;
 use walproof::codec::Sha256;
 use walproof::storage::{
-    Acknowledged, DeleteOutcome, ErrorKind, IdentityChange, LockMode, OnceOutcome, Retention,
-    StorageError, StorageOptions, Store, WriteOptions, Written,
+    Acknowledged, DeleteOutcome, ErrorKind, IdentityChange, LockMode, OnceOutcome, OnceUpload,
+    Retention, StorageError, StorageOptions, Store, WriteOptions, Written,
 };
 
 use crate::common::azure::Azurite;
@@ -127,7 +127,7 @@ async fn race(store: &Store) {
                 }
                 uploads.push(upload);
             }
-            let outcomes = join_all(uploads.into_iter().map(|it| it.finish())).await;
+            let outcomes = join_all(uploads.into_iter().map(OnceUpload::finish)).await;
             let won: Vec<usize> = outcomes
                 .iter()
                 .enumerate()
