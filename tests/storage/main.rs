@@ -17,6 +17,7 @@ mod downloads;
 mod faults;
 mod kit;
 mod local;
+mod reach;
 mod refusals;
 mod stores;
 mod unreachable;
