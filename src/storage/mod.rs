@@ -45,7 +45,7 @@ pub use posture::{
     DefaultRetention, Encryption, Known, LifecycleRule, ObjectLock, Posture, Public, Transition,
 };
 pub use probe::WriteProbe;
-pub use reach::{REACH_LIMIT, Reach, ReachError};
+pub use reach::{ASKED_WITHOUT, REACH_LIMIT, Reach, ReachError};
 pub use store::{ObjectEntry, ObjectRead, PutOutcome, Store};
 pub use usage::Usage;
 pub use write_once::{

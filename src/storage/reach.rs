@@ -17,6 +17,9 @@ use super::{ErrorKind, Location, Operation, Scheme, StorageError, StorageOptions
 /// How long a place may take to answer.
 pub const REACH_LIMIT: Duration = Duration::from_secs(5);
 
+/// Between what a place said, or did not say, and why it was asked without credentials.
+pub const ASKED_WITHOUT: &str = "; asked without credentials";
+
 /// What came of asking a place once whether it is there, without repeats.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reach {
@@ -42,11 +45,11 @@ pub struct ReachError {
 /// One attempt: what it says of the place, and why it was not a listing.
 type Attempt = (Option<bool>, Option<ReachError>);
 
-fn told(kind: ErrorKind, text: impl Into<String>) -> Option<ReachError> {
-    Some(ReachError {
+fn told(kind: ErrorKind, text: impl Into<String>) -> ReachError {
+    ReachError {
         kind: kind.as_str().to_owned(),
         text: text.into(),
-    })
+    }
 }
 
 impl Reach {
@@ -84,11 +87,15 @@ async fn ask_store(
     };
     let signed = match without {
         None => list(location, &options).await,
-        Some(why) => (None, told(ErrorKind::Credentials, why)),
+        Some(why) => (None, Some(told(ErrorKind::Credentials, why))),
     };
-    // Silence may be that of whoever should have handed out the credentials.
-    if matches!(signed, (Some(true), _)) {
-        return signed;
+    // Silence may be that of whoever should have handed out the credentials. What a store
+    // says to somebody it knows, such as that there is no such bucket, stands.
+    let silent = |error: &ReachError| error.kind == ErrorKind::Network.as_str();
+    match &signed {
+        (Some(true), _) => return signed,
+        (Some(false), Some(error)) if !silent(error) => return signed,
+        _ => {}
     }
     for name in [
         "AWS_SKIP_SIGNATURE",
@@ -100,21 +107,21 @@ async fn ask_store(
             .push((name.to_owned(), "true".to_owned()));
     }
     let unsigned = list(location, &options).await;
-    match (signed, unsigned) {
-        // Both say the same, or asking without credentials says nothing new.
-        (signed @ (Some(_), _), (Some(false) | None, _)) => signed,
-        ((_, why), (Some(true), said)) => {
+    let (known, why) = signed;
+    match (known, why, unsigned) {
+        (_, why, (Some(true), said)) => {
             let words = said.map_or_else(|| "a listing".to_owned(), |error| error.text);
-            let text = why.map_or_else(String::new, |error| format!("{}; ", error.text));
-            let text = format!("{text}asked without credentials it answered: {words}");
-            (Some(true), told(ErrorKind::Credentials, text))
+            let text = why.map_or_else(String::new, |error| error.text);
+            let text = format!("{text}{ASKED_WITHOUT} it answered: {words}");
+            (Some(true), Some(told(ErrorKind::Credentials, text)))
         }
-        ((None, Some(why)), (reachable, Some(said))) => {
-            let text = format!("{} (asked without credentials: {})", said.text, why.text);
+        (None, Some(why), (reachable, Some(said))) => {
+            let text = format!("{}{ASKED_WITHOUT}: {}", said.text, why.text);
             let kind = said.kind;
             (reachable, Some(ReachError { kind, text }))
         }
-        (signed, _) => signed,
+        // Asking without credentials said nothing new.
+        (known, why, _) => (known, why),
     }
 }
 
@@ -122,14 +129,14 @@ async fn ask_store(
 async fn list(location: &Location, options: &StorageOptions) -> Attempt {
     let store = match Store::open(location, options) {
         Ok(store) => store,
-        Err(error) => return (None, told(error.kind, error.cause)),
+        Err(error) => return (None, Some(told(error.kind, error.cause))),
     };
     let Backend::Remote(remote) = &store.shared.backend else {
-        return (None, told(ErrorKind::Settings, "is a directory"));
+        return (None, Some(told(ErrorKind::Settings, "is a directory")));
     };
     let path = match store.path(Operation::List, "") {
         Ok(path) => path,
-        Err(error) => return (None, told(error.kind, error.cause)),
+        Err(error) => return (None, Some(told(error.kind, error.cause))),
     };
     let mut pages = remote.inner.list(Some(&path));
     match tokio::time::timeout(REACH_LIMIT, pages.next()).await {
@@ -143,12 +150,12 @@ async fn list(location: &Location, options: &StorageOptions) -> Attempt {
                 // Not asked at all, or something answers there and nobody knows who it is.
                 _ => None,
             };
-            (answered, told(kind, cause))
+            (answered, Some(told(kind, cause)))
         }
         Err(_) => {
             let place = store.endpoint().unwrap_or_else(|| location.bucket());
             let text = format!("{place}: no answer within {} s", REACH_LIMIT.as_secs());
-            (Some(false), told(ErrorKind::Network, text))
+            (Some(false), Some(told(ErrorKind::Network, text)))
         }
     }
 }
@@ -160,12 +167,12 @@ async fn ask_directory(directory: PathBuf) -> Attempt {
     // A file system whose server is gone may keep silent for ever.
     let Ok(looked) = tokio::time::timeout(REACH_LIMIT, look).await else {
         let text = format!("no answer within {} s", REACH_LIMIT.as_secs());
-        return (Some(false), told(ErrorKind::Local, text));
+        return (Some(false), Some(told(ErrorKind::Local, text)));
     };
     let error = match looked {
         Ok(Ok(())) => return (Some(true), None),
         Ok(Err(error)) => error,
-        Err(error) => return (None, told(ErrorKind::Other, error.to_string())),
+        Err(error) => return (None, Some(told(ErrorKind::Other, error.to_string()))),
     };
     let (answered, kind) = match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
@@ -175,7 +182,7 @@ async fn ask_directory(directory: PathBuf) -> Attempt {
         // Stale, not connected, host down, input/output error.
         _ => (Some(false), ErrorKind::Local),
     };
-    (answered, told(kind, one_line(&error.to_string())))
+    (answered, Some(told(kind, one_line(&error.to_string()))))
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ fn store(server: &S3Server, credentials: Credentials) -> Store {
 
 /// Every object under the same key.
 #[tokio::main]
-async fn copy(from: Store, to: Store) -> usize {
+async fn copy(from: &Store, to: &Store) -> usize {
     let entries: Vec<_> = from.list("").try_collect().await.unwrap();
     for entry in &entries {
         let bytes: Bytes = from.read_small(&entry.key, 1 << 30).await.unwrap();
@@ -66,8 +66,8 @@ impl Two {
         let fixture = Fixture::get(&RepositoryOptions::default());
         let (primary, _) = fixture.s3();
         let second = S3Server::start();
-        let objects = copy(store(&primary, ADMIN), store(&second, ADMIN));
-        assert!(objects > 20, "{objects}");
+        let objects = copy(&store(&primary, ADMIN), &store(&second, ADMIN));
+        assert!(objects > 10, "{objects}");
         let place = Place::new();
         let config = place.path().join("walproof.yaml");
         let two = Self {
@@ -350,8 +350,8 @@ fn a_segment_missing_from_the_copy_alone_fails_the_copy_and_not_the_primary() {
     require!(Postgres, S3, Barman);
     let mut two = Two::new();
     let tip = two.facts.backups.last().unwrap().end_wal.clone();
-    // The third segment behind the newest base backup.
-    let number = u32::from_str_radix(&tip[16..], 16).unwrap() + 3;
+    // The first segment behind the newest base backup; there are more behind it.
+    let number = u32::from_str_radix(&tip[16..], 16).unwrap() + 1;
     let missing = format!("{}{number:08X}", &tip[..16]);
     let key = format!("{PREFIX}/{SERVER}/wals/{}/{missing}.gz", &missing[..16]);
     std::fs::remove_file(two.second.object(&key)).unwrap();
@@ -469,7 +469,7 @@ fn what_cannot_be_meant_is_refused() {
         let text = format!("version: 1\nname: apart\nclusters: [orders]\nalone: {value}\n");
         std::fs::write(drills.join("apart.yaml"), text).unwrap();
         let config = two.config.to_str().unwrap();
-        let check = walproof::run(&["config", "check", config], &[]).expect_code(2);
+        let check = walproof::run(&["config", "check", "--config", config], &[]).expect_code(2);
         assert!(check.stderr.contains(words), "{}", check.stderr);
     }
 }

@@ -19,6 +19,7 @@ mod kit;
 mod local;
 mod once;
 mod posture;
+mod reach;
 mod refusals;
 mod servers;
 mod stores;

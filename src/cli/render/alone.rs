@@ -2,6 +2,7 @@
 
 use super::style::Tone;
 use crate::repository::{Alone, AloneAsked, OtherCopy};
+use crate::storage::ASKED_WITHOUT;
 use crate::verify::words::{bytes, count};
 
 /// A name, a tone and what there is to say of the other copies and of what was read;
@@ -53,10 +54,15 @@ fn other(copy: &OtherCopy) -> String {
                 Some(false) => "did not answer",
                 None => "could not be asked",
             };
-            probe.error.as_ref().map_or_else(
-                || said.to_owned(),
-                |error| format!("{said} ({})", error.text),
-            )
+            let Some(error) = &probe.error else {
+                return said.to_owned();
+            };
+            // Silence needs no credentials to be heard.
+            let text = match error.text.split_once(ASKED_WITHOUT) {
+                Some((text, _)) if probe.reachable == Some(false) => text,
+                _ => &error.text,
+            };
+            format!("{said} ({text})")
         })
         .collect();
     let words = match words.as_slice() {
@@ -118,6 +124,12 @@ mod tests {
         assert_eq!(
             told(&alone)[0],
             "primary before: did not answer (refused); after: answered"
+        );
+        let text = format!("refused{ASKED_WITHOUT}: X is not set");
+        alone.others[0].probes = vec![probe(Some(false), Some(&text)); 2];
+        assert_eq!(
+            told(&alone)[0],
+            "primary did not answer (refused), before and after"
         );
         alone.asked = AloneAsked::No;
         assert!(rows(&alone).is_empty());
