@@ -21,6 +21,7 @@ mod once;
 mod posture;
 mod refusals;
 mod servers;
+mod speed;
 mod stores;
 mod unreachable;
 mod uploads;
