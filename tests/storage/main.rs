@@ -22,6 +22,7 @@ mod posture;
 mod reach;
 mod refusals;
 mod servers;
+mod speed;
 mod stores;
 mod unreachable;
 mod uploads;
