@@ -22,7 +22,6 @@ mod posture;
 mod reach;
 mod refusals;
 mod servers;
-mod speed;
 mod stores;
 mod unreachable;
 mod uploads;
