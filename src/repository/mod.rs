@@ -9,11 +9,13 @@ pub mod catalog;
 pub mod copy;
 pub mod wal_inventory;
 
+mod alone;
 mod discover;
 mod error;
 mod object_kind;
 mod open;
 
+pub use alone::{Alone, AloneAsked, AloneOptions, Elsewhere, OtherCopy, ReadFrom};
 pub use backup::{
     Archive, ArchiveContents, BackupMethod, BackupStatus, BaseBackup, Keep, Tablespace,
 };
