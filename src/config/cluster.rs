@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::document::Endpoint;
 use super::name::Name;
-use super::{ByteSize, Credentials, Period, SecretError};
+use super::{ByteSize, Credentials, Period, Replication, SecretError};
 use crate::storage::{Location, StorageOptions};
 
 /// One guarded PostgreSQL cluster and where its backups lie.
@@ -175,6 +175,18 @@ pub struct RepositoryConfig {
     /// chain (instance, pod or web identity).
     #[serde(default)]
     pub credentials: Option<Credentials>,
+    /// Where in the world it lies, in your own words: `eu-central-1`, `our cellar`. Copies
+    /// in one place are lost together.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub place: Option<String>,
+    /// On what it lies, in your own words: `object storage`, `disk`, `tape`.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub media: Option<String>,
+    /// Of a replica: how it is kept.
+    #[serde(default)]
+    pub replication: Option<Replication>,
 }
 
 impl RepositoryConfig {
@@ -188,6 +200,9 @@ impl RepositoryConfig {
             path_style: None,
             ca_file: None,
             credentials: None,
+            place: None,
+            media: None,
+            replication: None,
         }
     }
 

@@ -112,6 +112,16 @@ fn check_copies(
         }
         labels.push(label);
         check_settings(main, &this, repository, &path, mistakes);
+        if copy == 0 && repository.replication.is_some() {
+            mistakes.push(
+                mistake_at(
+                    main,
+                    &below("replication"),
+                    format!("{this}: `replication` has no meaning for the primary"),
+                )
+                .with_help("it belongs to the replicas, which are made from the primary"),
+            );
+        }
     }
 }
 
@@ -126,16 +136,21 @@ fn check_settings(
     let scheme = repository.url.scheme();
     let s3 = scheme == Scheme::S3;
     let file = scheme == Scheme::File;
+    let locks = repository
+        .replication
+        .as_ref()
+        .is_some_and(|replication| replication.retention.is_some());
     for (key, given, fits) in [
         ("endpoint", repository.endpoint.is_some(), !file),
         ("region", repository.region.is_some(), s3),
         ("path_style", repository.path_style.is_some(), s3),
         ("ca_file", repository.ca_file.is_some(), !file),
         ("credentials", repository.credentials.is_some(), !file),
+        ("replication.retention", locks, s3),
     ] {
         if given && !fits {
             let mut path = path.to_vec();
-            path.push(Step::Key(key));
+            path.extend(key.split('.').map(Step::Key));
             mistakes.push(
                 mistake_at(
                     main,

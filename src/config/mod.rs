@@ -19,13 +19,17 @@ mod load;
 mod name;
 mod paths;
 mod period;
+mod rate;
+mod replication;
 pub mod schema;
+mod share;
 mod starter;
 mod suggest;
 mod target;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod window;
 
 pub use alone::{AloneSetting, AloneSettingError};
 pub use byte_size::{ByteSize, ParseByteSizeError};
@@ -40,5 +44,9 @@ pub use expectation::{Comparison, Expectation};
 pub use load::{Config, LoadedDrill, load, load_drill};
 pub use paths::default_state_directory;
 pub use period::{ParsePeriodError, Period};
+pub use rate::{Bandwidth, ParseBandwidthError};
+pub use replication::{LockMode, Replication, Retention};
+pub use share::{ParseShareError, Share};
 pub use starter::{STARTER_CONFIG, STARTER_DRILL};
 pub use target::TargetText;
+pub use window::{ParseTimeWindowError, TimeWindow};

@@ -97,7 +97,10 @@ clusters:
         url: gs://far/orders
         path_style: true
   - name: orders
-    primary: {url: gs://far/orders}
+    primary: {url: gs://far/orders, replication: {parallel: 4}}
+    replicas:
+      - url: gs://further/orders
+        replication: {retention: {mode: compliance, period: 30d}}
 drills: [drills/*.yaml, other.yaml]
 ";
     let nightly = r"
@@ -128,6 +131,34 @@ checks:
     ])
     .unwrap_err();
     insta::assert_snapshot!(errors);
+}
+
+#[test]
+fn how_a_replica_is_kept() {
+    let text = "version: 1\nclusters:\n- name: orders\n  primary: {url: 's3://b/orders', place: eu-central-1}\n  replicas:\n  - url: s3://far/orders\n    place: eu-west-1\n    media: object storage\n    replication: {parallel: 16, bandwidth: 50MiB/s, window: 22:00-06:00 UTC, read_back: 0.5%, retention: {mode: governance, period: 30d}, keep: 90d, minimum_redundancy: 3, lag: 15m}\n";
+    let config = load_files(&[("walproof.yaml", text)]).unwrap();
+    let replica = &config.clusters[0].replicas[0];
+    let replication = replica.replication.as_ref().unwrap();
+    assert_eq!(replica.place.as_deref(), Some("eu-west-1"));
+    assert_eq!(replication.parallel, Some(16));
+    assert_eq!(
+        replication.bandwidth.map(|b| b.bytes_per_second()),
+        Some(50 << 20)
+    );
+    assert_eq!(replication.lag, Some("15m".parse().unwrap()));
+    let wrong = "version: 1\nclusters:\n- name: orders\n  primary: {url: 's3://b/orders'}\n  replicas:\n  - url: s3://far/orders\n    replication: {parallel: 0, bandwidth: 50MiB, window: 22-6, read_back: 2, retention: {mode: strict}, minimum_redundancy: none}\n";
+    let errors = errors(wrong);
+    for part in [
+        "`clusters[0].replicas[0].replication.parallel` cannot be 0",
+        "`/s` is missing",
+        "is not a time of day",
+        "is not a share",
+        "cannot be \"strict\"",
+        "lacks the key `period`",
+        "replication.minimum_redundancy",
+    ] {
+        assert!(errors.contains(part), "{part}: {errors}");
+    }
 }
 
 #[test]

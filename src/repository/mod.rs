@@ -6,6 +6,7 @@
 pub mod backup;
 pub mod barman_cloud;
 pub mod catalog;
+pub mod copy;
 pub mod wal_inventory;
 
 mod alone;
@@ -19,6 +20,7 @@ pub use backup::{
     Archive, ArchiveContents, BackupMethod, BackupStatus, BaseBackup, Keep, Tablespace,
 };
 pub use catalog::{Catalog, Layout, UnknownObjects};
+pub use copy::{CopyClass, Follow, LiveFolders, Marker, NeededWal};
 pub use discover::{Discovered, discover};
 pub use error::{ReadWalError, RepositoryError};
 pub use object_kind::ObjectKind;

@@ -5,6 +5,10 @@
 //! team can take its place behind [`State`]. Evidence records are append-only by triggers
 //! of the schema itself.
 
+mod copies;
+mod copy;
+#[cfg(test)]
+mod copy_tests;
 mod error;
 mod lock;
 mod object;
@@ -18,6 +22,10 @@ mod store;
 mod tests;
 mod time;
 
+pub use copies::HeldPair;
+pub use copy::{
+    CopyAlarm, CopyMark, CopyPair, CopySide, CopySummary, RememberedCopy, source_mark, target_mark,
+};
 pub use error::{StateError, StateErrorKind};
 pub use object::{ChangeKind, ObjectChange, ObjectSummary, ReadRate, RememberedObject};
 pub use run::{

@@ -48,6 +48,12 @@ words! {
         Restore = "restore",
         /// A base backup.
         Backup = "backup",
+        /// A repository copied to a second place.
+        Replicate = "replicate",
+        /// A copy compared with its source.
+        Compare = "compare",
+        /// Objects removed from a copy by its policy.
+        Expire = "expire",
     }
 }
 

@@ -7,10 +7,12 @@ pub mod keys;
 pub mod literal;
 pub mod sizes;
 
+pub(super) mod copying;
 mod description;
 mod history;
 mod listing;
 mod reader;
+mod segment_size;
 
 pub use info::{BackupInfo, InfoError};
 

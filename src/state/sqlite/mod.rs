@@ -1,5 +1,6 @@
 //! The state in a SQLite file: write-ahead logging, one writer, several readers.
 
+mod copies;
 mod objects;
 mod open;
 mod read;

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use super::seen::{Companions, begins_at};
 use super::teller::Teller;
 use crate::finding::{Finding, Severity};
-use crate::postgres::{Lsn, SegmentNumber, SystemId};
+use crate::postgres::{Lsn, RequiredSettings, SegmentNumber, SystemId};
 use crate::repository::{BackupMethod, BackupStatus, BaseBackup, Repository};
 use crate::storage::ObjectEntry;
 use crate::verify::VerifyError;
@@ -26,6 +26,10 @@ const PARALLEL: usize = 2;
 pub struct BaseOutcome {
     /// Figures.
     pub report: BaseReport,
+    /// What the server that was copied must at least have, by its control file.
+    pub settings: Option<RequiredSettings>,
+    /// Whether a standby was copied, by the label.
+    pub from_standby: Option<bool>,
     /// What is wrong with it.
     pub findings: Vec<Finding>,
     /// Whether the WAL that settles what its pages leave open was read.
@@ -333,6 +337,8 @@ impl<'a> Bases<'a> {
         teller.base_done(stored.map(|archive| archive.stored_bytes).sum());
         self.outcomes.push(BaseOutcome {
             report: reading.report,
+            settings: reading.settings,
+            from_standby: reading.from_standby,
             findings: reading.findings,
             settled: false,
             unlogged,

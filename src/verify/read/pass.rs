@@ -1,6 +1,6 @@
 //! One pass over the WAL of the way to the current timeline.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::bases::Bases;
@@ -40,6 +40,8 @@ pub(super) struct Pass<'a> {
     pub(super) bases: Bases<'a>,
     /// Those at which a record does begin.
     pub(super) begins_met: BTreeSet<Lsn>,
+    /// By redo point, where the record that tells a base backup's end ends.
+    pub(super) backup_ends: BTreeMap<Lsn, Lsn>,
     stream: Option<WalStream>,
     open: Option<WalStretch>,
     /// Whether WAL has not gone on since the last break.
@@ -80,6 +82,7 @@ impl<'a> Pass<'a> {
             begins,
             bases,
             begins_met: BTreeSet::new(),
+            backup_ends: BTreeMap::new(),
             stream: None,
             open: None,
             broken: false,
@@ -497,6 +500,9 @@ impl<'a> Pass<'a> {
                     redo: *redo,
                     time: *time,
                 });
+            }
+            WalEvent::BackupEnd { start: redo } if self.begins.contains(redo) => {
+                self.backup_ends.insert(*redo, end);
             }
             _ => {}
         }

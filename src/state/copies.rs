@@ -1,0 +1,83 @@
+//! What is remembered of copies.
+
+use super::lock;
+use super::store::Backend;
+use super::{CopyMark, CopyPair, CopySummary, RememberedCopy, State, StateError};
+
+/// Nobody else copies the same pair while this lives.
+#[derive(Debug)]
+pub struct HeldPair {
+    _lock: lock::Held,
+}
+
+impl State {
+    /// Takes a pair for oneself; `None` if another process has it. The kernel gives it back
+    /// when its holder dies.
+    pub fn hold_pair(&self, pair: &CopyPair) -> Result<Option<HeldPair>, StateError> {
+        let held = lock::try_take(self.directory(), &format!("copy-{}", pair.id))
+            .map_err(|error| StateError::io("write to", self.directory(), &error))?;
+        Ok(held.map(|lock| HeldPair { _lock: lock }))
+    }
+
+    /// The pair of two repositories, noted if it is new.
+    pub async fn copy_pair(&self, source: &str, target: &str) -> Result<CopyPair, StateError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.copy_pair(source, target).await,
+        }
+    }
+
+    /// The marks behind the key `after` up to and with `until`, in the order of their keys,
+    /// at most `limit`. Memory: some 200 bytes each.
+    pub async fn copies_page(
+        &self,
+        pair: &CopyPair,
+        after: &str,
+        until: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<CopyMark>, StateError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.copies_page(pair, after, until, limit).await,
+        }
+    }
+
+    /// What is remembered of these keys, in no order; those that are not known are left out.
+    pub async fn copies_lookup(
+        &self,
+        pair: &CopyPair,
+        keys: &[String],
+    ) -> Result<Vec<RememberedCopy>, StateError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.copies_lookup(pair, keys).await,
+        }
+    }
+
+    /// Writes what is to be remembered of copies, all of it or nothing.
+    pub async fn copies_write(
+        &self,
+        pair: &CopyPair,
+        copies: &[RememberedCopy],
+    ) -> Result<(), StateError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.copies_write(pair, copies).await,
+        }
+    }
+
+    /// The copies with which something is wrong, in the order of their keys, at most
+    /// `limit`.
+    pub async fn copies_alarmed(
+        &self,
+        pair: &CopyPair,
+        limit: u32,
+    ) -> Result<Vec<RememberedCopy>, StateError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.copies_alarmed(pair, limit).await,
+        }
+    }
+
+    /// A pair's copies counted.
+    pub async fn copies_summary(&self, pair: &CopyPair) -> Result<CopySummary, StateError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.copies_summary(pair).await,
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What is remembered of copies: kept whole, compared by marks, and a database of the
+//! version before taken over.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+
+use super::tests::other_program;
+use super::{CopyAlarm, CopySide, NewRun, RememberedCopy, RunKind, State, source_mark};
+use crate::codec::Sha256;
+use crate::config::StateUrl;
+use crate::storage::ObjectIdentity;
+
+async fn open(directory: &Path) -> State {
+    State::open(&StateUrl::sqlite(directory.join("state.sqlite")))
+        .await
+        .unwrap()
+}
+
+fn moment(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
+}
+
+fn copy(key: &str) -> RememberedCopy {
+    RememberedCopy {
+        key: key.to_owned(),
+        sha256: Some(Sha256::of(b"bytes")),
+        source: ObjectIdentity {
+            size: 5,
+            etag: Some("0fa".to_owned()),
+            version: None,
+            modified: moment(-60),
+        },
+        target_etag: Some("\u{e4}\"1".to_owned()),
+        target_version: Some("v1".to_owned()),
+        copied_at: Some(moment(0)),
+        read_back_at: None,
+        expired_at: None,
+        alarm: None,
+    }
+}
+
+fn alarmed(key: &str) -> RememberedCopy {
+    RememberedCopy {
+        sha256: None,
+        copied_at: None,
+        read_back_at: Some(moment(9)),
+        alarm: Some(CopyAlarm {
+            side: CopySide::Source,
+            sha256: Sha256::of(b"other"),
+            size: 6,
+            mark: -7,
+            noticed: moment(5),
+        }),
+        ..copy(key)
+    }
+}
+
+#[tokio::test]
+async fn copies_are_kept_whole_and_apart_by_pair() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = open(directory.path()).await;
+    let pair = state.copy_pair("s3://a", "s3://b").await.unwrap();
+    let other = state.copy_pair("s3://a", "s3://c").await.unwrap();
+    assert_eq!(pair, state.copy_pair("s3://a", "s3://b").await.unwrap());
+    let expired = RememberedCopy {
+        expired_at: Some(moment(30)),
+        ..copy("c")
+    };
+    let written = [copy("a"), alarmed("b"), expired, copy("d")];
+    state.copies_write(&pair, &written).await.unwrap();
+
+    let keys: Vec<String> = ["d", "b", "a", "c", "x"].map(str::to_owned).to_vec();
+    let mut known = state.copies_lookup(&pair, &keys).await.unwrap();
+    known.sort_by(|a, b| a.key.cmp(&b.key));
+    assert_eq!(known, written);
+    assert_eq!(state.copies_lookup(&other, &keys).await.unwrap(), []);
+
+    let page = state.copies_page(&pair, "a", Some("c"), 10).await.unwrap();
+    let seen: Vec<_> = page
+        .iter()
+        .map(|mark| (mark.key.as_str(), mark.alarmed, mark.expired))
+        .collect();
+    assert_eq!(seen, [("b", true, false), ("c", false, true)]);
+    assert_eq!(page[0].source, written[1].source_mark());
+    assert_eq!(page[0].target, written[1].target_mark());
+    let page = state.copies_page(&pair, "", None, 2).await.unwrap();
+    assert_eq!(page.len(), 2);
+
+    let found = state.copies_alarmed(&pair, 10).await.unwrap();
+    assert_eq!(found, [alarmed("b")]);
+    let summary = state.copies_summary(&pair).await.unwrap();
+    assert_eq!((summary.objects, summary.bytes), (3, 15));
+    assert_eq!((summary.digests, summary.read_back), (2, 1));
+    assert_eq!((summary.alarmed, summary.newest), (1, Some(moment(0))));
+
+    state.copies_write(&pair, &[copy("b")]).await.unwrap();
+    assert_eq!(state.copies_alarmed(&pair, 10).await.unwrap(), []);
+}
+
+#[test]
+fn a_mark_is_another_when_anything_else_is_told() {
+    let identity = copy("a").source;
+    let mark = source_mark(&identity);
+    // Written into databases, so it must never change.
+    assert_eq!(mark, source_mark(&copy("b").source));
+    for other in [
+        ObjectIdentity {
+            size: 6,
+            ..identity.clone()
+        },
+        ObjectIdentity {
+            etag: Some("0fb".to_owned()),
+            ..identity.clone()
+        },
+        ObjectIdentity {
+            etag: None,
+            ..identity.clone()
+        },
+        ObjectIdentity {
+            modified: moment(-59),
+            ..identity.clone()
+        },
+    ] {
+        assert_ne!(source_mark(&other), mark);
+    }
+    let version = ObjectIdentity {
+        version: Some("v".to_owned()),
+        ..identity
+    };
+    assert_eq!(source_mark(&version), mark, "listings tell no version");
+}
+
+#[tokio::test]
+async fn a_database_of_the_version_before_learns_new_kinds_of_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut before = sqlx::migrate!("migrations/sqlite");
+    before.migrations = Cow::Owned(before.migrations.iter().take(2).cloned().collect());
+    std::fs::write(directory.path().join("state.sqlite"), []).unwrap();
+    let pool = other_program(directory.path()).await;
+    before.run(&pool).await.unwrap();
+    sqlx::query(
+        "INSERT INTO runs (id, kind, cluster, copy, location, started_at, finished_at, status, version) \
+         VALUES ('1', 'verify', 'orders', '', 's3://a', '2026', '2026', 'finished', '0')",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    pool.close().await;
+
+    let state = open(directory.path()).await;
+    for kind in [RunKind::Replicate, RunKind::Compare, RunKind::Expire] {
+        let run = NewRun {
+            kind,
+            cluster: "orders".to_owned(),
+            copy: "far".to_owned(),
+            location: "s3://a".to_owned(),
+        };
+        drop(state.begin_run(&run).await.unwrap());
+    }
+    state.close().await;
+    let pool = other_program(directory.path()).await;
+    let whole: String = sqlx::query_scalar("PRAGMA integrity_check")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert_eq!(whole, "ok");
+    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM runs")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert_eq!(kept, 4);
+    let refused = sqlx::query("UPDATE runs SET kind = 'other'")
+        .execute(&pool)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("CHECK constraint failed"), "{refused}");
+}

@@ -1,0 +1,233 @@
+//! What is remembered of copies. Rows travel as one JSON text per batch, as those of objects
+//! do.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use super::super::{CopyMark, CopyPair, CopySummary, RememberedCopy, StateError};
+use super::Sqlite;
+use super::write::signed;
+use crate::codec::Sha256;
+use crate::storage::ObjectIdentity;
+
+const COLUMNS: &str = "key, size, sha256, source_etag, source_version, source_modified, \
+    target_etag, target_version, copied_at, read_back_at, expired_at, alarm";
+
+const UPSERT: &str = "INSERT INTO copies (pair_id, key, size, sha256, source_etag, \
+    source_version, source_modified, target_etag, target_version, source_mark, target_mark, \
+    copied_at, read_back_at, expired_at, alarm) \
+    SELECT ?1, value->>'key', value->>'size', unhex(value->>'sha256'), value->>'source_etag', \
+    value->>'source_version', value->>'source_modified', value->>'target_etag', \
+    value->>'target_version', value->>'source_mark', value->>'target_mark', \
+    value->>'copied_at', value->>'read_back_at', value->>'expired_at', value->>'alarm' \
+    FROM json_each(?2) WHERE true \
+    ON CONFLICT (pair_id, key) DO UPDATE SET size = excluded.size, sha256 = excluded.sha256, \
+    source_etag = excluded.source_etag, source_version = excluded.source_version, \
+    source_modified = excluded.source_modified, target_etag = excluded.target_etag, \
+    target_version = excluded.target_version, source_mark = excluded.source_mark, \
+    target_mark = excluded.target_mark, copied_at = excluded.copied_at, \
+    read_back_at = excluded.read_back_at, expired_at = excluded.expired_at, \
+    alarm = excluded.alarm";
+
+/// A row on its way into the database.
+#[derive(Serialize)]
+struct RowText<'a> {
+    key: &'a str,
+    size: i64,
+    sha256: Option<Sha256>,
+    source_etag: Option<&'a str>,
+    source_version: Option<&'a str>,
+    source_modified: i64,
+    target_etag: Option<&'a str>,
+    target_version: Option<&'a str>,
+    source_mark: i64,
+    target_mark: i64,
+    copied_at: Option<i64>,
+    read_back_at: Option<i64>,
+    expired_at: Option<i64>,
+    alarm: Option<String>,
+}
+
+impl Sqlite {
+    pub(in super::super) async fn copy_pair(
+        &self,
+        source: &str,
+        target: &str,
+    ) -> Result<CopyPair, StateError> {
+        let id = sqlx::query_scalar(
+            "INSERT INTO copy_pairs (source, target) VALUES (?1, ?2) \
+             ON CONFLICT (source, target) DO UPDATE SET source = excluded.source RETURNING id",
+        )
+        .bind(source)
+        .bind(target)
+        .fetch_one(&self.writer)
+        .await
+        .map_err(self.writing())?;
+        Ok(CopyPair {
+            id,
+            source: source.to_owned(),
+            target: target.to_owned(),
+        })
+    }
+
+    pub(in super::super) async fn copies_page(
+        &self,
+        pair: &CopyPair,
+        after: &str,
+        until: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<CopyMark>, StateError> {
+        let rows: Vec<(String, i64, i64, bool, bool)> = sqlx::query_as(
+            "SELECT key, source_mark, target_mark, alarm IS NOT NULL, expired_at IS NOT NULL \
+             FROM copies WHERE pair_id = ?1 AND key > ?2 AND (?3 IS NULL OR key <= ?3) \
+             ORDER BY key LIMIT ?4",
+        )
+        .bind(pair.id)
+        .bind(after)
+        .bind(until)
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(self.reading())?;
+        let marks = rows
+            .into_iter()
+            .map(|(key, source, target, alarmed, expired)| CopyMark {
+                key,
+                source,
+                target,
+                alarmed,
+                expired,
+            });
+        Ok(marks.collect())
+    }
+
+    pub(in super::super) async fn copies_lookup(
+        &self,
+        pair: &CopyPair,
+        keys: &[String],
+    ) -> Result<Vec<RememberedCopy>, StateError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM copies WHERE pair_id = ?1 \
+             AND key IN (SELECT value FROM json_each(?2))"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(pair.id)
+            .bind(self.json(&keys)?)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(self.reading())?;
+        rows.iter().map(|row| self.copy(row)).collect()
+    }
+
+    pub(in super::super) async fn copies_write(
+        &self,
+        pair: &CopyPair,
+        copies: &[RememberedCopy],
+    ) -> Result<(), StateError> {
+        let rows = copies
+            .iter()
+            .map(|copy| self.copy_text(copy))
+            .collect::<Result<Vec<_>, _>>()?;
+        sqlx::query(UPSERT)
+            .bind(pair.id)
+            .bind(self.json(&rows)?)
+            .execute(&self.writer)
+            .await
+            .map_err(self.writing())?;
+        Ok(())
+    }
+
+    pub(in super::super) async fn copies_alarmed(
+        &self,
+        pair: &CopyPair,
+        limit: u32,
+    ) -> Result<Vec<RememberedCopy>, StateError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM copies WHERE pair_id = ?1 AND alarm IS NOT NULL \
+             ORDER BY key LIMIT ?2"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(pair.id)
+            .bind(i64::from(limit))
+            .fetch_all(&self.readers)
+            .await
+            .map_err(self.reading())?;
+        rows.iter().map(|row| self.copy(row)).collect()
+    }
+
+    pub(in super::super) async fn copies_summary(
+        &self,
+        pair: &CopyPair,
+    ) -> Result<CopySummary, StateError> {
+        let row = sqlx::query(
+            "SELECT count(*) AS objects, coalesce(sum(size), 0) AS bytes, \
+             count(sha256) AS digests, count(read_back_at) AS read_back, \
+             count(alarm) AS alarmed, max(copied_at) AS newest \
+             FROM copies WHERE pair_id = ?1 AND expired_at IS NULL",
+        )
+        .bind(pair.id)
+        .fetch_one(&self.readers)
+        .await
+        .map_err(self.reading())?;
+        let count = |column: &str| self.count(&row, column);
+        Ok(CopySummary {
+            objects: count("objects")?,
+            bytes: count("bytes")?,
+            digests: count("digests")?,
+            read_back: count("read_back")?,
+            alarmed: count("alarmed")?,
+            newest: self.moment(&row, "newest")?,
+        })
+    }
+
+    fn copy_text<'a>(&self, copy: &'a RememberedCopy) -> Result<RowText<'a>, StateError> {
+        let micros = |time: DateTime<Utc>| time.timestamp_micros();
+        Ok(RowText {
+            key: &copy.key,
+            size: signed(copy.source.size),
+            sha256: copy.sha256,
+            source_etag: copy.source.etag.as_deref(),
+            source_version: copy.source.version.as_deref(),
+            source_modified: micros(copy.source.modified),
+            target_etag: copy.target_etag.as_deref(),
+            target_version: copy.target_version.as_deref(),
+            source_mark: copy.source_mark(),
+            target_mark: copy.target_mark(),
+            copied_at: copy.copied_at.map(micros),
+            read_back_at: copy.read_back_at.map(micros),
+            expired_at: copy.expired_at.map(micros),
+            alarm: copy
+                .alarm
+                .as_ref()
+                .map(|alarm| self.json(alarm))
+                .transpose()?,
+        })
+    }
+
+    fn copy(&self, row: &SqliteRow) -> Result<RememberedCopy, StateError> {
+        let text = |column: &str| {
+            row.try_get::<Option<String>, _>(column)
+                .map_err(self.reading())
+        };
+        let time = |column: &str| self.moment(row, column);
+        Ok(RememberedCopy {
+            key: row.try_get("key").map_err(self.reading())?,
+            sha256: self.digest(row, "sha256")?,
+            source: ObjectIdentity {
+                size: self.count(row, "size")?,
+                etag: text("source_etag")?,
+                version: text("source_version")?,
+                modified: time("source_modified")?
+                    .ok_or_else(|| self.strange("a copy without source_modified"))?,
+            },
+            target_etag: text("target_etag")?,
+            target_version: text("target_version")?,
+            copied_at: time("copied_at")?,
+            read_back_at: time("read_back_at")?,
+            expired_at: time("expired_at")?,
+            alarm: text("alarm")?.map(|body| self.parse(&body)).transpose()?,
+        })
+    }
+}
