@@ -409,15 +409,12 @@ mod tests {
                 }),
                 _ => None,
             };
-            match event {
-                Some(event) => {
-                    whole.follow(&event);
-                    piece.follow(event);
-                }
-                None => {
-                    whole.set(of, block, Lsn::new(at));
-                    piece.own.set(of, block, Lsn::new(at));
-                }
+            if let Some(event) = event {
+                whole.follow(&event);
+                piece.follow(event);
+            } else {
+                whole.set(of, block, Lsn::new(at));
+                piece.own.set(of, block, Lsn::new(at));
             }
             if below(25) == 0 {
                 joined.append(std::mem::take(&mut piece));
