@@ -1,5 +1,6 @@
-//! What the integration tests share: real PostgreSQL servers, a real S3 server, the real
-//! Barman Cloud tools, a workload whose outcome is known, and repositories made from them.
+//! What the integration tests share: real PostgreSQL servers, real object stores of
+//! every kind and wires that spoil the way to them, the real Barman Cloud tools, a workload
+//! whose outcome is known, and repositories made from them.
 //!
 //! Everything is started by the test that needs it, listens on loopback or a socket of its
 //! own, and is ended by its process id when its value is dropped. Should the test process
@@ -22,23 +23,31 @@
 )]
 #![allow(unreachable_pub, reason = "a private module of a test binary")]
 
+pub mod azure;
 pub mod barman;
 pub mod cache;
 pub mod codec;
 pub mod damage;
+pub mod gcs;
+pub mod http;
 pub mod json_schema;
 pub mod load;
+pub mod minio;
 pub mod pages;
 pub mod postgres;
 pub mod process;
 pub mod repository;
 pub mod require;
 pub mod s3;
+pub mod s3_api;
 pub mod scratch;
+pub mod sign;
 pub mod tape;
+pub mod tls;
 pub mod wal_bytes;
 pub mod waldump;
 pub mod walproof;
+pub mod wire;
 pub mod workload;
 
 pub(crate) use require::require;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Sender, channel};
@@ -96,6 +97,37 @@ impl Server {
     pub fn wait(&mut self, limit: Duration) {
         wait_until(limit, "the server's end", || self.ended());
     }
+}
+
+/// Starts a server that listens on loopback, and waits until it does; gives the port.
+/// `start` is told the port: `port`, or a free one, several times if need be, as another
+/// process may take it between the look for it and the server's start.
+pub fn listening(
+    port: Option<u16>,
+    what: &str,
+    log: &Path,
+    start: impl Fn(u16) -> Server,
+) -> (u16, Server) {
+    for _ in 0..5 {
+        let port = port.unwrap_or_else(|| {
+            let probe = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+            probe.local_addr().unwrap().port()
+        });
+        let mut server = start(port);
+        let mut ended = false;
+        wait_until(Duration::from_mins(1), what, || {
+            let answers = TcpStream::connect(("127.0.0.1", port)).is_ok();
+            ended = server.ended();
+            ended || answers
+        });
+        if !ended {
+            return (port, server);
+        }
+    }
+    panic!(
+        "{what} does not start: {}",
+        std::fs::read_to_string(log).unwrap_or_default()
+    );
 }
 
 impl Drop for Server {

@@ -10,6 +10,12 @@ pub enum Need {
     Postgres,
     /// versitygw, an S3 server whose objects are plain files.
     S3,
+    /// MinIO, another S3 server.
+    Minio,
+    /// fake-gcs-server, with the interface of Google Cloud Storage.
+    Gcs,
+    /// Azurite, with the interface of Azure Blob Storage, and Node.js to run it.
+    Azurite,
     /// The Barman Cloud tools in a virtual environment of their own.
     Barman,
 }
@@ -28,6 +34,27 @@ pub fn cache() -> PathBuf {
 /// The S3 server's program.
 pub fn versitygw() -> PathBuf {
     cache().join("bin/versitygw")
+}
+
+/// MinIO's program.
+pub fn minio() -> PathBuf {
+    cache().join("bin/minio")
+}
+
+/// fake-gcs-server's program.
+pub fn fake_gcs_server() -> PathBuf {
+    cache().join("bin/fake-gcs-server")
+}
+
+/// The script by which Node.js runs Azurite's blob server.
+pub fn azurite() -> PathBuf {
+    cache().join("azurite/node_modules/azurite/dist/src/blob/main.js")
+}
+
+/// Whether a command is on the path.
+fn command(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
 }
 
 /// The directory of `barman-cloud-backup` and its siblings.
@@ -59,6 +86,9 @@ impl Need {
         match self {
             Self::Postgres => postgres_bin().is_some(),
             Self::S3 => versitygw().is_file(),
+            Self::Minio => minio().is_file(),
+            Self::Gcs => fake_gcs_server().is_file(),
+            Self::Azurite => azurite().is_file() && command("node"),
             Self::Barman => barman_bin().join("barman-cloud-backup").is_file(),
         }
     }

@@ -24,4 +24,3 @@ mod signals;
 mod state;
 mod stores;
 mod surroundings;
-mod wire;

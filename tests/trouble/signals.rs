@@ -10,19 +10,19 @@ use crate::common::process::wait_until;
 use crate::common::repository::{Fixture, RepositoryOptions};
 use crate::common::require;
 use crate::common::walproof::run;
+use crate::common::wire::Wire;
 use crate::kit::Place;
 use crate::places::{
     assert_explained, fingerprint, finish, newest_run, signal, start, start_drill,
 };
-use crate::wire::Wire;
 
 /// A person who presses Ctrl-C does not wait longer.
 const SOON: Duration = Duration::from_secs(10);
 
 /// Where in a request's head the store falls silent, and after how many bytes of answer.
-const LISTING: (&str, usize) = ("list-type=2", 0);
-const WAL: (&str, usize) = ("/wals/", 0);
-const BASE: (&str, usize) = ("data.tar", 100_000);
+const LISTING: (&str, u64) = ("list-type=2", 0);
+const WAL: (&str, u64) = ("/wals/", 0);
+const BASE: (&str, u64) = ("data.tar", 100_000);
 
 /// Waits until what has arrived is written, so that the extraction waits for the store.
 fn wait_for_idleness(root: &Path) {

@@ -11,12 +11,12 @@ use crate::common::repository::{Fixture, RepositoryOptions};
 use crate::common::require;
 use crate::common::s3::{ADMIN, Credentials, READER, S3Server};
 use crate::common::walproof::{Run, run};
+use crate::common::wire::Wire;
 use crate::kit::Place;
 use crate::places::{
     assert_explained, assert_unproven, fingerprint, finish, newest_run, signal, start, start_drill,
     state_of,
 };
-use crate::wire::Wire;
 
 /// A segment of the shared repository as PostgreSQL had it.
 fn segment(fixture: &Fixture) -> PathBuf {

@@ -1,0 +1,1 @@
+//! The wire itself: each fault does to the store what it says.

@@ -1,0 +1,167 @@
+//! The promises, store by store.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+use walproof::storage::{ErrorKind, StorageOptions, Store};
+
+use crate::common::azure::Azurite;
+use crate::common::gcs::GcsServer;
+use crate::common::minio::Minio;
+use crate::common::require;
+use crate::common::s3::S3Server;
+use crate::conformance::{ODD, conformance};
+use crate::kit::{file_store, fixed_answer, keys, open, options, pattern, walk};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn local_files_keep_the_promises() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = file_store(directory.path());
+    conformance(store.clone()).await;
+    listings_page(store).await;
+    let leftovers = walk(directory.path())
+        .into_iter()
+        .filter(|path| path.contains(".walproof-"));
+    assert_eq!(leftovers.collect::<Vec<_>>(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versitygw_keeps_the_promises() {
+    require!(S3);
+    let server = S3Server::start();
+    let store = open("s3://backups/some/prefix", &options(server.environment()));
+    conformance(store.clone()).await;
+    listings_page(store).await;
+    // Unfinished parts are gone, too.
+    let staged = server.object(".sgwtmp/multipart");
+    let staged = if staged.exists() {
+        walk(&staged)
+    } else {
+        Vec::new()
+    };
+    let files = staged
+        .iter()
+        .filter(|path| std::path::Path::new(path).is_file());
+    assert_eq!(files.count(), 0, "{staged:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versitygw_keeps_the_promises_with_versions_and_locks() {
+    require!(S3);
+    let server = S3Server::start_versioned();
+    server.create_locked_bucket("locked");
+    let store = open("s3://locked/some/prefix", &options(server.environment()));
+    conformance(store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn minio_keeps_the_promises() {
+    require!(Minio);
+    let server = Minio::start();
+    let store = open("s3://backups/some/prefix", &options(server.environment()));
+    conformance(store.clone()).await;
+    listings_page(store).await;
+    let api = server.api();
+    let unfinished = api.request("GET", "/backups", &[("uploads", "")], &[], b"");
+    let unfinished = unfinished.expect_success().elements("Key");
+    assert_eq!(unfinished, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn minio_keeps_the_promises_with_versions_and_locks() {
+    require!(Minio);
+    let server = Minio::start();
+    server.api().create_bucket("locked", true);
+    let store = open("s3://locked/some/prefix", &options(server.environment()));
+    conformance(store).await;
+}
+
+/// It has no interface for the writes of the client in use.
+#[tokio::test(flavor = "multi_thread")]
+async fn fake_gcs_server_is_read() {
+    require!(Gcs);
+    let server = GcsServer::start();
+    let store = open("gs://backups/some/prefix", &options(server.environment()));
+    assert_eq!(keys(&store, "").await, Vec::<String>::new());
+    assert_eq!(store.head("nothing").await.unwrap(), None);
+    let missing = store.read("no/thing").await.err().unwrap();
+    assert_eq!(missing.kind, ErrorKind::NotFound, "{missing}");
+
+    let body = pattern(100_000);
+    let all: Vec<String> = ODD.iter().map(|key| (*key).to_owned()).collect();
+    for key in &all {
+        server.put(GcsServer::BUCKET, &format!("some/prefix/{key}"), &body);
+    }
+    let mut sorted = all.clone();
+    sorted.sort();
+    assert_eq!(keys(&store, "odd").await, sorted);
+    assert_eq!(store.list_folders("").await.unwrap(), ["odd"]);
+    for key in &all {
+        let entry = store.head(key).await.unwrap().unwrap();
+        assert_eq!((&entry.key, entry.size), (key, 100_000));
+        assert!(
+            store.read_small(key, 1 << 20).await.unwrap() == body,
+            "{key}"
+        );
+        let rest: Vec<_> = store.list_after("odd", key).try_collect().await.unwrap();
+        let expected: Vec<_> = sorted.iter().filter(|it| *it > key).collect();
+        assert_eq!(rest.iter().map(|it| &it.key).collect::<Vec<_>>(), expected);
+    }
+    for range in [0..10, 99_990..100_000, 99_990..200_000, 100_000..100_010] {
+        let read = store.read_range(&all[0], range.clone()).await.unwrap();
+        let size = |at: u64| usize::try_from(at.min(100_000)).unwrap();
+        let expected = &body[size(range.start)..size(range.end)];
+        assert!(read == expected, "{range:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn azurite_keeps_the_promises() {
+    require!(Azurite);
+    let server = Azurite::start();
+    let store = open("az://backups/some/prefix", &options(server.environment()));
+    conformance(store.clone()).await;
+    listings_page(store).await;
+}
+
+/// More keys than one answer to a listing holds.
+async fn listings_page(store: Store) {
+    let store = store.at("paged");
+    let expected: Vec<String> = (0..2500)
+        .map(|at| format!("wals/{:04x}/{at:024X}", at / 256))
+        .collect();
+    futures::stream::iter(&expected)
+        .map(|key| store.put_new(key, Bytes::from_static(b"x")))
+        .buffer_unordered(16)
+        .try_for_each(|_| async { Ok(()) })
+        .await
+        .unwrap();
+    assert!(keys(&store, "").await == expected);
+    let rest: Vec<_> = store
+        .list_after("wals", &expected[1200])
+        .try_collect()
+        .await
+        .unwrap();
+    assert_eq!(rest.len(), 1299);
+    assert_eq!(rest[0].key, expected[1201]);
+    // A listing that nobody reads to its end ends itself.
+    assert_eq!(store.list("").take(3).count().await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emulator_is_written_to_without_asking_google_for_a_token() {
+    let answer = "HTTP/1.1 200 OK\r\nETag: \"1\"\r\nx-goog-generation: 1\r\n\
+                  Content-Length: 0\r\nConnection: close\r\n\r\n";
+    let host = fixed_answer(Some(answer)).replace("http://", "");
+    let options = StorageOptions {
+        environment: vec![("STORAGE_EMULATOR_HOST".to_owned(), host)],
+        ..StorageOptions::default()
+    };
+    let store = Store::open(&"gs://backups/p".parse().unwrap(), &options).unwrap();
+    let put = store.put_replace("x", Bytes::from_static(b"x"));
+    tokio::time::timeout(Duration::from_secs(5), put)
+        .await
+        .unwrap()
+        .unwrap();
+}

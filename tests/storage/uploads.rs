@@ -1,0 +1,67 @@
+//! Large objects, in parts.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use walproof::storage::{ErrorKind, Store};
+
+use crate::kit::{keys, pattern};
+
+pub(crate) async fn uploads(store: &Store) {
+    // Several parts, in pieces that do not fit them.
+    let whole = pattern((40 << 20) + 12_345);
+    let mut upload = store.upload("big/one").await.unwrap();
+    for piece in whole.chunks(3_333_333) {
+        upload.write(Bytes::copy_from_slice(piece)).await.unwrap();
+    }
+    assert_eq!(
+        store.head("big/one").await.unwrap(),
+        None,
+        "not visible yet"
+    );
+    assert_eq!(keys(store, "big").await, Vec::<String>::new());
+    upload.finish().await.unwrap();
+    assert!(store.read_small("big/one", 64 << 20).await.unwrap() == whole);
+    assert_eq!(
+        store.upload("big/one").await.err().unwrap().kind,
+        ErrorKind::Exists
+    );
+
+    // Exactly one part, exactly two, less than one, none.
+    for (key, length) in [
+        ("p1", 16 << 20),
+        ("p2", 32 << 20),
+        ("small", 5),
+        ("empty", 0),
+    ] {
+        let body = pattern(length);
+        let key = format!("big/{key}");
+        let mut upload = store.upload_sized(&key, length as u64).await.unwrap();
+        upload.write(body.clone()).await.unwrap();
+        upload.finish().await.unwrap();
+        assert!(
+            store.read_small(&key, 64 << 20).await.unwrap() == body,
+            "{key}"
+        );
+    }
+
+    // Given up in three ways: nothing stays.
+    let before = keys(store, "big").await;
+    let mut upload = store.upload("big/aborted").await.unwrap();
+    upload.write(pattern(20 << 20)).await.unwrap();
+    upload.abort().await.unwrap();
+    let mut upload = store.upload("big/dropped").await.unwrap();
+    upload.write(pattern(20 << 20)).await.unwrap();
+    drop(upload);
+    let mut upload = store.upload("big/overtaken").await.unwrap();
+    upload.write(pattern(5)).await.unwrap();
+    store
+        .put_new("big/overtaken", Bytes::from_static(b"first"))
+        .await
+        .unwrap();
+    assert_eq!(upload.finish().await.unwrap_err().kind, ErrorKind::Exists);
+    assert_eq!(store.read_small("big/overtaken", 9).await.unwrap(), "first");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let after = keys(store, "big").await;
+    assert_eq!(after.len(), before.len() + 1, "{after:?}");
+}
