@@ -12,6 +12,7 @@ pub mod drill;
 pub mod evidence;
 pub mod finding;
 pub mod postgres;
+pub mod replicate;
 pub mod repository;
 pub mod restore;
 pub mod state;

@@ -1,0 +1,3 @@
+//! One repository to a second bucket, and what is to be said of the two.
+
+pub mod expire;
