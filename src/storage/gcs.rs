@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use object_store::StaticCredentialProvider;
 use object_store::gcp::{
     GcpCredential, GcpCredentialProvider, GoogleCloudStorageBuilder, GoogleConfigKey,
 };
-use object_store::StaticCredentialProvider;
 
 use super::client::{
     BoundedIdentity, PatientConnector, client_options, identity_retries, open_error, retries,
@@ -86,7 +86,9 @@ pub(super) fn open(
         builder = builder.with_credentials(bounded);
     }
     let store = builder.build().map_err(wrong)?;
-    let base = endpoint.as_deref().unwrap_or("https://storage.googleapis.com");
+    let base = endpoint
+        .as_deref()
+        .unwrap_or("https://storage.googleapis.com");
     let gcs = Gcs {
         base: base.trim_end_matches('/').to_owned(),
         bucket: location.bucket().to_owned(),

@@ -272,6 +272,40 @@ impl Directory {
             .try_for_each(sync_folder)
     }
 
+    /// The unfinished writes below a folder. Holds all of their names.
+    pub(super) fn unfinished(&self, prefix: &str) -> io::Result<Vec<Found>> {
+        let mut found = Vec::new();
+        let mut folders = vec![prefix.to_owned()];
+        while let Some(folder) = folders.pop() {
+            let entries = match self.resolve(&folder)?.read_dir() {
+                Ok(entries) => entries,
+                Err(error) if absent(&error) => continue,
+                Err(error) => return Err(error),
+            };
+            for entry in entries {
+                let entry = entry?;
+                let Ok(name) = entry.file_name().into_string() else {
+                    continue;
+                };
+                let key = if folder.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{folder}/{name}")
+                };
+                match entry.metadata() {
+                    Ok(meta) if meta.is_dir() => folders.push(key),
+                    Ok(meta) if meta.is_file() && is_staging(&name) => {
+                        found.push(Found::new(key, &meta));
+                    }
+                    Ok(_) => {}
+                    Err(error) if absent(&error) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// Removes a file.
     pub(super) fn remove(&self, key: &str) -> io::Result<()> {
         std::fs::remove_file(self.resolve(key)?)

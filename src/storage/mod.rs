@@ -14,6 +14,7 @@ mod azure;
 mod blocking;
 mod classify;
 mod client;
+mod delete;
 mod environment;
 mod error;
 mod gcs;
@@ -22,6 +23,7 @@ mod local;
 mod location;
 mod open;
 mod options;
+mod posture;
 mod probe;
 mod profile;
 mod read;
@@ -33,10 +35,14 @@ mod wire;
 mod write_once;
 
 pub use blocking::BlockingReader;
+pub use delete::{AbandonedUpload, DeleteOutcome};
 pub use error::{ErrorKind, Operation, StorageError};
 pub use identity::{IdentityChange, ObjectIdentity};
 pub use location::{Location, LocationError, Scheme};
 pub use options::StorageOptions;
+pub use posture::{
+    DefaultRetention, Encryption, Known, LifecycleRule, ObjectLock, Posture, Public, Transition,
+};
 pub use probe::WriteProbe;
 pub use store::{ObjectEntry, ObjectRead, PutOutcome, Store};
 pub use usage::Usage;

@@ -1,12 +1,8 @@
 //! Whether credentials that should only read can write.
 
 use bytes::Bytes;
-use object_store::ObjectStoreExt;
 
-use super::open::Backend;
-use super::remote::Remote;
-use super::store::permit;
-use super::{ErrorKind, OnceOutcome, Operation, StorageError, Store};
+use super::{DeleteOutcome, ErrorKind, OnceOutcome, Operation, StorageError, Store};
 
 /// What a store said to a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,18 +36,14 @@ impl Store {
 
     /// Removes an object that this process has just made.
     async fn remove_own(&self, key: &str) -> Result<(), StorageError> {
-        let path = self.path(Operation::Remove, key)?;
-        let Backend::Remote(Remote { inner, .. }) = &self.shared.backend else {
-            return self
-                .on_directory(Operation::Remove, key, move |directory| {
-                    directory.remove(path.as_ref())
-                })
-                .await;
-        };
-        let _permit = permit(&self.shared).await;
-        inner
-            .delete(&path)
-            .await
-            .map_err(|error| self.error(Operation::Remove, key, &error))
+        match self.delete(key, None).await? {
+            DeleteOutcome::Deleted | DeleteOutcome::Absent => Ok(()),
+            DeleteOutcome::Refused { cause, .. } => Err(StorageError::new(
+                Operation::Remove,
+                self.url(key),
+                ErrorKind::Denied,
+                cause,
+            )),
+        }
     }
 }

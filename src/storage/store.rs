@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use super::classify::{classify, classify_local, code, status};
@@ -88,6 +88,13 @@ pub(super) struct Shared {
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Store({})", self.location)
+    }
+}
+
+impl Shared {
+    /// Whether the store has answered something that needs bucket and credentials.
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.confirmed.load(Ordering::Relaxed)
     }
 }
 
@@ -187,7 +194,7 @@ impl Store {
         })
     }
 
-    fn relative(&self, full: String) -> String {
+    pub(super) fn relative(&self, full: String) -> String {
         match full.strip_prefix(self.base.as_ref()) {
             Some(rest) => rest.trim_start_matches('/').to_owned(),
             None => full,
@@ -493,28 +500,5 @@ impl Store {
             directory.settle(path.as_ref())
         })
         .await
-    }
-
-    /// Writes an object, replacing what is there. Only for descriptions whose status
-    /// changes, such as `backup.info`.
-    pub async fn put_replace(&self, key: &str, bytes: Bytes) -> Result<(), StorageError> {
-        let path = self.path(Operation::Write, key)?;
-        let Backend::Remote(Remote { inner, .. }) = &self.shared.backend else {
-            return self
-                .on_directory(Operation::Write, key, move |directory| {
-                    let mut staged = directory.stage(path.as_ref())?;
-                    staged.write(&bytes)?;
-                    staged.replace()
-                })
-                .await;
-        };
-        let _permit = permit(&self.shared).await;
-        match inner.put(&path, PutPayload::from(bytes)).await {
-            Ok(_) => {
-                self.confirm();
-                Ok(())
-            }
-            Err(error) => Err(self.error(Operation::Write, key, &error)),
-        }
     }
 }

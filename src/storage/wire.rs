@@ -99,15 +99,23 @@ impl Ask {
             HttpRequest::new(self.body.clone().into())
         };
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.url.parse().map_err(|error| object_store::Error::Generic {
-            store: "request",
-            source: Box::new(error),
-        })?;
+        *request.uri_mut() = self
+            .url
+            .parse()
+            .map_err(|error| object_store::Error::Generic {
+                store: "request",
+                source: Box::new(error),
+            })?;
         *request.headers_mut() = self.headers.clone();
         if self.bytes > 0 || matches!(self.method, Method::PUT | Method::POST) {
-            request.headers_mut().insert(CONTENT_LENGTH, self.bytes.into());
+            request
+                .headers_mut()
+                .insert(CONTENT_LENGTH, self.bytes.into());
         }
-        remote.dialect.sign(&mut request, self.sha256.as_ref()).await?;
+        remote
+            .dialect
+            .sign(&mut request, self.sha256.as_ref())
+            .await?;
         Ok(request)
     }
 }
@@ -140,7 +148,10 @@ fn damaged(refusal: &Refusal) -> bool {
 /// Whether a refusal is no refusal but a failure, that may go away.
 fn passing(refusal: &Refusal) -> bool {
     matches!(refusal.status, 408 | 429 | 500 | 502 | 503 | 504)
-        || matches!(refusal.code.as_str(), "RequestTimeout" | "SlowDown" | "InternalError")
+        || matches!(
+            refusal.code.as_str(),
+            "RequestTimeout" | "SlowDown" | "InternalError"
+        )
 }
 
 async fn collect(response: HttpResponse) -> Result<Bytes, HttpError> {
@@ -217,7 +228,9 @@ impl Store {
             match result {
                 Err(error) => return Err(self.error(operation, key, &error)),
                 Ok(Attempt::Answered(answer)) => {
-                    self.shared.counters.written(if answer.ok() { ask.bytes } else { 0 });
+                    self.shared
+                        .counters
+                        .written(if answer.ok() { ask.bytes } else { 0 });
                     let failed_inside = answer.ok()
                         && matches!(operation, Operation::Write)
                         && answer.body.starts_with(b"<")
@@ -244,10 +257,8 @@ impl Store {
                     unsure |= matches!(refusal.status, 200..300 | 500 | 502 | 504);
                 }
                 Ok(Attempt::Failed(error)) => {
-                    let hopeless = matches!(
-                        error.kind(),
-                        HttpErrorKind::Unknown | HttpErrorKind::Decode
-                    );
+                    let hopeless =
+                        matches!(error.kind(), HttpErrorKind::Unknown | HttpErrorKind::Decode);
                     if hopeless || over {
                         return Err(self.unanswered(operation, key, remote, &error));
                     }
@@ -279,8 +290,7 @@ impl Store {
         let refusal = answer.refusal();
         let mut kind = refusal.kind();
         // Nothing but the bucket itself can be missing for a write.
-        if kind == ErrorKind::NotFound && operation == Operation::Write && refusal.code.is_empty()
-        {
+        if kind == ErrorKind::NotFound && operation == Operation::Write && refusal.code.is_empty() {
             kind = ErrorKind::MissingBucket;
         }
         StorageError::new(operation, self.url(key), kind, refusal.words())
@@ -325,7 +335,11 @@ pub(super) fn base64(bytes: &[u8]) -> String {
         let byte = |at: usize| group.get(at).map_or(0, |byte| u32::from(*byte));
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
         for (at, shift) in [18, 12, 6, 0].into_iter().enumerate() {
-            out.push(if at <= group.len() { digit(bits >> shift) } else { '=' });
+            out.push(if at <= group.len() {
+                digit(bits >> shift)
+            } else {
+                '='
+            });
         }
     }
     out

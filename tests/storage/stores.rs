@@ -151,8 +151,8 @@ async fn listings_page(store: Store) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_emulator_is_written_to_without_asking_google_for_a_token() {
-    let answer = "HTTP/1.1 200 OK\r\nETag: \"1\"\r\nx-goog-generation: 1\r\n\
-                  Content-Length: 0\r\nConnection: close\r\n\r\n";
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 18\r\nConnection: close\r\n\r\n\
+                  {\"generation\":\"1\"}";
     let host = fixed_answer(Some(answer)).replace("http://", "");
     let options = StorageOptions {
         environment: vec![("STORAGE_EMULATOR_HOST".to_owned(), host)],

@@ -3,14 +3,28 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use walproof::storage::{ErrorKind, Store};
+use walproof::codec::Sha256;
+use walproof::storage::{
+    ErrorKind, OnceOutcome, OnceUpload, StorageError, Store, WriteOptions, Written,
+};
 
 use crate::kit::{keys, pattern};
+
+pub(crate) async fn begin(store: &Store, key: &str) -> Result<OnceUpload, StorageError> {
+    store.write_once(key, WriteOptions::default()).await
+}
+
+pub(crate) fn written(outcome: OnceOutcome) -> Written {
+    match outcome {
+        OnceOutcome::Written(written) => written,
+        OnceOutcome::Exists => panic!("there already is one"),
+    }
+}
 
 pub(crate) async fn uploads(store: &Store) {
     // Several parts, in pieces that do not fit them.
     let whole = pattern((40 << 20) + 12_345);
-    let mut upload = store.upload("big/one").await.unwrap();
+    let mut upload = begin(store, "big/one").await.unwrap();
     for piece in whole.chunks(3_333_333) {
         upload.write(Bytes::copy_from_slice(piece)).await.unwrap();
     }
@@ -20,10 +34,14 @@ pub(crate) async fn uploads(store: &Store) {
         "not visible yet"
     );
     assert_eq!(keys(store, "big").await, Vec::<String>::new());
-    upload.finish().await.unwrap();
+    let new = written(upload.finish().await.unwrap());
+    assert_eq!(new.sha256, Sha256::of(&whole));
+    assert_eq!(new.entry.size, whole.len() as u64);
+    let entry = store.head("big/one").await.unwrap().unwrap();
+    assert_eq!(new.entry.etag, entry.etag);
     assert!(store.read_small("big/one", 64 << 20).await.unwrap() == whole);
     assert_eq!(
-        store.upload("big/one").await.err().unwrap().kind,
+        begin(store, "big/one").await.err().unwrap().kind,
         ErrorKind::Exists
     );
 
@@ -36,9 +54,11 @@ pub(crate) async fn uploads(store: &Store) {
     ] {
         let body = pattern(length);
         let key = format!("big/{key}");
-        let mut upload = store.upload_sized(&key, length as u64).await.unwrap();
+        let options = WriteOptions::sized(length as u64);
+        let mut upload = store.write_once(&key, options).await.unwrap();
         upload.write(body.clone()).await.unwrap();
-        upload.finish().await.unwrap();
+        let new = written(upload.finish().await.unwrap());
+        assert_eq!(new.sha256, Sha256::of(&body), "{key}");
         assert!(
             store.read_small(&key, 64 << 20).await.unwrap() == body,
             "{key}"
@@ -47,19 +67,19 @@ pub(crate) async fn uploads(store: &Store) {
 
     // Given up in three ways: nothing stays.
     let before = keys(store, "big").await;
-    let mut upload = store.upload("big/aborted").await.unwrap();
+    let mut upload = begin(store, "big/aborted").await.unwrap();
     upload.write(pattern(20 << 20)).await.unwrap();
     upload.abort().await.unwrap();
-    let mut upload = store.upload("big/dropped").await.unwrap();
+    let mut upload = begin(store, "big/dropped").await.unwrap();
     upload.write(pattern(20 << 20)).await.unwrap();
     drop(upload);
-    let mut upload = store.upload("big/overtaken").await.unwrap();
+    let mut upload = begin(store, "big/overtaken").await.unwrap();
     upload.write(pattern(5)).await.unwrap();
     store
         .put_new("big/overtaken", Bytes::from_static(b"first"))
         .await
         .unwrap();
-    assert_eq!(upload.finish().await.unwrap_err().kind, ErrorKind::Exists);
+    assert_eq!(upload.finish().await.unwrap(), OnceOutcome::Exists);
     assert_eq!(store.read_small("big/overtaken", 9).await.unwrap(), "first");
     tokio::time::sleep(Duration::from_millis(500)).await;
     let after = keys(store, "big").await;

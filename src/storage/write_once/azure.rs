@@ -20,7 +20,11 @@ const MD5: &str = "content-md5";
 impl Store {
     fn azure_url(&self, azure: &Azure, key: &str) -> Result<String, StorageError> {
         let path = self.path(Operation::Write, key)?;
-        Ok(format!("{}/{}", azure.container, percent_path(path.as_ref())))
+        Ok(format!(
+            "{}/{}",
+            azure.container,
+            percent_path(path.as_ref())
+        ))
     }
 }
 
@@ -28,6 +32,7 @@ fn condition(ask: Ask, condition: Condition<'_>) -> Ask {
     match condition {
         Condition::Absent => ask.header("if-none-match", "*"),
         Condition::Is(etag) => ask.header("if-match", &format!("\"{etag}\"")),
+        Condition::None => ask,
     }
 }
 
@@ -39,7 +44,10 @@ fn retention(ask: Ask, options: &WriteOptions) -> Ask {
         LockMode::Governance => "unlocked",
         LockMode::Compliance => "locked",
     };
-    let until = retention.until.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    let until = retention
+        .until
+        .format("%a, %d %b %Y %H:%M:%S GMT")
+        .to_string();
     ask.header("x-ms-immutability-policy-mode", mode)
         .header("x-ms-immutability-policy-until-date", &until)
 }

@@ -107,13 +107,21 @@ mod tests {
     async fn parts_make_the_whole() {
         let whole: Vec<u8> = (0..100_000_u32).map(|at| at.to_le_bytes()[0] ^ 7).collect();
         let mut digests = Digests::new(true);
-        for part in [&whole[..0], &whole[..1], &whole[1..70_000], &whole[70_000..]] {
+        for part in [
+            &whole[..0],
+            &whole[..1],
+            &whole[1..70_000],
+            &whole[70_000..],
+        ] {
             let pieces = part.chunks(40_000).map(Bytes::copy_from_slice).collect();
             digests = digests.add(pieces).await.1;
         }
         assert_eq!(digests.bytes(), 100_000);
         assert_eq!(digests.sha256(), Sha256::of(&whole));
-        assert_eq!(digests.crc32c(), base64(&crc32c::crc32c(&whole).to_be_bytes()));
+        assert_eq!(
+            digests.crc32c(),
+            base64(&crc32c::crc32c(&whole).to_be_bytes())
+        );
         let last = crc32c::crc32c(&whole[70_000..]);
         assert_eq!(digests.last_crc32c(), base64(&last.to_be_bytes()));
         // RFC 1321: the digest of nothing.

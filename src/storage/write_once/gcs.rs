@@ -44,11 +44,17 @@ async fn condition(
 ) -> Result<Option<String>, StorageError> {
     let etag = match when {
         Condition::Absent => return Ok(Some("ifGenerationMatch=0".to_owned())),
+        Condition::None => return Ok(Some("alt=json".to_owned())),
         Condition::Is(etag) => etag,
     };
     let there = store.head(key).await?.ok_or_else(|| {
         let url = store.url(key);
-        StorageError::new(Operation::Write, url, ErrorKind::NotFound, "there is no object")
+        StorageError::new(
+            Operation::Write,
+            url,
+            ErrorKind::NotFound,
+            "there is no object",
+        )
     })?;
     // Generations are versions; the JSON API's own tags are not those that listings show.
     Ok(there
@@ -67,7 +73,9 @@ fn metadata(name: &str, crc32c: Option<&str>, options: &WriteOptions) -> serde_j
             LockMode::Governance => "Unlocked",
             LockMode::Compliance => "Locked",
         };
-        let until = retention.until.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+        let until = retention
+            .until
+            .to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
         map.insert(
             "retention".to_owned(),
             json!({"mode": mode, "retainUntilTime": until}),
@@ -175,7 +183,10 @@ pub(super) async fn put(
         .chain(std::iter::once(Bytes::from(tail)))
         .collect();
     let ask = Ask::new(Method::POST, format!("{url}&{condition}"))
-        .header("content-type", &format!("multipart/related; boundary={boundary}"))
+        .header(
+            "content-type",
+            &format!("multipart/related; boundary={boundary}"),
+        )
         .body(payload, None);
     let answer = store.ask(Operation::Write, key, remote, &ask).await?;
     judged(store, key, &answer, &body.digests)
@@ -219,7 +230,9 @@ pub(super) async fn part(
     last: Option<&Digests>,
 ) -> Result<Option<Put>, StorageError> {
     let end = at + payload.content_length() as u64;
-    let total = last.map_or(Cow::Borrowed("*"), |digests| digests.bytes().to_string().into());
+    let total = last.map_or(Cow::Borrowed("*"), |digests| {
+        digests.bytes().to_string().into()
+    });
     let (mut payload, mut from, mut stuck) = (payload, at, 0);
     let mut unsure = false;
     loop {

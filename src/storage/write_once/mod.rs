@@ -130,6 +130,8 @@ enum Condition<'a> {
     Absent,
     /// It is the one with this tag (without quotes).
     Is(&'a str),
+    /// Nothing.
+    None,
 }
 
 /// A whole object on its way.
@@ -143,7 +145,9 @@ enum Put {
     Done(Stored),
     /// The condition does not hold. `unsure`: perhaps because of an earlier attempt of the
     /// same write, whose answer got lost.
-    Exists { unsure: bool },
+    Exists {
+        unsure: bool,
+    },
 }
 
 /// What a store said of what it took.
@@ -199,7 +203,7 @@ impl Store {
         bytes: Bytes,
         options: &WriteOptions,
     ) -> Result<OnceOutcome, StorageError> {
-        if self.is_there(key).await? {
+        if !self.knows_conditions() && self.is_there(key).await? {
             return Ok(OnceOutcome::Exists);
         }
         self.put_if(key, bytes, Condition::Absent, options).await
@@ -232,6 +236,14 @@ impl Store {
             .await
     }
 
+    /// Writes an object, replacing what is there. Only for descriptions whose status
+    /// changes, such as `backup.info`, by who is alone to write them.
+    pub async fn put_replace(&self, key: &str, bytes: Bytes) -> Result<(), StorageError> {
+        self.put_if(key, bytes, Condition::None, &WriteOptions::default())
+            .await
+            .map(|_| ())
+    }
+
     /// Writes without looking first.
     pub(super) async fn create(
         &self,
@@ -242,18 +254,21 @@ impl Store {
             .await
     }
 
-    /// Whether an object is there already. Some servers do not know conditions and would
-    /// overwrite: they are asked before, until they have shown that they do. Who may write
-    /// only is refused here, and protected by the condition alone.
-    async fn is_there(&self, key: &str) -> Result<bool, StorageError> {
-        if let Backend::Remote(Remote {
-            dialect: Dialect::S3(s3),
-            ..
-        }) = &self.shared.backend
-            && (s3.known_server || s3.conditions_seen.load(Ordering::Relaxed))
-        {
-            return Ok(false);
+    /// Whether the store is known to keep to conditions. Some servers that speak S3 do not
+    /// know them and would overwrite: they are asked first, until they have refused a write.
+    fn knows_conditions(&self) -> bool {
+        let Backend::Remote(remote) = &self.shared.backend else {
+            return true;
+        };
+        match &remote.dialect {
+            Dialect::S3(s3) => s3.known_server || s3.conditions_seen.load(Ordering::Relaxed),
+            Dialect::Gcs(_) | Dialect::Azure(_) => true,
         }
+    }
+
+    /// Whether an object is there already. Who may write only is refused here, and protected
+    /// by the condition alone.
+    async fn is_there(&self, key: &str) -> Result<bool, StorageError> {
         match self.head(key).await {
             Ok(found) => Ok(found.is_some()),
             Err(error) if error.kind == ErrorKind::Denied => Ok(false),
@@ -364,15 +379,22 @@ impl Store {
         self.files_cannot_lock(key, options)?;
         let path = self.path(Operation::Write, key)?;
         let expected = match condition {
-            Condition::Absent => None,
             Condition::Is(etag) => Some(etag.to_owned()),
+            Condition::Absent | Condition::None => None,
         };
+        let new = matches!(condition, Condition::Absent);
         let size = bytes.len() as u64;
         let (sha256, found) = self
             .on_directory(Operation::Write, key, move |directory| {
                 let sha256 = Sha256::of(&bytes);
                 let mut staged = directory.stage(path.as_ref())?;
                 staged.write(&bytes)?;
+                if new {
+                    if staged.publish_new()? == PutOutcome::Exists {
+                        return Ok((sha256, None));
+                    }
+                    return Ok((sha256, directory.head(path.as_ref())?));
+                }
                 if let Some(expected) = expected {
                     let there = directory
                         .head(path.as_ref())?
@@ -380,10 +402,8 @@ impl Store {
                     if there.etag != expected {
                         return Ok((sha256, None));
                     }
-                    staged.replace()?;
-                } else if staged.publish_new()? == PutOutcome::Exists {
-                    return Ok((sha256, None));
                 }
+                staged.replace()?;
                 Ok((sha256, directory.head(path.as_ref())?))
             })
             .await?;

@@ -33,7 +33,7 @@ const CONFLICTS: u32 = 4;
 enum PartChecksums {
     /// Those of parts, and that of the whole.
     Whole = 0,
-    /// Those of parts, which must be repeated in the end.
+    /// Those of parts.
     Composite = 1,
     /// None.
     Unknown = 2,
@@ -57,7 +57,12 @@ impl Store {
         if s3.directory_bucket {
             let cause = "directory buckets (S3 Express) can be read, not written to";
             let url = self.url(key);
-            return Err(StorageError::new(Operation::Write, url, ErrorKind::Settings, cause));
+            return Err(StorageError::new(
+                Operation::Write,
+                url,
+                ErrorKind::Settings,
+                cause,
+            ));
         }
         let path = self.path(Operation::Write, key)?;
         Ok(format!("{}/{}", s3.bucket, percent_path(path.as_ref())))
@@ -68,6 +73,7 @@ fn condition(ask: Ask, condition: Condition<'_>) -> Ask {
     match condition {
         Condition::Absent => ask.header("if-none-match", "*"),
         Condition::Is(etag) => ask.header("if-match", &format!("\"{etag}\"")),
+        Condition::None => ask,
     }
 }
 
@@ -190,17 +196,16 @@ pub(super) async fn begin(
                     .is_some_and(|told| told.eq_ignore_ascii_case(value))
             };
             // Who does not repeat what was asked for has not understood it.
-            let checksums = if trying == PartChecksums::Whole
-                && !told("x-amz-checksum-type", "FULL_OBJECT")
-            {
-                if told("x-amz-checksum-algorithm", "CRC32C") {
-                    PartChecksums::Composite
+            let checksums =
+                if trying == PartChecksums::Whole && !told("x-amz-checksum-type", "FULL_OBJECT") {
+                    if told("x-amz-checksum-algorithm", "CRC32C") {
+                        PartChecksums::Composite
+                    } else {
+                        PartChecksums::Unknown
+                    }
                 } else {
-                    PartChecksums::Unknown
-                }
-            } else {
-                trying
-            };
+                    trying
+                };
             if options.checksums {
                 s3.part_checksums.store(checksums as u8, Ordering::Relaxed);
             }
@@ -228,7 +233,10 @@ pub(super) async fn part(
     body: &Body,
 ) -> Result<Part, StorageError> {
     let id = percent(&session.id);
-    let url = format!("{}?partNumber={number}&uploadId={id}", store.s3_url(s3, key)?);
+    let url = format!(
+        "{}?partNumber={number}&uploadId={id}",
+        store.s3_url(s3, key)?
+    );
     let crc32c = body.digests.last_crc32c();
     let ask = Ask::new(Method::PUT, url);
     let ask = if session.checksums == PartChecksums::Unknown {
@@ -276,15 +284,22 @@ pub(super) async fn complete(
     parts: &[&Part],
     digests: &Digests,
 ) -> Result<Put, StorageError> {
-    let url = format!("{}?uploadId={}", store.s3_url(s3, key)?, percent(&session.id));
-    let mut xml = String::from(
-        "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">",
+    let url = format!(
+        "{}?uploadId={}",
+        store.s3_url(s3, key)?,
+        percent(&session.id)
     );
+    let mut xml =
+        String::from("<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">");
     for (number, part) in (1_u32..).zip(parts) {
         let etag = quick_xml::escape::escape(part.etag.as_str());
         // Writing to a string does not fail.
-        let _ = write!(xml, "<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag>");
-        if session.checksums == PartChecksums::Composite {
+        let _ = write!(
+            xml,
+            "<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag>"
+        );
+        // Amazon asks for them only without that of the whole, versitygw always.
+        if session.checksums != PartChecksums::Unknown {
             let _ = write!(xml, "<ChecksumCRC32C>{}</ChecksumCRC32C>", part.crc32c);
         }
         xml.push_str("</Part>");

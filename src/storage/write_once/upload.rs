@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
@@ -20,6 +21,8 @@ const MIB: u64 = 1 << 20;
 const PARTS: u64 = 9_000;
 /// Memory for objects on their way out, over all clones of a store, in KiB.
 pub(in crate::storage) const WRITE_MEMORY_KIB: usize = 96 << 10;
+/// How long the parts of an upload that is given up may take to end.
+const PARTING: Duration = Duration::from_secs(5);
 /// How many bytes go to a file at once.
 const FILE_CHUNK: u64 = MIB;
 
@@ -108,7 +111,8 @@ impl Store {
     /// Begins to write an object of which there must be none yet.
     ///
     /// # Errors
-    /// [`ErrorKind::Exists`] if there is one already. One that comes to be meanwhile shows in
+    /// [`ErrorKind::Exists`] if there is one already and the store was asked, which it is not
+    /// for small objects. Then, as for one that comes to be meanwhile, it shows in
     /// [`OnceUpload::finish`].
     pub async fn write_once(
         &self,
@@ -119,7 +123,11 @@ impl Store {
         if matches!(self.shared.backend, Backend::Local(_)) {
             self.files_cannot_lock(key, &options)?;
         }
-        if self.is_there(key).await? {
+        // For what fits into one request, the request will tell.
+        let small = options
+            .expected
+            .is_some_and(|bytes| bytes <= part_size(0, options.expected));
+        if !(small && self.knows_conditions()) && self.is_there(key).await? {
             return Err(exists(self.url(key)));
         }
         let sink = match &self.shared.backend {
@@ -264,16 +272,32 @@ impl OnceUpload {
         let Sink::Remote(mut parts) = std::mem::replace(&mut self.sink, Sink::Gone) else {
             return Ok(());
         };
-        parts.in_flight.shutdown().await;
         match parts.session.take() {
-            Some(session) => end(&self.store, &self.key, &session).await,
+            Some(session) => end(&self.store, &self.key, &session, &mut parts.in_flight).await,
             None => Ok(()),
         }
     }
 }
 
-/// Removes what the store holds of an unfinished upload.
-async fn end(store: &Store, key: &str, session: &Session) -> Result<(), StorageError> {
+/// Removes what the store holds of an unfinished upload. A part that is still on its way when
+/// the upload is removed may stay for ever: they are waited for, for a while.
+async fn end(
+    store: &Store,
+    key: &str,
+    session: &Session,
+    in_flight: &mut JoinSet<Result<(u32, Part), StorageError>>,
+) -> Result<(), StorageError> {
+    let all = async { while in_flight.join_next().await.is_some() {} };
+    let ended = tokio::time::timeout(PARTING, all).await.is_ok();
+    in_flight.shutdown().await;
+    if !ended {
+        remove(store, key, session).await?;
+        tokio::time::sleep(PARTING).await;
+    }
+    remove(store, key, session).await
+}
+
+async fn remove(store: &Store, key: &str, session: &Session) -> Result<(), StorageError> {
     let remote = remote(store)?;
     match (&remote.dialect, session) {
         (Dialect::S3(s3), Session::S3(session)) => {
@@ -299,8 +323,7 @@ impl Drop for OnceUpload {
         };
         let (store, key) = (self.store.clone(), std::mem::take(&mut self.key));
         runtime.spawn(async move {
-            parts.in_flight.shutdown().await;
-            if let Err(error) = end(&store, &key, &session).await {
+            if let Err(error) = end(&store, &key, &session, &mut parts.in_flight).await {
                 tracing::warn!(%error, "an unfinished upload could not be removed");
             }
         });
@@ -456,8 +479,7 @@ impl Parts {
             (dialect, session) => {
                 self.send(upload, self.waiting_bytes).await?;
                 self.join_all().await?;
-                // For servers that do not know conditions.
-                if store.is_there(key).await? {
+                if !store.knows_conditions() && store.is_there(key).await? {
                     return Ok(OnceOutcome::Exists);
                 }
                 match (dialect, session) {
