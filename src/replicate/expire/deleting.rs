@@ -1,12 +1,6 @@
 //! The one type that removes objects of a repository.
 
-use crate::storage::{StorageError, Store};
-
-// STUB
-enum DeleteOutcome { Deleted, Absent, Refused { status: u16, cause: String } }
-trait StubDelete { async fn delete(&self, key: &str, version: Option<&str>) -> Result<DeleteOutcome, StorageError>; }
-impl StubDelete for Store { async fn delete(&self, key: &str, _version: Option<&str>) -> Result<DeleteOutcome, StorageError> { let p = self.location().directory().unwrap().join(key); if std::fs::remove_file(p).is_ok() { Ok(DeleteOutcome::Deleted) } else { Ok(DeleteOutcome::Absent) } } }
-// STUB END
+use crate::storage::{DeleteOutcome, StorageError, Store};
 
 /// How many versions of one key are removed, the newest first.
 const VERSIONS: u32 = 100;
@@ -98,6 +92,7 @@ impl DeletingStore {
         Ok(match self.store.delete(key, version).await? {
             DeleteOutcome::Deleted => Removal::Removed(1),
             DeleteOutcome::Absent => Removal::Absent,
+            DeleteOutcome::Refused { status: 0, cause } => Removal::Refused(cause),
             DeleteOutcome::Refused { status, cause } => {
                 Removal::Refused(format!("{status}: {cause}"))
             }
