@@ -11,6 +11,9 @@ pub const BASE: &str = "base";
 /// The folder of WAL.
 pub const WALS: &str = "wals";
 
+/// The folder of what walproof puts into a copy for its own use.
+pub const OWN: &str = ".walproof";
+
 /// What a key says its object is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key<'a> {
@@ -49,6 +52,9 @@ pub enum Key<'a> {
     },
     /// An empty object that some browsers of buckets make for a folder.
     Folder,
+    /// Something that walproof put here for its own use, below [`OWN`]: no part of any
+    /// backup, and no tool looks there.
+    Own,
     /// None of these.
     Unknown,
 }
@@ -56,6 +62,9 @@ pub enum Key<'a> {
 impl<'a> Key<'a> {
     /// Reads a key.
     pub fn parse(key: &'a str) -> Self {
+        if key.strip_prefix(OWN).is_some_and(|rest| rest.starts_with('/')) {
+            return Self::Own;
+        }
         let mut parts = key.split('/');
         let place = (parts.next(), parts.next(), parts.next(), parts.next());
         if parts.next().is_some() {
@@ -221,6 +230,8 @@ mod tests {
             }
         );
         assert_eq!(Key::parse("base/20261121T133159"), Key::Folder);
+        assert_eq!(Key::parse(".walproof/lock-trial-1"), Key::Own);
+        assert_eq!(Key::parse(".walproof-else/x"), Key::Unknown);
     }
 
     #[test]
