@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde_json::Value;
 
 use crate::drill::DrillReport;
+use crate::replicate::{CompareReport, ReplicateReport};
 use crate::verify::VerifyReport;
 
 /// The schema of `walproof.verify/v1`, kept in the project as
@@ -16,6 +17,18 @@ pub fn verify_report() -> Value {
 /// `docs/schema/drill-report.v1.schema.json`.
 pub fn drill_report() -> Value {
     schema_of::<DrillReport>("walproof.drill/v1")
+}
+
+/// The schema of `walproof.replicate-run/v1`, kept in the project as
+/// `docs/schema/replicate-run.v1.schema.json`.
+pub fn replicate_run() -> Value {
+    schema_of::<ReplicateReport>(ReplicateReport::SCHEMA)
+}
+
+/// The schema of `walproof.replicate-compare/v1`, kept in the project as
+/// `docs/schema/replicate-compare.v1.schema.json`.
+pub fn replicate_compare() -> Value {
+    schema_of::<CompareReport>(CompareReport::SCHEMA)
 }
 
 /// As the reports are written: what is always there is required. The document's own name
@@ -49,6 +62,8 @@ mod tests {
         for (file, schema) in [
             ("verify-report.v1.schema.json", verify_report()),
             ("drill-report.v1.schema.json", drill_report()),
+            ("replicate-run.v1.schema.json", replicate_run()),
+            ("replicate-compare.v1.schema.json", replicate_compare()),
         ] {
             assert!(schema.pointer("/properties/schema/const").is_some());
             let path = Path::new(env!("CARGO_MANIFEST_DIR"))

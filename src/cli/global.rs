@@ -15,7 +15,8 @@ losing how much?
 
 It reads what backup tools wrote to object storage, restores it for real in a scratch
 place, measures, and records the proof. It never writes to the repositories that it
-checks (only `backup take` and `wal push` write, and never over other bytes).";
+checks (only `backup take` and `wal push` write, and never over other bytes); replicas are
+written by `replicate`, create-only.";
 
 const EXAMPLES: &str = "\
 The first look at a bucket needs no configuration, only credentials in the environment:
@@ -28,6 +29,7 @@ With a configuration, by the cluster's name:
   walproof config check
   walproof verify orders
   walproof drill run orders --target-time -1h
+  walproof replicate run orders
   walproof history orders
 
 Exit codes: 0 done or proven, 1 a problem was found, 2 wrong usage or configuration,
@@ -159,6 +161,8 @@ pub enum Command {
     #[command(subcommand)]
     Drill(command::drill::DrillCommand),
     Restore(command::restore::RestoreArgs),
+    #[command(subcommand)]
+    Replicate(command::replicate::ReplicateCommand),
     #[command(subcommand)]
     Backup(command::backup::BackupCommand),
     #[command(subcommand)]

@@ -131,7 +131,11 @@ fn start_logging(global: &GlobalArgs, palette: Palette, progress: Progress) -> R
 async fn dispatch(command: Command, context: Context) -> Result<ExitCode, Failure> {
     let owns = matches!(
         command,
-        Command::Drill(_) | Command::Restore(_) | Command::Backup(_) | Command::Wal(_)
+        Command::Drill(_)
+            | Command::Restore(_)
+            | Command::Replicate(_)
+            | Command::Backup(_)
+            | Command::Wal(_)
     );
     let mut interrupt = context.interrupt.clone();
     let work = run(command, &context);
@@ -152,6 +156,7 @@ async fn run(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Verify(args) => command::verify::run(args, context).await,
         Command::Drill(args) => Box::pin(command::drill::run(args, context)).await,
         Command::Restore(args) => command::restore::run(args, context).await,
+        Command::Replicate(args) => Box::pin(command::replicate::run(args, context)).await,
         Command::Backup(args) => command::backup::run(args, context).await,
         Command::Wal(args) => command::wal::run(args, context).await,
         Command::History(args) => command::history::run(args, context).await,

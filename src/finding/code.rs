@@ -278,6 +278,22 @@ codes! {
     PrimaryWritable, "primary-writable", Warning,
         "The credentials given to walproof can write to the primary repository.",
         "Give walproof read-only credentials.";
+    // Copies.
+    CopyDiffers, "copy-differs", Critical,
+        "Source and target hold different bytes under one name: one of the two restores something else, and nobody knows yet which.",
+        "Nothing was overwritten. Read both (`walproof verify --depth read` of each copy), keep the good one, and move the other away.";
+    CopySourceChanged, "copy-source-changed", Critical,
+        "The source was changed or has rotted since it was copied; what was proven with it before holds for the copy, not for the source.",
+        "Keep the copy as it is; verify both, and mend the source from the copy if the copy is the sound one.";
+    CopyMissing, "copy-missing", Warning,
+        "The copy lacks an object that it should hold: a recovery from it may end earlier than one from the source.",
+        "Run `walproof replicate run`; if it went away again, find out who deletes at the target.";
+    CopyOnly, "copy-only", Info,
+        "The copy holds what the source does not hold any more: expired there, as a rule, or deleted.",
+        "Nothing to do if it was expired at the source. `walproof replicate expire` removes by the copy's own policy.";
+    CopyDamaged, "copy-damaged", Critical,
+        "The copy does not hold what was written to it: a recovery from it that needs this object fails or ends early.",
+        "Keep the object's other versions if the bucket has them, move the damaged one away, and run `walproof replicate run` again.";
 }
 
 impl fmt::Display for Code {

@@ -12,13 +12,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::expire::{DeletingStore, Removal};
+use crate::repository::OWN_FOLDER;
 use crate::storage::{
     ErrorKind, LockMode, OnceOutcome, Retention, StorageError, Store, WriteOptions,
 };
 
-/// The folder of the trials' objects. No tool looks there.
-const FOLDER: &str = ".walproof";
-/// How their keys begin.
+/// How the keys of the trials' objects begin.
 const BEGINNING: &str = ".walproof/lock-trial-";
 /// The shortest that every store takes.
 const DAY: TimeDelta = TimeDelta::days(1);
@@ -73,6 +72,9 @@ pub struct LockTrial {
     pub delete: Attempt,
     /// Whether both were withstood.
     pub proven: bool,
+    /// Whether the same credentials could delete a version that was not locked: then it was
+    /// the lock that withstood, and not a missing permission. `None` if that did not show.
+    pub may_delete: Option<bool>,
     /// Objects of earlier trials that were removed.
     pub tidied: u64,
     /// Objects of earlier trials that are still locked.
@@ -98,6 +100,7 @@ pub async fn try_lock(store: &Store, mode: LockMode) -> Result<LockTrial, Storag
         overwrite: not_tried("nothing was written"),
         delete: not_tried("nothing was written"),
         proven: false,
+        may_delete: None,
         tidied,
         left,
     };
@@ -130,7 +133,7 @@ pub async fn try_lock(store: &Store, mode: LockMode) -> Result<LockTrial, Storag
         .version
         .or_else(|| now.as_ref().and_then(|entry| entry.version.clone()));
     let etag = written.etag.or_else(|| now.and_then(|entry| entry.etag));
-    trial.overwrite = overwrite(store, &trial, &body, etag.as_deref()).await?;
+    trial.overwrite = overwrite(store, &mut trial, &body, etag.as_deref()).await?;
     trial.delete = delete(store, &trial, &body).await?;
     trial.proven = trial.overwrite.withstood() && trial.delete.withstood();
     Ok(trial)
@@ -149,7 +152,7 @@ const fn takes_no_retention(error: &StorageError) -> bool {
 
 async fn overwrite(
     store: &Store,
-    trial: &LockTrial,
+    trial: &mut LockTrial,
     body: &Bytes,
     etag: Option<&str>,
 ) -> Result<Attempt, StorageError> {
@@ -166,7 +169,8 @@ async fn overwrite(
                 && let Some(version) = &newer.entry.version
             {
                 let own = DeletingStore::for_own(store, BEGINNING);
-                own.remove_version(&trial.key, Some(version)).await?;
+                let removal = own.remove_version(&trial.key, Some(version)).await?;
+                trial.may_delete = matches!(removal, Removal::Removed(_)).then_some(true);
             }
             Ok(after)
         }
@@ -210,7 +214,7 @@ fn refused(error: StorageError) -> Result<Attempt, StorageError> {
 /// are still locked.
 async fn tidy(store: &Store, now: DateTime<Utc>) -> Result<(u64, u64), StorageError> {
     let own = DeletingStore::for_own(store, BEGINNING);
-    let mut entries = store.list(FOLDER);
+    let mut entries = store.list(OWN_FOLDER);
     let (mut gone, mut left) = (0, 0);
     while let Some(entry) = entries.try_next().await? {
         if !entry.key.starts_with(BEGINNING) {

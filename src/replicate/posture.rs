@@ -3,11 +3,9 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::finding::{Code, Finding, Severity};
+use crate::repository::OWN_FOLDER;
 use crate::storage::{Encryption, LifecycleRule, Posture, Public};
 use crate::verify::words::{length, utc};
-
-/// The folder of walproof's own objects; a rule for it alone eats nothing.
-const OWN: &str = ".walproof/";
 
 /// Classes of storage from which an object must be fetched back before it can be read, which
 /// takes hours. Names of S3, Azure and Google Cloud Storage; those of the latter are read at
@@ -104,7 +102,7 @@ fn concerns(rule: &LifecycleRule, expected: &Expected<'_>) -> bool {
     }
     rule.prefix
         .strip_prefix(&place)
-        .is_some_and(|part| !part.starts_with(OWN))
+        .is_some_and(|part| !part.starts_with(OWN_FOLDER))
 }
 
 fn name(rule: &LifecycleRule) -> String {

@@ -87,9 +87,14 @@ impl LiveFolders {
         self.front.note(key);
     }
 
+    /// Takes in what was noted by another for the same repository.
+    pub fn absorb(&mut self, other: Self) {
+        self.front.absorb(other.front);
+    }
+
     /// Where to look for new objects, a little before the newest ones, because they may
     /// arrive out of order. `open` are backups that were not finished when last looked at.
-    pub fn follow<'a>(&self, open: impl Iterator<Item = &'a str>) -> Vec<Follow> {
+    pub fn follow<'a>(&'a self, open: impl Iterator<Item = &'a str>) -> Vec<Follow> {
         let Layout::BarmanCloud = self.layout;
         self.front.follow(open)
     }
@@ -114,6 +119,12 @@ impl Repository {
         copying::marker(bytes)
     }
 
+    /// Where the WAL that a backup needs is listed; other objects may lie between.
+    pub fn wal_between(&self, needs: NeededWal) -> Vec<Follow> {
+        let Layout::BarmanCloud = self.layout();
+        vec![copying::between(needs)]
+    }
+
     /// The key of a backup's commit marker.
     pub fn marker_key(&self, backup: &str) -> String {
         let Layout::BarmanCloud = self.layout();
@@ -124,6 +135,16 @@ impl Repository {
     pub fn backup_folder(&self, backup: &str) -> String {
         let Layout::BarmanCloud = self.layout();
         format!("{}/{backup}", super::barman_cloud::keys::BASE)
+    }
+
+    /// The name by which state remembers this repository: the same bucket's name at another
+    /// endpoint is another bucket.
+    pub fn name(&self) -> String {
+        let store = self.store();
+        match store.endpoint() {
+            Some(endpoint) => format!("{} {endpoint}", store.location()),
+            None => store.location().to_string(),
+        }
     }
 
     /// Begins to learn where new objects will appear.

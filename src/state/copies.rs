@@ -1,9 +1,24 @@
 //! What is remembered of copies.
 
+use super::lock;
 use super::store::Backend;
 use super::{CopyMark, CopyPair, CopySummary, RememberedCopy, State, StateError};
 
+/// Nobody else copies the same pair while this lives.
+#[derive(Debug)]
+pub struct HeldPair {
+    _lock: lock::Held,
+}
+
 impl State {
+    /// Takes a pair for oneself; `None` if another process has it. The kernel gives it back
+    /// when its holder dies.
+    pub fn hold_pair(&self, pair: &CopyPair) -> Result<Option<HeldPair>, StateError> {
+        let held = lock::try_take(self.directory(), &format!("copy-{}", pair.id))
+            .map_err(|error| StateError::io("write to", self.directory(), &error))?;
+        Ok(held.map(|lock| HeldPair { _lock: lock }))
+    }
+
     /// The pair of two repositories, noted if it is new.
     pub async fn copy_pair(&self, source: &str, target: &str) -> Result<CopyPair, StateError> {
         match &self.backend {

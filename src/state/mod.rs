@@ -22,6 +22,7 @@ mod store;
 mod tests;
 mod time;
 
+pub use copies::HeldPair;
 pub use copy::{
     CopyAlarm, CopyMark, CopyPair, CopySide, CopySummary, RememberedCopy, source_mark, target_mark,
 };

@@ -6,6 +6,7 @@ pub mod history;
 pub mod recoverability;
 #[cfg(test)]
 mod recoverability_tests;
+pub mod replicate;
 pub mod restore;
 pub mod style;
 pub mod verify;

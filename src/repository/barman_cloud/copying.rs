@@ -65,6 +65,22 @@ pub(in crate::repository) fn marker(bytes: &[u8]) -> Result<Marker, String> {
     })
 }
 
+/// The stretch of keys in which the WAL of a backup lies. A key that is the beginning of
+/// another sorts before it, so both ends hold whatever codec's extension follows.
+pub(in crate::repository) fn between(needs: NeededWal) -> Follow {
+    let key = |number| {
+        let name = SegmentName::new(needs.timeline, number, needs.segment_size).to_string();
+        format!("{WALS}/{}/{name}", name.get(..16).unwrap_or_default())
+    };
+    let first = key(needs.first);
+    Follow {
+        prefix: WALS.to_owned(),
+        // Just before the first, which may have no extension.
+        after: first.get(..first.len() - 1).unwrap_or_default().to_owned(),
+        until: Some(format!("{}~", key(needs.last))),
+    }
+}
+
 /// The newest keys.
 #[derive(Clone, Debug, Default)]
 pub(in crate::repository) struct Front {
@@ -109,16 +125,22 @@ impl Front {
         }
     }
 
+    pub(in crate::repository) fn absorb(&mut self, other: Self) {
+        for (timeline, newest) in other.timelines {
+            let own = self.timelines.entry(timeline).or_insert(newest);
+            own.highest = own.highest.max(newest.highest);
+            (own.log, own.segment) = (own.log, own.segment).max((newest.log, newest.segment));
+        }
+        self.newest_backup = self.newest_backup.take().max(other.newest_backup);
+    }
+
     pub(in crate::repository) fn follow<'a>(
-        &self,
+        &'a self,
         open: impl Iterator<Item = &'a str>,
     ) -> Vec<Follow> {
-        // What lies in a backup's folder sorts before the folder's name with a `0` behind.
-        let after_base = match (open.min(), &self.newest_backup) {
-            (Some(open), _) => format!("{BASE}/{open}"),
-            (None, Some(newest)) => format!("{BASE}/{newest}0"),
-            (None, None) => String::new(),
-        };
+        // The newest is looked at again too: its description may still be to come.
+        let oldest = open.chain(self.newest_backup.as_deref()).min();
+        let after_base = oldest.map_or_else(String::new, |id| format!("{BASE}/{id}"));
         let mut follows = vec![Follow {
             prefix: BASE.to_owned(),
             after: after_base,
@@ -237,7 +259,7 @@ mod tests {
             front.note(key);
         }
         let follows = front.follow(std::iter::empty());
-        assert_eq!(follows[0].after, "base/20261121T1331590");
+        assert_eq!(follows[0].after, "base/20261121T133159");
         assert_eq!(
             follows[1].after,
             "wals/0000000200000001/000000020000000100000030"

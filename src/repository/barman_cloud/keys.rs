@@ -3,16 +3,13 @@
 
 use crate::codec::Codec;
 use crate::postgres::WalFileName;
-use crate::repository::ArchiveContents;
+use crate::repository::{ArchiveContents, OWN_FOLDER};
 
 /// The folder of base backups.
 pub const BASE: &str = "base";
 
 /// The folder of WAL.
 pub const WALS: &str = "wals";
-
-/// The folder of what walproof puts into a copy for its own use.
-pub const OWN: &str = ".walproof";
 
 /// What a key says its object is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +49,7 @@ pub enum Key<'a> {
     },
     /// An empty object that some browsers of buckets make for a folder.
     Folder,
-    /// Something that walproof put here for its own use, below [`OWN`]: no part of any
+    /// Something that walproof put here for its own use, below [`OWN_FOLDER`]: no part of any
     /// backup, and no tool looks there.
     Own,
     /// None of these.
@@ -62,7 +59,7 @@ pub enum Key<'a> {
 impl<'a> Key<'a> {
     /// Reads a key.
     pub fn parse(key: &'a str) -> Self {
-        if key.strip_prefix(OWN).is_some_and(|rest| rest.starts_with('/')) {
+        if key.strip_prefix(OWN_FOLDER).is_some_and(|rest| rest.starts_with('/')) {
             return Self::Own;
         }
         let mut parts = key.split('/');

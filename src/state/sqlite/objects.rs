@@ -317,7 +317,11 @@ impl Sqlite {
         u64::try_from(number).map_err(|_| self.strange(&format!("{column} {number}")))
     }
 
-    pub(super) fn moment(&self, row: &SqliteRow, column: &str) -> Result<Option<DateTime<Utc>>, StateError> {
+    pub(super) fn moment(
+        &self,
+        row: &SqliteRow,
+        column: &str,
+    ) -> Result<Option<DateTime<Utc>>, StateError> {
         let Some(micros) = self.number(row, column)? else {
             return Ok(None);
         };
@@ -326,7 +330,11 @@ impl Sqlite {
             .ok_or_else(|| self.strange(&format!("{column} {micros}")))
     }
 
-    pub(super) fn digest(&self, row: &SqliteRow, column: &str) -> Result<Option<Sha256>, StateError> {
+    pub(super) fn digest(
+        &self,
+        row: &SqliteRow,
+        column: &str,
+    ) -> Result<Option<Sha256>, StateError> {
         let bytes: Option<Vec<u8>> = row.try_get(column).map_err(self.reading())?;
         bytes
             .map(|bytes| {

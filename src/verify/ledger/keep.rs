@@ -17,15 +17,10 @@ impl Ledger {
     /// The ledger of a repository. A bucket of the same name at another endpoint is another
     /// repository.
     pub fn new(state: State, repository: &Repository, now: DateTime<Utc>) -> Self {
-        let store = repository.store();
-        let name = match store.endpoint() {
-            Some(endpoint) => format!("{} {endpoint}", store.location()),
-            None => store.location().to_string(),
-        };
         Self {
             place: Place {
                 state,
-                name,
+                name: repository.name(),
                 layout: repository.layout(),
                 now: now.trunc_subsecs(6),
             },

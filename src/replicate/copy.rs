@@ -1,0 +1,269 @@
+//! Copying one object: read once, digested while it passes, written once, compared with what
+//! the target acknowledges, and a share of them read back.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
+use tokio::sync::watch;
+
+use super::digest::digest;
+use super::gate::{self, Gate};
+use super::ledger::Ledger;
+use super::limit::Limit;
+use super::meter::Meter;
+use super::queue::MarkerItem;
+use super::{Pair, ReplicateError, ReplicateOptions, findings};
+use crate::codec::Sha256;
+use crate::finding::Finding;
+use crate::state::{CopyAlarm, CopySide, RememberedCopy, source_mark, target_mark};
+use crate::storage::{
+    Acknowledged, ErrorKind, ObjectEntry, OnceOutcome, StorageError, Store, WriteOptions, Written,
+};
+
+/// Who is asked to stop finishes objects of which no more than this is left.
+const FINISHED: u64 = 64 << 20;
+
+/// What all who copy share.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) pair: Pair,
+    pub(super) options: ReplicateOptions,
+    pub(super) ledger: Ledger,
+    pub(super) limit: Limit,
+    pub(super) meter: Meter,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+/// What came of one object.
+#[derive(Debug)]
+pub(super) enum Done {
+    /// It was copied.
+    Copied(Copied),
+    /// The target had one already, with the same bytes.
+    There,
+    /// The target had one already, with other bytes; or what was written cannot be read.
+    Wrong(Finding),
+    /// The source does not hold it any more.
+    Gone,
+    /// It must wait, for this reason.
+    Waits(String),
+    /// More was found that must go before.
+    More(Vec<ObjectEntry>),
+    /// Given up because the run is asked to stop.
+    Stopped,
+}
+
+/// An object that was copied.
+#[derive(Debug)]
+pub(super) struct Copied {
+    pub(super) bytes: u64,
+    /// What the target confirmed to hold.
+    pub(super) acknowledged: Option<Acknowledged>,
+    /// Whether it was read back, and was what it should be.
+    pub(super) read_back: bool,
+    /// When it was stored at the source.
+    pub(super) stored: DateTime<Utc>,
+}
+
+impl Work {
+    pub(super) fn is_asked_to_stop(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Does something that leaves nothing behind, unless asked to stop meanwhile.
+    pub(super) async fn unless_stopped<T>(
+        &self,
+        doing: impl Future<Output = Result<T, ReplicateError>>,
+    ) -> Result<T, ReplicateError> {
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            result = doing => result,
+            Ok(_) = stop.wait_for(|asked| *asked) => Err(ReplicateError::Interrupted),
+        }
+    }
+
+    fn write_options(&self, size: u64) -> WriteOptions {
+        WriteOptions {
+            retention: self.options.locked_until(Utc::now()),
+            ..WriteOptions::sized(size)
+        }
+    }
+
+    fn source(&self) -> &Store {
+        self.pair.source.store()
+    }
+
+    fn target(&self) -> &Store {
+        self.pair.target.store()
+    }
+
+    /// Copies one object, but no commit marker.
+    pub(super) async fn copy(self: Arc<Self>, key: &str) -> Result<Done, StorageError> {
+        let mut read = match self.source().read(key).await {
+            Err(error) if error.is_not_found() => return Ok(Done::Gone),
+            read => read?,
+        };
+        let entry = read.entry.clone();
+        let options = self.write_options(entry.size);
+        let mut upload = match self.target().write_once(key, options).await {
+            Err(error) if error.kind == ErrorKind::Exists => return self.existing(key).await,
+            upload => upload?,
+        };
+        let mut passed: u64 = 0;
+        loop {
+            let bytes = match read.stream.try_next().await {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => break,
+                Err(error) => {
+                    upload.abort().await?;
+                    return match error.is_not_found() {
+                        true => Ok(Done::Gone),
+                        false => Err(error),
+                    };
+                }
+            };
+            if self.is_asked_to_stop() && entry.size - passed.min(entry.size) > FINISHED {
+                upload.abort().await?;
+                return Ok(Done::Stopped);
+            }
+            self.limit.take(bytes.len()).await;
+            passed += bytes.len() as u64;
+            self.meter.passed(bytes.len() as u64);
+            upload.write(bytes).await?;
+        }
+        match upload.finish().await? {
+            OnceOutcome::Written(written) => self.written(key, &entry, written, false).await,
+            OnceOutcome::Exists => self.existing(key).await,
+        }
+    }
+
+    /// Copies a commit marker, after a look whether all that it claims is at the target.
+    pub(super) async fn copy_marker(
+        self: Arc<Self>,
+        item: &MarkerItem,
+    ) -> Result<Done, ReplicateError> {
+        let (entry, bytes) =
+            match gate::look(&self.pair, &self.ledger, &item.backup, &item.key).await? {
+                Gate::Open { entry, bytes } => (entry, bytes),
+                Gate::Waits(reason) => return Ok(Done::Waits(reason)),
+                Gate::More(more) => return Ok(Done::More(more)),
+                Gate::Gone => return Ok(Done::Gone),
+            };
+        self.meter.passed(entry.size);
+        let outcome = match &item.replaces {
+            Some(etag) => self.target().replace_if(&item.key, bytes, etag).await?,
+            None => {
+                let options = self.write_options(entry.size);
+                self.target().put_once(&item.key, bytes, &options).await?
+            }
+        };
+        match outcome {
+            OnceOutcome::Written(written) => {
+                Ok(self.written(&item.key, &entry, written, true).await?)
+            }
+            OnceOutcome::Exists => Ok(self.existing(&item.key).await?),
+        }
+    }
+
+    /// Remembers what was written, and reads it back if it is its turn.
+    async fn written(
+        &self,
+        key: &str,
+        entry: &ObjectEntry,
+        written: Written,
+        always: bool,
+    ) -> Result<Done, StorageError> {
+        let mut copy = RememberedCopy {
+            key: key.to_owned(),
+            sha256: Some(written.sha256),
+            source: entry.identity(),
+            target_etag: written.entry.etag.clone(),
+            target_version: written.entry.version.clone(),
+            copied_at: Some(Utc::now()),
+            read_back_at: None,
+            expired_at: None,
+            alarm: None,
+        };
+        let mut wrong = None;
+        if always || self.options.read_back.holds(first_bytes(written.sha256)) {
+            let (found, sha256) = digest(self.target(), key, None).await?;
+            if sha256 == written.sha256 {
+                copy.read_back_at = Some(Utc::now());
+            } else {
+                wrong = Some(findings::not_what_was_written(key, written.sha256, sha256));
+                let there = target_mark(found.size, found.etag.as_deref());
+                copy.alarm = Some(alarm(
+                    CopySide::Target,
+                    &found,
+                    sha256,
+                    copy.source_mark(),
+                    there,
+                ));
+            }
+        }
+        let read_back = copy.read_back_at.is_some();
+        self.ledger.note(copy).await;
+        Ok(match wrong {
+            Some(finding) => Done::Wrong(finding),
+            None => Done::Copied(Copied {
+                bytes: written.entry.size,
+                acknowledged: written.acknowledged,
+                read_back,
+                stored: entry.last_modified,
+            }),
+        })
+    }
+
+    /// Compares what lies on both sides after all: another writer was there first.
+    async fn existing(&self, key: &str) -> Result<Done, StorageError> {
+        let gone = |error: StorageError| match error.is_not_found() {
+            true => Ok(Done::Gone),
+            false => Err(error),
+        };
+        let (source, here) = match digest(self.source(), key, Some(&self.limit)).await {
+            Ok(read) => read,
+            Err(error) => return gone(error),
+        };
+        let (target, there) = match digest(self.target(), key, None).await {
+            Ok(read) => read,
+            Err(error) => return gone(error),
+        };
+        let mut copy = RememberedCopy {
+            key: key.to_owned(),
+            sha256: Some(here),
+            ..RememberedCopy::adopted(&source, &target)
+        };
+        if here == there {
+            copy.read_back_at = Some(Utc::now());
+            self.ledger.note(copy).await;
+            return Ok(Done::There);
+        }
+        let marks = (
+            source_mark(&source.identity()),
+            target_mark(target.size, target.etag.as_deref()),
+        );
+        let alarm = alarm(CopySide::Both, &target, there, marks.0, marks.1);
+        let finding = findings::alarm(&copy, &alarm, false);
+        copy.alarm = Some(alarm);
+        self.ledger.note(copy).await;
+        Ok(Done::Wrong(finding))
+    }
+}
+
+/// An alarm that is noticed now.
+fn alarm(side: CopySide, found: &ObjectEntry, sha256: Sha256, here: i64, there: i64) -> CopyAlarm {
+    CopyAlarm {
+        side,
+        sha256,
+        size: found.size,
+        mark: super::judge::combined(here, there),
+        noticed: Utc::now(),
+    }
+}
+
+/// The beginning of a digest, as a number.
+fn first_bytes(sha256: Sha256) -> u64 {
+    let bytes = sha256.as_bytes().first_chunk().copied();
+    u64::from_be_bytes(bytes.unwrap_or_default())
+}
