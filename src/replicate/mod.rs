@@ -34,6 +34,8 @@ mod prepare;
 mod queue;
 mod report;
 mod run;
+pub mod statement;
+pub mod status;
 mod sweep;
 mod system;
 mod tally;

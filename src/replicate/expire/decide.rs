@@ -32,9 +32,11 @@ pub enum Reason {
     Young,
     /// Stays: nothing tells when it was taken.
     AgeUnknown,
+    /// Stays: it cannot be used as it is, but no newer usable one has taken its place.
+    NotReplaced,
     /// Goes: a newer one gives every moment that is kept.
     Obsolete,
-    /// Goes: it is older than what is kept and cannot be used.
+    /// Goes: it cannot be used, and a newer one gives every moment that is kept.
     Unusable,
     /// Goes: an earlier run began to remove it.
     Begun,
@@ -120,6 +122,7 @@ pub(super) fn decide(
                 Reason::Young
             }
             None if usable(&backup) => Reason::Obsolete,
+            None if anchor.is_none_or(|anchor| age >= anchor.end_time) => Reason::NotReplaced,
             None => Reason::Unusable,
         }
     };
@@ -193,11 +196,14 @@ fn describe(
         Reason::MinimumRedundancy => "the policy asks for so many usable ones".to_owned(),
         Reason::Young => "it may still be running or on its way here".to_owned(),
         Reason::AgeUnknown => "nothing tells when it was taken".to_owned(),
+        Reason::NotReplaced => {
+            "it cannot be used as it is, but no newer usable one has taken its place".to_owned()
+        }
         Reason::Obsolete => "a newer one gives every moment that is kept".to_owned(),
         Reason::Begun => "an earlier run began to remove it".to_owned(),
         Reason::Unusable => match &trouble {
-            Some(trouble) => format!("older than what is kept, and cannot be used: {trouble}"),
-            None => "older than what is kept, and cannot be used".to_owned(),
+            Some(trouble) => format!("a newer one took its place, and it cannot be used: {trouble}"),
+            None => "a newer one took its place, and it cannot be used".to_owned(),
         },
     };
     PlannedBackup {

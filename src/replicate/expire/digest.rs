@@ -3,7 +3,8 @@
 use sha2::Digest as _;
 
 use super::error::ExpireError;
-use super::plan::{PlannedObject, SCHEMA};
+use super::plan::PlannedObject;
+use super::report::SCHEMA;
 
 /// How many hexadecimal digits confirm a plan.
 const ENOUGH: usize = 12;

@@ -23,6 +23,7 @@ mod plan;
 mod policy;
 mod remaining;
 mod remember;
+mod report;
 #[cfg(test)]
 mod tests;
 mod wal_cut;
@@ -30,8 +31,9 @@ mod wal_cut;
 pub use decide::{PlannedBackup, Reason};
 pub use error::ExpireError;
 pub use execute::{ExpireOutcome, LeftObject, execute};
-pub use plan::{ExpirePlan, PlannedObject, PlannedWal, SCHEMA, plan};
+pub use plan::{ExpirePlan, PlannedObject, PlannedWal, plan};
 pub use policy::{ExpireOptions, ExpirePolicy};
 pub use remember::ExpireLedger;
+pub use report::{ExpireReport, SCHEMA};
 
 pub(in crate::replicate) use deleting::{DeletingStore, Removal};

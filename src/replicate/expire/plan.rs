@@ -22,9 +22,6 @@ use crate::storage::ObjectEntry;
 use crate::verify::verify_catalog;
 use crate::verify::words::{count, length};
 
-/// The contract of a plan as JSON. Fields are only added within a version.
-pub const SCHEMA: &str = "walproof.replicate-expire/v1";
-
 /// Batches of a listing that wait to be looked at.
 const BATCHES: usize = 2;
 
@@ -60,10 +57,6 @@ pub struct PlannedWal {
 /// What goes, what stays, and why. Nothing has been removed.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct ExpirePlan {
-    /// The contract, `walproof.replicate-expire/v1`.
-    pub schema: String,
-    /// The version of walproof that wrote it.
-    pub version: String,
     /// The cluster's name, when the configuration knows it.
     pub cluster: Option<String>,
     /// The copy's name.
@@ -169,8 +162,6 @@ pub async fn plan(
         None => catalog.location.clone(),
     };
     Ok(ExpirePlan {
-        schema: SCHEMA.to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
         cluster: options.cluster.clone(),
         copy: options.copy.clone(),
         location: catalog.location.clone(),

@@ -128,7 +128,7 @@ fn one_that_cannot_be_used_gives_nothing() {
         .build();
     let (planned, cut) = plan(&catalog, policy(25, 1));
     assert_eq!(planned[1].reason, Reason::GivesWindow);
-    assert_eq!(planned[2].reason, Reason::Unusable);
+    assert_eq!(planned[2].reason, Reason::NotReplaced);
     assert!(planned[2].trouble.as_deref().unwrap().contains("WAL"));
     assert_eq!(cut.before, Some(SegmentNumber(15)));
     assert_eq!(objection(&catalog, &planned, &cut, &options()), None);
@@ -226,8 +226,11 @@ fn a_running_backup_stays_and_a_dead_one_goes() {
     let (planned, cut) = plan(&started(5), keep);
     assert_eq!(reasons(&planned)[5], ("s", Reason::Young));
     assert_eq!(cut.before, Some(SegmentNumber(45)));
+    // Dead, but nothing newer has come.
     let (planned, _) = plan(&started(30), keep);
-    assert_eq!(reasons(&planned)[5], ("s", Reason::Unusable));
+    assert_eq!(reasons(&planned)[5], ("s", Reason::NotReplaced));
+    let (planned, _) = plan(&started(12 * DAY), keep);
+    assert_eq!(reasons(&planned)[4], ("s", Reason::Unusable));
 }
 
 #[test]
