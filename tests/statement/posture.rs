@@ -39,7 +39,9 @@ fn lifecycle_rules_that_eat_the_archive_are_found() {
             "<Rule><ID>old</ID><Status>{status}</Status><Filter><Prefix>{prefix}</Prefix></Filter><Expiration><Days>{days}</Days></Expiration></Rule>"
         )
     };
-    assert_eq!(codes(&ground, 0), ["bucket-not-encrypted"]);
+    // The database is a few minutes old; it cannot go back 30 days.
+    let young = "retention-too-short";
+    assert_eq!(codes(&ground, 1), ["bucket-not-encrypted", young]);
     let eats = "bucket-lifecycle-eats-archive";
     for (prefix, days, status, found) in [
         ("pg/orders/wals/", 14, "Enabled", true),
@@ -49,7 +51,7 @@ fn lifecycle_rules_that_eat_the_archive_are_found() {
         ("logs/", 1, "Enabled", false),
     ] {
         api.lifecycle("good", &rule(prefix, days, status));
-        let codes = codes(&ground, i32::from(found));
+        let codes = codes(&ground, 1);
         assert_eq!(codes.contains(&eats.to_owned()), found, "{prefix} {days} {status}");
     }
     api.lifecycle("good", &rule("pg/orders/wals/", 14, "Enabled"));
