@@ -6,6 +6,10 @@ CREATE TABLE copy_pairs (
     -- Named as in `repositories`.
     source TEXT NOT NULL,
     target TEXT NOT NULL,
+    -- When both were last compared as a whole with nothing left undone, and as JSON where
+    -- new objects will appear.
+    compared_at INTEGER,
+    front       TEXT CHECK (json_valid(front)),
     UNIQUE (source, target)
 ) STRICT;
 

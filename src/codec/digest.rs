@@ -92,11 +92,36 @@ impl schemars::JsonSchema for Sha256 {
     }
 }
 
+/// Digests and counts bytes that come in pieces.
+#[derive(Clone, Default)]
+pub struct Digester {
+    hash: sha2::Sha256,
+    bytes: u64,
+}
+
+impl Digester {
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.hash.update(bytes);
+        self.bytes += bytes.len() as u64;
+    }
+
+    /// The digest and number of all bytes.
+    pub fn finish(self) -> (Sha256, u64) {
+        (Sha256(self.hash.finalize().into()), self.bytes)
+    }
+}
+
+impl fmt::Debug for Digester {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digester({} bytes)", self.bytes)
+    }
+}
+
 /// A reader that counts and digests what passes.
 pub struct DigestReader<R> {
     inner: R,
-    hash: sha2::Sha256,
-    bytes: u64,
+    digester: Digester,
 }
 
 impl<R: Read> DigestReader<R> {
@@ -104,32 +129,31 @@ impl<R: Read> DigestReader<R> {
     pub fn new(inner: R) -> Self {
         Self {
             inner,
-            hash: sha2::Sha256::new(),
-            bytes: 0,
+            digester: Digester::default(),
         }
     }
 
     /// How many bytes have passed.
     pub const fn bytes(&self) -> u64 {
-        self.bytes
+        self.digester.bytes
     }
 
     /// The digest and number of the bytes that have passed.
     pub fn finish(self) -> (Sha256, u64) {
-        (Sha256(self.hash.finalize().into()), self.bytes)
+        self.digester.finish()
     }
 
     /// Like [`finish`](Self::finish), and gives the reader back.
     pub fn into_parts(self) -> (R, Sha256, u64) {
-        (self.inner, Sha256(self.hash.finalize().into()), self.bytes)
+        let (sha256, bytes) = self.digester.finish();
+        (self.inner, sha256, bytes)
     }
 }
 
 impl<R: Read> Read for DigestReader<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(into)?;
-        self.hash.update(into.get(..count).unwrap_or_default());
-        self.bytes += count as u64;
+        self.digester.update(into.get(..count).unwrap_or_default());
         Ok(count)
     }
 }

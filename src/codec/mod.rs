@@ -26,7 +26,7 @@ mod snappy;
 mod whole;
 
 pub use decode::{decode_all, decoder};
-pub use digest::{DigestReader, Sha256, Sha256ParseError};
+pub use digest::{DigestReader, Digester, Sha256, Sha256ParseError};
 pub use encode::{Encode, encode_all, encoder};
 pub use error::{CodecError, CodecFault};
 pub use kind::Codec;

@@ -43,6 +43,7 @@ fn check_text(definition: &str, text: &str) -> Option<Result<(), String>> {
     }
     Some(match definition {
         "Period" => parse::<super::Period>(text),
+        "AloneSetting" => parse::<super::AloneSetting>(text),
         "ByteSize" => parse::<super::ByteSize>(text),
         "Bandwidth" => parse::<super::Bandwidth>(text),
         "Share" => parse::<super::Share>(text),

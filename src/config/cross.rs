@@ -224,6 +224,16 @@ fn check_drills(
                 );
                 continue;
             };
+            if !definition.alone.is_no() && cluster.replicas.is_empty() {
+                mistakes.push(
+                    mistake_at(
+                        drill,
+                        &[Step::Key("alone")],
+                        format!("cluster `{name}` has no other copy that could be away"),
+                    )
+                    .with_help("remove `alone`, or name the other copies under `replicas`"),
+                );
+            }
             if let Some(copy) = &definition.copy
                 && !cluster.copies().any(|(label, _)| label == *copy)
             {

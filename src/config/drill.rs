@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::name::Name;
-use super::{Expectation, Period, TargetText};
+use super::{AloneSetting, Expectation, Period, TargetText};
 
 /// A drill definition: a restore for proof, and the questions put to the result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +29,10 @@ pub struct DrillDefinition {
     /// Which copy it restores from: `primary`, `replica-1` or the copy's name.
     #[serde(default)]
     pub copy: Option<String>,
+    /// Whether every other copy of the cluster must be out of reach while it runs: `true`
+    /// makes the drill `unproven` if one answers, `report` only records what they say.
+    #[serde(default, skip_serializing_if = "AloneSetting::is_no")]
+    pub alone: AloneSetting,
     /// Where it restores.
     #[serde(default)]
     pub environment: Environment,
@@ -83,6 +87,7 @@ impl DrillDefinition {
             description: None,
             clusters: Vec::new(),
             copy: None,
+            alone: AloneSetting::No,
             environment: Environment::Local,
             target: tip(),
             backup: auto(),

@@ -5,6 +5,7 @@
 //! the same types that drive the check. Secrets never stand in these files: credentials
 //! name environment variables or files, which are read when a repository is opened.
 
+mod alone;
 mod byte_size;
 mod check;
 mod cluster;
@@ -30,6 +31,7 @@ mod tests;
 mod tree;
 mod window;
 
+pub use alone::{AloneSetting, AloneSettingError};
 pub use byte_size::{ByteSize, ParseByteSizeError};
 pub use cluster::{
     Cluster, Heartbeat, Raci, RepositoryConfig, Tier, Verification, VerificationDepth,

@@ -142,7 +142,9 @@ fn how_a_replica_is_kept() {
     assert_eq!(replica.place.as_deref(), Some("eu-west-1"));
     assert_eq!(replication.parallel, Some(16));
     assert_eq!(
-        replication.bandwidth.map(|b| b.bytes_per_second()),
+        replication
+            .bandwidth
+            .map(crate::config::Bandwidth::bytes_per_second),
         Some(50 << 20)
     );
     assert_eq!(replication.lag, Some("15m".parse().unwrap()));

@@ -290,9 +290,9 @@ pub(super) async fn admit(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::postgres::RequiredSettings;
     use crate::postgres::{Lsn, SegmentSize, TimelineId};
     use crate::restore::WalPlan;
-    use crate::restore::configuration::RequiredSettings;
     use crate::verify::wal_range::RangeReport;
 
     fn resolved(target: Target, stopped_by: StopReason, findings: Vec<Finding>) -> ResolvedTarget {

@@ -9,7 +9,7 @@ use super::run::Workshop;
 use super::tear_down::Torn;
 use super::verdict::{Facts, Objective, ObjectiveState, judge};
 use crate::finding::{Code, Finding};
-use crate::repository::Repository;
+use crate::repository::{Alone, Repository};
 use crate::restore::{ExtractReport, Target};
 
 /// A commit may bear a time this far ahead of this machine's clock.
@@ -68,6 +68,14 @@ fn measure_point(
     (declared, actual, objective)
 }
 
+/// What was left to see when the work was done.
+pub(super) struct Aftermath {
+    /// What was read, and whether another copy could be reached.
+    pub(super) alone: Alone,
+    /// The tear-down.
+    pub(super) torn: Torn,
+}
+
 /// Judges, measures and reports.
 pub(super) fn conclude(
     options: &DrillOptions,
@@ -75,7 +83,7 @@ pub(super) fn conclude(
     course: &Course<'_>,
     work: Workshop,
     stop: Option<&Stop>,
-    torn: Torn,
+    Aftermath { alone, torn }: Aftermath,
 ) -> DrillReport {
     let begun = course.clock().started_at();
     let (declared_loss, recovery_point_achieved, rpo) = measure_point(options, &work, begun);
@@ -99,6 +107,7 @@ pub(super) fn conclude(
         checks: &work.checks.results,
         rpo: &rpo,
         rto: &rto,
+        alone: &alone,
     });
     let mut findings = holes.to_vec();
     findings.extend(work.findings);
@@ -203,6 +212,7 @@ pub(super) fn conclude(
         log_tail: torn.log_tail,
         archives: extracted.map(|report| report.archives).unwrap_or_default(),
         wal: torn.wal,
+        alone,
         limits: LIMITS.iter().map(|words| (*words).to_owned()).collect(),
     }
 }

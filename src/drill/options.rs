@@ -11,6 +11,7 @@ use super::checks::CheckDefinition;
 use super::environments::local::Network;
 use super::environments::local::scratch::default_root;
 use crate::postgres::TimelineId;
+use crate::repository::AloneOptions;
 use crate::restore::{BackupChoice, Target};
 
 /// The time limit of a drill unless its definition says otherwise.
@@ -72,6 +73,8 @@ pub struct DrillOptions {
     pub cluster: Option<String>,
     /// Which of the cluster's copies this repository is.
     pub copy: Option<String>,
+    /// The cluster's other copies, and whether they must be out of reach.
+    pub alone: AloneOptions,
     /// Who asked for it.
     pub initiator: Option<String>,
     /// The base backup.
@@ -102,6 +105,7 @@ impl Default for DrillOptions {
             name: None,
             cluster: None,
             copy: None,
+            alone: AloneOptions::default(),
             initiator: None,
             backup: BackupChoice::default(),
             target: Target::default(),

@@ -11,7 +11,7 @@ use super::environments::local::{Network, RunAs};
 use super::proof::ExpectedEnd;
 use crate::finding::Finding;
 use crate::postgres::Lsn;
-use crate::restore::configuration::RequiredSettings;
+use crate::postgres::RequiredSettings;
 use crate::restore::{PassedOver, WalPlan};
 
 /// The base backup that is restored.

@@ -271,6 +271,7 @@ pub fn record(report: &DrillReport, context: RecordContext) -> DrillRecord {
                 .collect(),
             wal: wal_range(report),
         },
+        alone: Some(report.alone.clone()),
         environment: EnvironmentRecord {
             kind: "local".to_owned(),
             host: context.host,

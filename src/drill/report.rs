@@ -17,6 +17,7 @@ use super::recovery::LogFacts;
 use super::verdict::{Objective, Reason};
 use crate::evidence::Verdict;
 use crate::finding::Finding;
+use crate::repository::Alone;
 use crate::restore::{FetchedArchive, WalServerLog};
 use crate::verify::CommitPoint;
 
@@ -150,6 +151,9 @@ pub struct DrillReport {
     pub archives: Vec<FetchedArchive>,
     /// The WAL that recovery was given, with digests, and what it was refused.
     pub wal: WalServerLog,
+    /// What was read from where, and whether any other copy of the cluster could be reached
+    /// meanwhile.
+    pub alone: Alone,
     /// Where it ran.
     pub environment: EnvironmentReport,
     /// What this report does not prove.

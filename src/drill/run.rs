@@ -8,7 +8,7 @@ use super::admit::{Admitted, admit, stopped_by};
 use super::cancel::Cancellation;
 use super::checks::run::ChecksReport;
 use super::checks::{CheckDefinition, CheckKind, run_all};
-use super::conclude::conclude;
+use super::conclude::{Aftermath, conclude};
 use super::course::{Course, Stop};
 use super::environments::local::{Scratch, Server, ServerPlan, SweepReport, sweep};
 use super::observer::DrillObserver;
@@ -23,7 +23,7 @@ use super::report::DrillReport;
 use super::tear_down::tear_down;
 use super::wal_wanted::why_wal;
 use crate::finding::{Code, Finding};
-use crate::repository::{Catalog, Repository};
+use crate::repository::{Alone, Catalog, Repository};
 use crate::restore::configuration::SettingsReview;
 use crate::restore::wal::wal_fetch_command;
 use crate::restore::{
@@ -58,6 +58,7 @@ pub async fn run(
     observer: Arc<dyn DrillObserver>,
     cancellation: Cancellation,
 ) -> DrillReport {
+    let mut alone = first_look(options, &observer, &cancellation).await;
     let mut course = Course::begin(observer.as_ref(), cancellation, options.limit);
     let mut work = Workshop::default();
     let result = drill(options, repository, &observer, &mut course, &mut work).await;
@@ -65,7 +66,36 @@ pub async fn run(
     let torn = tear_down(options, &mut work).await;
     course.finish(torn.removed);
     let stop = result.err();
-    conclude(options, repository, &course, work, stop.as_ref(), torn)
+    if course.cancellation().is_cancelled() {
+        alone.read_from(repository.store());
+    } else {
+        alone.end(&options.alone, repository.store()).await;
+    }
+    let after = Aftermath { alone, torn };
+    conclude(options, repository, &course, work, stop.as_ref(), after)
+}
+
+/// Asks the other copies before the clock runs: it is no part of any recovery.
+async fn first_look(
+    options: &DrillOptions,
+    observer: &Arc<dyn DrillObserver>,
+    cancellation: &Cancellation,
+) -> Alone {
+    let alone = tokio::select! {
+        alone = Alone::begin(&options.alone) => alone,
+        () = cancellation.cancelled() => Alone {
+            asked: options.alone.asked,
+            ..Alone::default()
+        },
+    };
+    if alone.holds == Some(false) {
+        for reason in alone.reasons() {
+            observer.note(&format!(
+                "{reason}. It goes on all the same: what is wrong with this copy will show"
+            ));
+        }
+    }
+    alone
 }
 
 /// Shows what a drill would do. Reads the repository; writes nothing.

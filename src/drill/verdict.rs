@@ -2,7 +2,8 @@
 //!
 //! Proven only if nothing was wrong and nothing was left open: the way to the target had
 //! no hole, the end of recovery is proven, the server said that it was confined, every
-//! required check passed, and the objectives are met. Something that is wrong makes the
+//! required check passed, the objectives are met, and where it was demanded no other copy
+//! could be reached. Something that is wrong makes the
 //! drill `failed`, whatever else could not be looked at; else anything that could not be
 //! looked at makes it `unproven`, which is never blamed on the backup.
 
@@ -15,6 +16,7 @@ use super::neutral::SafetyReport;
 use super::proof::{EndProof, ProofState};
 use crate::evidence::Verdict;
 use crate::finding::{Code, Finding};
+use crate::repository::Alone;
 use crate::verify::words;
 
 /// What came of an objective.
@@ -101,6 +103,8 @@ pub struct Facts<'a> {
     pub rpo: &'a Objective,
     /// The recovery time objective.
     pub rto: &'a Objective,
+    /// What was read, and whether another copy could be reached.
+    pub alone: &'a Alone,
 }
 
 /// A verdict with its reasons, the weightiest first. A proven drill has none.
@@ -189,6 +193,12 @@ pub fn judge(facts: &Facts<'_>) -> Judgement {
             _ => {}
         }
     }
+    // Who interrupts a drill knows why the copies were not asked again.
+    if !matches!(facts.stop, Some(Stop::Interrupted)) || facts.alone.holds == Some(false) {
+        for reason in facts.alone.reasons() {
+            reasons.add(Verdict::Unproven, None, reason);
+        }
+    }
     let mut reasons = reasons.0;
     let verdict = reasons.iter().fold(Verdict::Proven, |verdict, reason| {
         verdict.and(reason.verdict)
@@ -241,6 +251,7 @@ fn judge_end(facts: &Facts<'_>, reasons: &mut Reasons) {
 mod tests {
     use super::super::proof::ProofItem;
     use super::*;
+    use crate::repository::AloneAsked;
 
     struct Case {
         stop: Option<Stop>,
@@ -250,6 +261,7 @@ mod tests {
         checks: Vec<CheckResult>,
         rpo: Objective,
         rto: Objective,
+        alone: Alone,
     }
 
     fn item(holds: Option<bool>) -> ProofItem {
@@ -279,6 +291,11 @@ mod tests {
             checks: vec![check(CheckOutcome::Passed, true)],
             rpo: Objective::judge(Some(1000), Some(900), true, "x"),
             rto: Objective::judge(Some(1000), Some(1000), true, "x"),
+            alone: Alone {
+                asked: AloneAsked::Required,
+                holds: Some(true),
+                ..Alone::default()
+            },
         }
     }
 
@@ -306,6 +323,7 @@ mod tests {
             checks: &case.checks,
             rpo: &case.rpo,
             rto: &case.rto,
+            alone: &case.alone,
         });
         (judged.verdict, judged.reasons.len())
     }
@@ -389,6 +407,28 @@ mod tests {
             verdict(|case| case.rpo = Objective::judge(Some(1000), None, true, "x")),
             (Unproven, 1)
         );
+    }
+
+    #[test]
+    fn where_it_was_not_alone_it_is_unproven_and_never_hides_what_failed() {
+        for holds in [Some(false), None] {
+            assert_eq!(
+                verdict(|case| case.alone.holds = holds),
+                (Verdict::Unproven, 1)
+            );
+            let failed = |case: &mut Case| {
+                case.alone.holds = holds;
+                case.holes.push(gap());
+            };
+            assert_eq!(verdict(failed), (Verdict::Failed, 2));
+        }
+        for asked in [AloneAsked::No, AloneAsked::Report] {
+            let told = |case: &mut Case| {
+                case.alone.asked = asked;
+                case.alone.holds = Some(false);
+            };
+            assert_eq!(verdict(told), (Verdict::Proven, 0));
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{Digest, Verdict};
 use crate::finding::Finding;
 use crate::postgres::{Lsn, SystemId, TimelineId};
+use crate::repository::Alone;
 use crate::storage::Location;
 
 /// The schema's name, first in every record.
@@ -35,6 +36,10 @@ pub struct DrillRecord {
     pub due: Due,
     /// What was restored.
     pub source: SourceRecord,
+    /// What was read from where, and whether any other copy of the cluster could be reached
+    /// meanwhile. Records from before walproof knew of this lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alone: Option<Alone>,
     /// Where it was restored.
     pub environment: EnvironmentRecord,
     /// How far.

@@ -40,6 +40,19 @@ fn readers_ignore_fields_that_they_do_not_know() {
     assert_eq!(record, sample());
 }
 
+/// Records from before `alone` was known go through without it.
+#[test]
+fn records_without_later_fields_stay_as_they_are() {
+    let mut value = serde_json::to_value(sample()).unwrap();
+    value.as_object_mut().unwrap().remove("alone");
+    let record: DrillRecord = serde_json::from_value(value.clone()).unwrap();
+    assert_eq!(record.alone, None);
+    assert_eq!(serde_json::to_value(record).unwrap(), value);
+    let schema = drill_record_schema();
+    let required = schema["required"].as_array().unwrap();
+    assert!(!required.contains(&"alone".into()));
+}
+
 #[test]
 fn times_are_written_in_utc_with_zone() {
     let value = serde_json::to_value(sample()).unwrap();

@@ -1,5 +1,8 @@
 //! Data pages: header and checksum.
 
+use std::sync::LazyLock;
+
+use fearless_simd::Level;
 use serde::Serialize;
 
 use super::Lsn;
@@ -86,11 +89,25 @@ pub enum PageVerdict {
     NotAllZero,
 }
 
+/// What this processor can do.
+static LEVEL: LazyLock<Level> = LazyLock::new(Level::new);
+
 /// The checksum of a page (`pg_checksum_page` in `src/include/storage/checksum_impl.h`).
 ///
 /// `block` is the page's number within its fork, counted on through the fork's files. The
 /// checksum that the page carries does not enter. Never zero.
 pub fn checksum(page: &[u8; BLOCK_SIZE], block: u32) -> u16 {
+    // With the widest vectors that this processor has: twice the speed of those that every
+    // processor has.
+    fearless_simd::dispatch!(*LEVEL, _simd => sum(page, block))
+}
+
+#[expect(
+    clippy::inline_always,
+    reason = "only what is part of the dispatched function is built for its processor"
+)]
+#[inline(always)]
+fn sum(page: &[u8; BLOCK_SIZE], block: u32) -> u16 {
     let (rows, _) = page.as_chunks::<ROW>();
     let mut sums = START;
     if let Some((first, rest)) = rows.split_first() {
@@ -111,6 +128,8 @@ pub fn checksum(page: &[u8; BLOCK_SIZE], block: u32) -> u16 {
 }
 
 /// One round of every sum. Plain enough for the compiler to make vectors of it.
+#[expect(clippy::inline_always, reason = "see `sum`")]
+#[inline(always)]
 fn mix(sums: &mut [u32; LANES], row: &[u8; ROW]) {
     let (words, _) = row.as_chunks::<4>();
     for (sum, word) in sums.iter_mut().zip(words) {

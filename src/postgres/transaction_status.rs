@@ -98,6 +98,25 @@ impl StatusFile {
     }
 }
 
+impl StatusFile {
+    /// The file of `pg_xact` that holds a transaction.
+    pub const fn of_transaction(xid: u32) -> Self {
+        Self::holding(StatusDirectory::Transactions, xid)
+    }
+
+    /// The file of `pg_multixact/members` that holds the member at `offset`. Not for 19.
+    pub const fn of_member(offset: u32) -> Self {
+        Self::holding(StatusDirectory::MultixactMembers, offset)
+    }
+
+    const fn holding(directory: StatusDirectory, id: u32) -> Self {
+        Self {
+            directory,
+            number: id / directory.per_page() / PAGES_PER_FILE,
+        }
+    }
+}
+
 impl fmt::Display for StatusFile {
     /// The path relative to the data directory.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

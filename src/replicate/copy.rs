@@ -117,10 +117,7 @@ impl Work {
                 Ok(None) => break,
                 Err(error) => {
                     upload.abort().await?;
-                    return match error.is_not_found() {
-                        true => Ok(Done::Gone),
-                        false => Err(error),
-                    };
+                    return gone(error);
                 }
             };
             if self.is_asked_to_stop() && entry.size - passed.min(entry.size) > FINISHED {
@@ -151,12 +148,11 @@ impl Work {
                 Gate::Gone => return Ok(Done::Gone),
             };
         self.meter.passed(entry.size);
-        let outcome = match &item.replaces {
-            Some(etag) => self.target().replace_if(&item.key, bytes, etag).await?,
-            None => {
-                let options = self.write_options(entry.size);
-                self.target().put_once(&item.key, bytes, &options).await?
-            }
+        let outcome = if let Some(etag) = &item.replaces {
+            self.target().replace_if(&item.key, bytes, etag).await?
+        } else {
+            let options = self.write_options(entry.size);
+            self.target().put_once(&item.key, bytes, &options).await?
         };
         match outcome {
             OnceOutcome::Written(written) => {
@@ -217,10 +213,6 @@ impl Work {
 
     /// Compares what lies on both sides after all: another writer was there first.
     async fn existing(&self, key: &str) -> Result<Done, StorageError> {
-        let gone = |error: StorageError| match error.is_not_found() {
-            true => Ok(Done::Gone),
-            false => Err(error),
-        };
         let (source, here) = match digest(self.source(), key, Some(&self.limit)).await {
             Ok(read) => read,
             Err(error) => return gone(error),
@@ -248,6 +240,15 @@ impl Work {
         copy.alarm = Some(alarm);
         self.ledger.note(copy).await;
         Ok(Done::Wrong(finding))
+    }
+}
+
+/// What is not there any more is no failure.
+fn gone(error: StorageError) -> Result<Done, StorageError> {
+    if error.is_not_found() {
+        Ok(Done::Gone)
+    } else {
+        Err(error)
     }
 }
 

@@ -358,7 +358,6 @@ impl<'a> Comparison<'a> {
                 self.found.same.add(size);
                 self.show(source, target).await;
             }
-            Some(_) => self.found.suspects.push(Suspect { source, target }),
             None if source.size == target.size => {
                 self.found.adopted.add(size);
                 self.ledger
@@ -366,7 +365,7 @@ impl<'a> Comparison<'a> {
                     .await;
                 self.show(source, target).await;
             }
-            None => self.found.suspects.push(Suspect { source, target }),
+            _ => self.found.suspects.push(Suspect { source, target }),
         }
     }
 

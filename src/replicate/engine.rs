@@ -173,13 +173,13 @@ pub(super) async fn work_off(
                 let (task, result) = joined?;
                 engine.take(task, result, queue)?;
             }
-            fed = feed.receiver.recv() => match fed {
-                Some(more) => queue.merge(more),
-                None => {
+            fed = feed.receiver.recv() => {
+                let Some(more) = fed else {
                     engine.finish(queue, &mut tasks).await?;
                     break Ended::Interrupted;
-                }
-            },
+                };
+                queue.merge(more);
+            }
             Ok(_) = stop.wait_for(|asked| *asked) => {}
             () = tokio::time::sleep(wait) => {}
         }

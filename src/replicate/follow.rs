@@ -156,6 +156,7 @@ async fn followed(
         started_at,
         finished_at: Utc::now(),
         ended: Ended::Stopped,
+        incremental: None,
         compared: compared.unwrap_or_default(),
         copied: CopiedReport::default(),
         left: queue.tallies(),

@@ -190,8 +190,7 @@ impl Readings<'_> {
             // Nothing was written since it was read last.
             return Ok(Verdict::Alarm(copy.clone()));
         }
-        let Some((copy, sha256)) =
-            known.and_then(|copy| Some((copy.sha256?, copy)).map(|(d, c)| (c, d)))
+        let Some((copy, sha256)) = known.and_then(|copy| copy.sha256.map(|sha256| (copy, sha256)))
         else {
             return self.both(suspect, noticed, now).await;
         };
@@ -201,7 +200,9 @@ impl Readings<'_> {
         };
         if here != copy.source_mark() {
             let (entry, found) = self.source().await?;
-            if found != sha256 {
+            if found == sha256 {
+                copy.source = entry.identity();
+            } else {
                 copy.alarm = Some(CopyAlarm {
                     side: CopySide::Source,
                     sha256: found,
@@ -209,13 +210,15 @@ impl Readings<'_> {
                     mark: combined(source_mark(&entry.identity()), there),
                     noticed,
                 });
-            } else {
-                copy.source = entry.identity();
             }
         }
         if there != copy.target_mark() {
             let (entry, found) = self.target().await?;
-            if found != sha256 {
+            if found == sha256 {
+                copy.target_etag = entry.etag;
+                copy.target_version = entry.version;
+                copy.read_back_at = Some(now);
+            } else {
                 // Graver than what happened to the source.
                 let there = target_mark(entry.size, entry.etag.as_deref());
                 copy.alarm = Some(CopyAlarm {
@@ -225,10 +228,6 @@ impl Readings<'_> {
                     mark: combined(here, there),
                     noticed,
                 });
-            } else {
-                copy.target_etag = entry.etag;
-                copy.target_version = entry.version;
-                copy.read_back_at = Some(now);
             }
         }
         Ok(if copy.alarm.is_some() {

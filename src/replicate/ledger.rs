@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -101,6 +102,31 @@ impl Ledger {
     /// What is remembered of a key.
     pub(super) async fn one(&self, key: &str) -> Result<Option<RememberedCopy>, StateError> {
         Ok(self.lookup(&[key.to_owned()]).await?.pop())
+    }
+
+    /// When the two were last compared as a whole, and where that left off.
+    pub(super) async fn front(&self) -> Result<Option<(DateTime<Utc>, String)>, StateError> {
+        match &self.kept {
+            Some(kept) => kept.state.copy_front(&kept.pair).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Remembers it, behind all that was noted before.
+    pub(super) async fn keep_front(
+        &self,
+        compared_at: DateTime<Utc>,
+        front: Option<&str>,
+    ) -> Result<(), StateError> {
+        self.flush().await;
+        match &self.kept {
+            Some(kept) => {
+                kept.state
+                    .keep_copy_front(&kept.pair, compared_at, front)
+                    .await
+            }
+            None => Ok(()),
+        }
     }
 
     /// Remembers a copy, soon. Trouble is told when the ledger is closed.

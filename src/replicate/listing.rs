@@ -105,10 +105,10 @@ fn cut(folders: &[String]) -> Vec<Shard> {
             break;
         };
         shards.push(Shard {
-            after,
+            after: after.clone(),
             until: Some(border.clone()),
         });
-        after = border.clone();
+        after.clone_from(border);
     }
     shards.push(Shard { after, until: None });
     shards
@@ -117,6 +117,7 @@ fn cut(folders: &[String]) -> Vec<Shard> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::StorageOptions;
 
     #[test]
     fn shards_follow_each_other_without_a_gap() {
@@ -150,7 +151,7 @@ mod tests {
             std::fs::write(path, key).unwrap();
         }
         let location = format!("file://{}", directory.path().display());
-        let store = Store::open(&location.parse().unwrap(), &Default::default()).unwrap();
+        let store = Store::open(&location.parse().unwrap(), &StorageOptions::default()).unwrap();
         let shards = shards(&store, &store).await.unwrap();
         assert_eq!(shards.len(), 5);
         let mut listed = Vec::new();

@@ -74,7 +74,8 @@ impl Meter {
 
     /// One key was compared.
     pub(super) fn compared(&self) {
-        if self.compared.fetch_add(1, Ordering::Relaxed) % EVERY == 0 {
+        let before = self.compared.fetch_add(1, Ordering::Relaxed);
+        if before.is_multiple_of(EVERY) {
             self.tell();
         }
     }

@@ -21,6 +21,7 @@ pub mod expire;
 mod findings;
 mod follow;
 mod gate;
+mod incremental;
 mod judge;
 mod ledger;
 mod limit;
@@ -48,7 +49,8 @@ pub use options::ReplicateOptions;
 pub use pair::Pair;
 pub use queue::Tallies;
 pub use report::{
-    Compared, CopiedReport, Ended, Failure, PlannedBackup, ReplicatePlan, ReplicateReport, Waiting,
+    Compared, CopiedReport, Ended, Failure, Incremental, PlannedBackup, ReplicatePlan,
+    ReplicateReport, Waiting,
 };
 pub use run::{Stop, plan, replicate, was_interrupted};
 pub use tally::Tally;

@@ -26,6 +26,9 @@ pub struct ReplicateOptions {
     pub retention: Option<crate::config::Retention>,
     /// What was begun to be written longer ago and never finished is removed from the target.
     pub abandoned_after: Duration,
+    /// Look only where new objects appear, if both sides were compared as a whole within this
+    /// time.
+    pub incremental: Option<Duration>,
     /// Ends after so many objects.
     pub max_objects: Option<u64>,
 }
@@ -41,6 +44,7 @@ impl Default for ReplicateOptions {
             read_back: Share::ONE_PERCENT,
             retention: None,
             abandoned_after: Duration::from_hours(1),
+            incremental: None,
             max_objects: None,
         }
     }

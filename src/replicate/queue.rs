@@ -392,7 +392,7 @@ mod tests {
 
     use super::*;
     use crate::postgres::{SegmentNumber, SegmentSize, TimelineId};
-    use crate::storage::{Location, Store};
+    use crate::storage::{Location, StorageOptions, Store};
 
     fn entry(key: &str) -> ObjectEntry {
         ObjectEntry {
@@ -406,7 +406,7 @@ mod tests {
 
     fn class(key: &str) -> CopyClass {
         let location: Location = "file:///".parse().unwrap();
-        let store = Store::open(&location, &Default::default()).unwrap();
+        let store = Store::open(&location, &StorageOptions::default()).unwrap();
         crate::repository::open(store).copy_class(key)
     }
 

@@ -81,6 +81,15 @@ pub enum Ended {
     },
 }
 
+/// What a run looked at that did not compare both sides as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Incremental {
+    /// When both sides were last compared as a whole.
+    pub compared_at: DateTime<Utc>,
+    /// What was listed at the source.
+    pub looked_at: Tally,
+}
+
 /// What was copied, and how surely.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CopiedReport {
@@ -119,6 +128,9 @@ pub struct ReplicateReport {
     pub finished_at: DateTime<Utc>,
     /// Why it ended.
     pub ended: Ended,
+    /// Set when only what is new was looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incremental: Option<Incremental>,
     /// How the two compared at its beginning.
     pub compared: Compared,
     /// What was copied.

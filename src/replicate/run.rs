@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::copy::Work;
 use super::diff::{self, Differences};
 use super::engine::{Worked, work_off};
+use super::incremental::{incremental, remember};
 use super::ledger::Ledger;
 use super::limit::Limit;
 use super::meter::{Meter, OnCopyProgress};
@@ -102,6 +103,11 @@ pub async fn replicate(
 
 /// As many rounds as it takes to copy more than fits into one.
 async fn rounds(work: &Arc<Work>) -> Result<ReplicateReport, ReplicateError> {
+    if let Some(every) = work.options.incremental
+        && let Some(report) = incremental(work, every).await?
+    {
+        return Ok(report);
+    }
     let (mut report, mut more) = once(work).await?;
     while more && report.ended == Ended::Complete && report.failures.is_empty() {
         let (next, again) = once(work).await?;
@@ -167,6 +173,11 @@ async fn once(work: &Arc<Work>) -> Result<(ReplicateReport, bool), ReplicateErro
         differences.source.is_empty(),
     ));
     let mut failures = judged.failures;
+    let open: Vec<String> = prepared
+        .open
+        .into_iter()
+        .chain(worked.open.iter().cloned())
+        .collect();
     let mut report = ReplicateReport {
         schema: ReplicateReport::SCHEMA,
         cluster: work.options.cluster.clone(),
@@ -176,6 +187,7 @@ async fn once(work: &Arc<Work>) -> Result<(ReplicateReport, bool), ReplicateErro
         started_at,
         finished_at: Utc::now(),
         ended,
+        incremental: None,
         compared,
         copied: super::CopiedReport::default(),
         left: prepared.queue.tallies(),
@@ -187,6 +199,9 @@ async fn once(work: &Arc<Work>) -> Result<(ReplicateReport, bool), ReplicateErro
     failures.extend(take_worked(&mut report, worked));
     report.failures = failures;
     report.findings = findings::bounded(std::mem::take(&mut report.findings));
+    if differences.cut.is_none() {
+        remember(work, &report, &differences.live, open).await?;
+    }
     Ok((report, differences.cut.is_some()))
 }
 
@@ -220,7 +235,7 @@ pub(super) fn compared(differences: &Differences) -> Compared {
     }
 }
 
-/// Says what a run would copy. Writes nothing, neither to the target nor to the state.
+/// Says what a run would copy. Writes nothing to either place.
 pub async fn plan(
     pair: &Pair,
     options: &ReplicateOptions,

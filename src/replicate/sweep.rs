@@ -9,9 +9,10 @@ use super::copy::Work;
 use super::queue::Queue;
 use crate::storage::{DeleteOutcome, Scheme};
 
-/// Removes unfinished writes of objects that are still to be copied, if they were begun
+/// Removes unfinished writes of objects that are to be copied or were, if they were begun
 /// before the options' time: nobody else writes these objects, and whoever does from another
-/// machine has had that long. It holds the pair, so no other run of this state is at it.
+/// machine has had that long. The caller holds the pair, so no other run of this state is at
+/// it.
 ///
 /// Trouble is logged, not told: nothing that can be recovered depends on it.
 pub(super) async fn sweep(work: &Work, queue: &Queue) {
@@ -34,7 +35,11 @@ pub(super) async fn sweep(work: &Work, queue: &Queue) {
     let directory = store.location().scheme() == Scheme::File;
     for upload in uploads {
         if !directory && !ours.contains(upload.key.as_str()) {
-            continue;
+            // Copied meanwhile by a later run?
+            let known = work.ledger.one(&upload.key).await;
+            if !matches!(known, Ok(Some(_))) {
+                continue;
+            }
         }
         match store.abort_abandoned(&upload).await {
             Ok(DeleteOutcome::Deleted) => {

@@ -1,6 +1,8 @@
 //! In which order the objects of a repository may be copied, so that the copy never claims
 //! more than it holds, and where new ones will appear.
 
+use serde::{Deserialize, Serialize};
+
 use super::barman_cloud::copying;
 use super::{BackupStatus, Layout, Repository};
 use crate::postgres::{SegmentNumber, SegmentSize, SystemId, TimelineId, WalFileName};
@@ -74,7 +76,7 @@ pub struct Follow {
 
 /// Learns from the keys of a repository where new ones will appear. Memory: a few words per
 /// timeline.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LiveFolders {
     layout: Layout,
     front: copying::Front,

@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod copy;
 pub mod wal_inventory;
 
+mod alone;
 mod discover;
 mod error;
 mod object_kind;
@@ -18,6 +19,7 @@ mod open;
 /// whatever layout, and no tool looks there.
 pub const OWN_FOLDER: &str = ".walproof";
 
+pub use alone::{Alone, AloneAsked, AloneOptions, Elsewhere, OtherCopy, ReadFrom};
 pub use backup::{
     Archive, ArchiveContents, BackupMethod, BackupStatus, BaseBackup, Keep, Tablespace,
 };

@@ -150,7 +150,8 @@ pub struct WalInventory {
     pub illegal: Vec<OddSegment>,
     /// How many more objects belonged into the five lists above.
     pub omitted: u64,
-    /// Whether the segment size is PostgreSQL's default because no base backup tells it.
+    /// Whether the segment size is PostgreSQL's default because neither a base backup nor
+    /// the WAL itself tells it.
     pub segment_size_guessed: bool,
 }
 

@@ -346,7 +346,9 @@ impl Extraction<'_> {
             let stop = stop.clone();
             async move {
                 stop.cancelled().await;
-                transfer.abort();
+                if let Some(transfer) = transfer {
+                    transfer.abort();
+                }
             }
         });
         let stopping = stop.clone();

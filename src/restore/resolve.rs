@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
-use super::configuration::RequiredSettings;
 use super::progress::{Progress, Step, Watch};
 use super::resolve_error::ResolveError;
 use super::stop::{Consistency, StopSearch};
@@ -13,6 +12,7 @@ use super::target::Target;
 use super::wal::{Stretch, WalPlan};
 use crate::codec::Codec;
 use crate::finding::{Code, Finding};
+use crate::postgres::RequiredSettings;
 use crate::postgres::{BackupLabel, Lsn, TimelineHistory, TimelineId};
 use crate::repository::{BaseBackup, Catalog, Repository};
 use crate::verify::CommitPoint;

@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use super::configuration::{RequiredSettings, SettingsReview, parse_conf, review_settings};
+use super::configuration::{SettingsReview, parse_conf, review_settings};
 use super::error::RestoreError;
 use crate::finding::{Code, Finding};
-use crate::postgres::ControlFile;
+use crate::postgres::{ControlFile, RequiredSettings};
 use crate::verify::base::placement::SET_ASIDE;
+use crate::verify::read::raised_finding;
 
 /// The most bytes of one configuration file that are looked at.
 const MAX_CONF: u64 = 4 << 20;
@@ -73,24 +74,11 @@ pub fn settings_raised_finding(
     required: &RequiredSettings,
     control: &ControlFile,
 ) -> Option<Finding> {
-    let mut before = RequiredSettings::default();
-    before.raise_to_control_file(control);
-    let mut after = before;
-    after.raise(*required);
-    let raised: Vec<String> = before
-        .assignments()
-        .into_iter()
-        .zip(after.assignments())
-        .filter(|((_, before), (_, after))| before != after)
-        .map(|((name, before), (_, after))| format!("{name} from {before} to {after}"))
-        .collect();
-    (!raised.is_empty()).then(|| {
-        Finding::new(
-            Code::WalSettingsRaised,
-            backup_id,
-            format!("raised after the base backup: {}", raised.join(", ")),
-        )
-    })
+    raised_finding(
+        backup_id,
+        &RequiredSettings::of_control_file(control),
+        required,
+    )
 }
 
 #[cfg(test)]

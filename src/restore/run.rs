@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use super::choose::{Choice, PassedOver, Wish, choose};
 use super::configuration::{
-    ClientAccess, RecoveryAction, RecoverySettings, RequiredSettings, ServerSettings,
-    SettingsReview, pg_hba_conf, postgresql_conf, review_preload,
+    ClientAccess, RecoveryAction, RecoverySettings, ServerSettings, SettingsReview, pg_hba_conf,
+    postgresql_conf, review_preload,
 };
 use super::destination::{Claim, check_free};
 use super::durable::sync_one;
@@ -26,7 +26,7 @@ use super::room::check_room;
 use super::tablespaces::{PlacedTablespace, TablespaceMap};
 use super::wal::{WalPlan, wal_get_command};
 use crate::finding::Finding;
-use crate::postgres::{Lsn, TimelineId};
+use crate::postgres::{Lsn, RequiredSettings, TimelineId};
 use crate::repository::{Catalog, Repository};
 use crate::verify::CommitPoint;
 

@@ -6,8 +6,8 @@
 
 use std::ops::ControlFlow;
 
-use super::configuration::RequiredSettings;
 use super::target::Target;
+use crate::postgres::RequiredSettings;
 use crate::postgres::wal::WalEvent;
 use crate::postgres::{Lsn, WalLevel};
 use crate::verify::CommitPoint;

@@ -1,5 +1,7 @@
 //! What is remembered of copies.
 
+use chrono::{DateTime, Utc};
+
 use super::lock;
 use super::store::Backend;
 use super::{CopyMark, CopyPair, CopySummary, RememberedCopy, State, StateError};
@@ -71,6 +73,30 @@ impl State {
     ) -> Result<Vec<RememberedCopy>, StateError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.copies_alarmed(pair, limit).await,
+        }
+    }
+
+    /// When the two were last compared as a whole, and the text that was kept with it; `None`
+    /// if something was left undone since.
+    pub async fn copy_front(
+        &self,
+        pair: &CopyPair,
+    ) -> Result<Option<(DateTime<Utc>, String)>, StateError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.copy_front(pair).await,
+        }
+    }
+
+    /// Keeps when the two were compared as a whole, with a JSON text; `None` when something
+    /// was left undone.
+    pub async fn keep_copy_front(
+        &self,
+        pair: &CopyPair,
+        compared_at: DateTime<Utc>,
+        front: Option<&str>,
+    ) -> Result<(), StateError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.keep_copy_front(pair, compared_at, front).await,
         }
     }
 

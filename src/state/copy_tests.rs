@@ -95,6 +95,20 @@ async fn copies_are_kept_whole_and_apart_by_pair() {
     assert_eq!((summary.digests, summary.read_back), (2, 1));
     assert_eq!((summary.alarmed, summary.newest), (1, Some(moment(0))));
 
+    assert_eq!(state.copy_front(&pair).await.unwrap(), None);
+    let front = Some((moment(40), "{}".to_owned()));
+    state
+        .keep_copy_front(&pair, moment(40), Some("{}"))
+        .await
+        .unwrap();
+    assert_eq!(state.copy_front(&pair).await.unwrap(), front);
+    assert_eq!(state.copy_front(&other).await.unwrap(), None);
+    state
+        .keep_copy_front(&pair, moment(50), None)
+        .await
+        .unwrap();
+    assert_eq!(state.copy_front(&pair).await.unwrap(), None);
+
     state.copies_write(&pair, &[copy("b")]).await.unwrap();
     assert_eq!(state.copies_alarmed(&pair, 10).await.unwrap(), []);
 }

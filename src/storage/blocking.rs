@@ -7,7 +7,9 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::{ObjectEntry, ObjectRead, StorageError, Store};
+use super::local::FileRead;
+use super::open::Backend;
+use super::{ObjectEntry, ObjectRead, Operation, StorageError, Store};
 
 /// How many chunks wait between the network and the reader. Chunks are at most 1 MiB, so
 /// that one reader holds at most 17 MiB.
@@ -24,28 +26,48 @@ enum Message {
 /// inside the [`io::Error`]; [`StorageError::of`] finds it again. Dropping it ends the
 /// transfer. Call it from `spawn_blocking` or a thread of its own: it blocks.
 pub struct BlockingReader {
+    source: Source,
+}
+
+enum Source {
+    Transfer(Transfer),
+    /// Read where it is wanted: no task and no copy between.
+    File {
+        file: FileRead,
+        store: Store,
+        key: String,
+    },
+}
+
+struct Transfer {
     messages: mpsc::Receiver<Message>,
-    transfer: AbortHandle,
+    task: AbortHandle,
     chunk: Bytes,
     ended: bool,
 }
 
 impl BlockingReader {
     /// Pumps an object's stream into a reader. Must be called inside the runtime.
-    pub fn new(read: ObjectRead) -> Self {
+    fn new(read: ObjectRead) -> Self {
         let (sender, messages) = mpsc::channel(WAITING);
-        let transfer = tokio::spawn(pump(read, sender)).abort_handle();
+        let task = tokio::spawn(pump(read, sender)).abort_handle();
         Self {
-            messages,
-            transfer,
-            chunk: Bytes::new(),
-            ended: false,
+            source: Source::Transfer(Transfer {
+                messages,
+                task,
+                chunk: Bytes::new(),
+                ended: false,
+            }),
         }
     }
 
-    /// The transfer, for somebody else to end: a reader that waits for bytes then fails.
-    pub fn transfer(&self) -> AbortHandle {
-        self.transfer.clone()
+    /// The transfer over the network, for somebody else to end: a reader that waits for
+    /// bytes then fails.
+    pub fn transfer(&self) -> Option<AbortHandle> {
+        match &self.source {
+            Source::Transfer(transfer) => Some(transfer.task.clone()),
+            Source::File { .. } => None,
+        }
     }
 }
 
@@ -67,6 +89,22 @@ async fn pump(mut read: ObjectRead, sender: mpsc::Sender<Message>) {
 }
 
 impl Read for BlockingReader {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match &mut self.source {
+            Source::Transfer(transfer) => transfer.read(into),
+            Source::File { file, store, key } => match file.read(into) {
+                Ok(count) => {
+                    store.shared.counters.read(count);
+                    Ok(count)
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+                Err(error) => Err(store.local_error(Operation::Read, key, &error).into()),
+            },
+        }
+    }
+}
+
+impl Read for Transfer {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         while !self.chunk.has_remaining() {
             if self.ended || into.is_empty() {
@@ -93,6 +131,16 @@ impl Store {
         &self,
         key: &str,
     ) -> Result<(ObjectEntry, BlockingReader), StorageError> {
+        if let Backend::Local(_) = &self.shared.backend {
+            let path = self.path(Operation::Read, key)?;
+            let (file, entry) = self.open_local(key, path).await?;
+            let source = Source::File {
+                file,
+                store: self.clone(),
+                key: key.to_owned(),
+            };
+            return Ok((entry, BlockingReader { source }));
+        }
         let read = self.read(key).await?;
         Ok((read.entry.clone(), BlockingReader::new(read)))
     }

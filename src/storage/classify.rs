@@ -253,6 +253,8 @@ impl Refusal {
             | "XAmzContentChecksumMismatch"
             | "Md5Mismatch"
             | "Crc64Mismatch" => ErrorKind::Damaged,
+            // Google has no code for it.
+            _ if self.message.contains("doesn't match calculated") => ErrorKind::Damaged,
             _ if self.message.contains("HTTP request to an HTTPS server") => ErrorKind::Settings,
             _ if self.message.contains("bucket does not exist") => ErrorKind::MissingBucket,
             _ => match self.status {

@@ -67,6 +67,25 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// The word used in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not-found",
+            Self::MissingBucket => "missing-bucket",
+            Self::Credentials => "credentials",
+            Self::Denied => "denied",
+            Self::Network => "network",
+            Self::Throttled => "throttled",
+            Self::Exists => "exists",
+            Self::Changed => "changed",
+            Self::Damaged => "damaged",
+            Self::TooLarge => "too-large",
+            Self::Settings => "settings",
+            Self::Local => "local",
+            Self::Other => "other",
+        }
+    }
+
     /// What to do.
     pub const fn hint(self) -> &'static str {
         match self {

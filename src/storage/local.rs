@@ -387,20 +387,66 @@ impl Drop for Staged {
     }
 }
 
-/// Reads the next chunk of a file, at most up to `left` bytes.
+/// A file's bytes from its beginning to the end that it had when it was opened.
 ///
 /// # Errors
-/// `UnexpectedEof` if the file is not what it was when it was opened.
-pub(super) fn read_chunk(file: &mut File, left: u64, etag_then: &str) -> io::Result<Vec<u8>> {
-    let length = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
-    let mut chunk = vec![0; length];
-    file.read_exact(&mut chunk)?;
-    let changed = left == length as u64 && etag(&file.metadata()?) != etag_then;
-    if changed {
-        let words = "the file was written to while it was read";
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, words));
+/// `UnexpectedEof` if the file is not what it was then.
+pub(super) struct FileRead {
+    file: File,
+    left: u64,
+    etag: String,
+}
+
+impl FileRead {
+    pub(super) fn new(file: File, found: &Found) -> Self {
+        Self {
+            file,
+            left: found.size,
+            etag: found.etag.clone(),
+        }
     }
-    Ok(chunk)
+
+    /// The next bytes, at most [`CHUNK`]; none at the end.
+    pub(super) fn chunk(&mut self) -> io::Result<Vec<u8>> {
+        let length = usize::try_from(self.left).unwrap_or(CHUNK).min(CHUNK);
+        self.bytes(length)
+    }
+
+    /// All bytes that are left. The caller has looked at how many those are.
+    pub(super) fn whole(&mut self) -> io::Result<Vec<u8>> {
+        let length = usize::try_from(self.left).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        self.bytes(length)
+    }
+
+    fn bytes(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(length);
+        self.take(length as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+impl Read for FileRead {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let wanted = usize::try_from(self.left)
+            .unwrap_or(usize::MAX)
+            .min(into.len());
+        let Some(into) = into.get_mut(..wanted).filter(|into| !into.is_empty()) else {
+            return Ok(0);
+        };
+        let count = self.file.read(into)?;
+        if count == 0 {
+            return Err(changed("the file became shorter while it was read"));
+        }
+        self.left -= count as u64;
+        if self.left == 0 && etag(&self.file.metadata()?) != self.etag {
+            return Err(changed("the file was written to while it was read"));
+        }
+        Ok(count)
+    }
+}
+
+fn changed(words: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, words)
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ mod options;
 mod posture;
 mod probe;
 mod profile;
+mod reach;
 mod read;
 mod remote;
 mod s3;
@@ -45,6 +46,7 @@ pub use posture::{
     DefaultRetention, Encryption, Known, LifecycleRule, ObjectLock, Posture, Public, Transition,
 };
 pub use probe::WriteProbe;
+pub use reach::{ASKED_WITHOUT, REACH_LIMIT, Reach, ReachError};
 pub use store::{ObjectEntry, ObjectRead, PutOutcome, Store};
 pub use usage::Usage;
 pub use write_once::{

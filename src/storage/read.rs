@@ -1,7 +1,6 @@
 //! Streams of an object's bytes: resumed when the network breaks, ended when the object
 //! changes.
 
-use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore};
 
-use super::local;
+use super::local::FileRead;
 use super::open::Backend;
 use super::remote::Remote;
 use super::store::{blocking, permit};
@@ -52,36 +51,36 @@ impl Store {
     }
 
     async fn read_local(&self, key: &str, path: Path) -> Result<ObjectRead, StorageError> {
-        let (file, found) = self
-            .on_directory(Operation::Read, key, move |directory| {
-                directory.open_file(path.as_ref())
-            })
-            .await?;
-        let entry = self.found(found);
-        let state = (file, entry.size, self.clone(), entry.clone());
-        let stream =
-            futures::stream::try_unfold(state, |(mut file, left, store, entry)| async move {
-                if left == 0 {
-                    return Ok(None);
-                }
-                let etag = entry.etag.clone().unwrap_or_default();
-                let held = permit(&store.shared).await;
-                let read = blocking(move || {
-                    let chunk = local::read_chunk(&mut file, left, &etag).map_err(shortened)?;
-                    Ok((chunk, file))
-                });
-                let (chunk, file) = read
-                    .await
-                    .map_err(|error| store.local_error(Operation::Read, &entry.key, &error))?;
-                let left = left - chunk.len() as u64;
-                store.shared.counters.read(chunk.len());
-                drop(held);
-                Ok(Some((Bytes::from(chunk), (file, left, store, entry))))
-            });
+        let (file, entry) = self.open_local(key, path).await?;
+        let state = (file, self.clone(), entry.clone());
+        let stream = futures::stream::try_unfold(state, |(mut file, store, entry)| async move {
+            let held = permit(&store.shared).await;
+            let read = blocking(move || Ok((file.chunk()?, file)));
+            let (chunk, file) = read
+                .await
+                .map_err(|error| store.local_error(Operation::Read, &entry.key, &error))?;
+            store.shared.counters.read(chunk.len());
+            drop(held);
+            Ok((!chunk.is_empty()).then(|| (Bytes::from(chunk), (file, store, entry))))
+        });
         Ok(ObjectRead {
             entry,
             stream: stream.boxed(),
         })
+    }
+
+    /// Opens a file of the directory.
+    pub(super) async fn open_local(
+        &self,
+        key: &str,
+        path: Path,
+    ) -> Result<(FileRead, ObjectEntry), StorageError> {
+        let opened = self.on_directory(Operation::Read, key, move |directory| {
+            let (file, found) = directory.open_file(path.as_ref())?;
+            Ok((FileRead::new(file, &found), found))
+        });
+        let (file, found) = opened.await?;
+        Ok((file, self.found(found)))
     }
 
     /// Some bytes of an object: fewer where it ends earlier, none behind its end. All of
@@ -222,13 +221,4 @@ pub(super) fn pause(times: u32) -> Duration {
     // The last byte of a version 7 UUID is random.
     let random = uuid::Uuid::now_v7().into_bytes()[15];
     full / 2 + full.mul_f64(f64::from(random) / 512.0)
-}
-
-/// The error of a read that found the file shorter than it was.
-fn shortened(error: io::Error) -> io::Error {
-    if error.kind() == io::ErrorKind::UnexpectedEof && error.get_ref().is_none() {
-        io::Error::new(error.kind(), "the file became shorter while it was read")
-    } else {
-        error
-    }
 }

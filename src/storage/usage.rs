@@ -55,3 +55,54 @@ impl Store {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use futures::TryStreamExt as _;
+
+    use super::*;
+    use crate::storage::StorageOptions;
+
+    /// Whoever adds a way to read must count it: a proof rests on it.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn every_way_of_reading_a_directory_counts() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("below")).unwrap();
+        std::fs::write(directory.path().join("below/object"), [7; 1000]).unwrap();
+        let location = format!("file://{}", directory.path().display());
+        let store = Store::open(&location.parse().unwrap(), &StorageOptions::default()).unwrap();
+        assert_eq!(store.usage(), Usage::default());
+        let below = store.at("below");
+        let mut expected = 0;
+        let mut requests = 0;
+        let mut more = |bytes: u64| {
+            let usage = store.usage();
+            expected += bytes;
+            assert_eq!(usage.bytes_read, expected);
+            assert!(usage.requests > requests, "{usage:?}");
+            requests = usage.requests;
+        };
+
+        below.list("").try_collect::<Vec<_>>().await.unwrap();
+        more(0);
+        below.head("object").await.unwrap();
+        more(0);
+        below.read_small("object", 1000).await.unwrap();
+        more(1000);
+        below.read_range("object", 10..30).await.unwrap();
+        more(20);
+        let read = below.clone().read("object").await.unwrap();
+        read.stream.try_collect::<Vec<_>>().await.unwrap();
+        more(1000);
+        let (_, mut reader) = below.blocking_reader("object").await.unwrap();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut all = Vec::new();
+            reader.read_to_end(&mut all).map(|_| all.len())
+        });
+        assert_eq!(read.await.unwrap().unwrap(), 1000);
+        more(1000);
+        assert_eq!(store.usage().endpoint, None);
+    }
+}

@@ -249,8 +249,8 @@ impl Store {
                     if !again {
                         let status = if failed_inside { 500 } else { answer.status };
                         return Ok(Answer {
-                            unsure,
                             status,
+                            unsure,
                             ..answer
                         });
                     }

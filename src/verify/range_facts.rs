@@ -20,6 +20,13 @@ const NAMED: usize = 256;
 const PREPARED: usize = 4096;
 const STEPS: usize = 64;
 
+/// How many steps are remembered, so that those which no restore meets can be left out.
+const STEPS_KEPT: usize = 4096;
+
+/// How many changes of settings are remembered: one is written when a server starts with
+/// other settings than before.
+const CHANGES: usize = 4096;
+
 /// Commit times are taken a moment before their records are written, so neighbours may
 /// be out of order by that much without any clock having stepped.
 const JITTER: Duration = Duration::seconds(1);
@@ -33,6 +40,7 @@ pub(super) struct Facts {
     last_commits: VecDeque<CommitPoint>,
     latest: Option<DateTime<Utc>>,
     pub(super) settings: Option<ParameterChange>,
+    changes: Vec<(Lsn, Lsn, ParameterChange)>,
     created: Vec<TablespaceEvent>,
     dropped: Vec<TablespaceEvent>,
     minimal: Option<(Lsn, Lsn, String)>,
@@ -83,9 +91,12 @@ impl Facts {
             }
             WalEvent::ParameterChange(change) => self.settings((start, end), *change, key),
             WalEvent::TablespaceCreate { oid, location } => {
-                let message =
-                    format!("tablespace {oid} is created at {start} in directory {location}");
-                self.tablespace((start, end), Code::WalTablespaceCreated, message, key);
+                // One without a location lies within the data directory.
+                if !location.is_empty() {
+                    let message =
+                        format!("tablespace {oid} is created at {start} in directory {location}");
+                    self.tablespace((start, end), Code::WalTablespaceCreated, message, key);
+                }
                 if self.created.len() < NAMED {
                     self.created.push(TablespaceEvent {
                         lsn: start,
@@ -126,7 +137,7 @@ impl Facts {
         match self.latest {
             Some(latest) if commit.time + JITTER < latest => {
                 self.clock_steps_count += 1;
-                if self.clock_steps.len() < STEPS {
+                if self.clock_steps.len() < STEPS_KEPT {
                     self.clock_steps.push(ClockStep {
                         lsn: commit.lsn,
                         time: commit.time,
@@ -143,6 +154,9 @@ impl Facts {
     fn settings(&mut self, (start, end): (Lsn, Lsn), change: ParameterChange, key: &str) {
         if change.wal_level == WalLevel::Minimal && self.minimal.is_none() {
             self.minimal = Some((start, end, key.to_owned()));
+        }
+        if self.changes.len() < CHANGES {
+            self.changes.push((start, end, change));
         }
         let Some(highest) = &mut self.settings else {
             self.settings = Some(change);
@@ -171,22 +185,40 @@ impl Facts {
         }
     }
 
+    /// Changes of settings that a restored server must match: begin and end of the record
+    /// and what it says, oldest first.
+    pub(super) fn changes(&self) -> &[(Lsn, Lsn, ParameterChange)] {
+        &self.changes
+    }
+
     /// The findings on what the records do, in the order of the WAL. `timeline_of` tells
-    /// on which timeline a position lies.
-    pub(super) fn findings(&mut self, timeline_of: impl Fn(Lsn) -> TimelineId) -> Vec<Finding> {
-        let mut findings = std::mem::take(&mut self.findings);
+    /// on which timeline a position lies, `counts` whether it matters.
+    pub(super) fn findings(
+        &self,
+        timeline_of: impl Fn(Lsn) -> TimelineId,
+        counts: impl Fn(Lsn) -> bool,
+    ) -> Vec<Finding> {
+        let mut findings: Vec<_> = self
+            .findings
+            .iter()
+            .filter(|(begin, _, _)| counts(*begin))
+            .cloned()
+            .collect();
         if let Some((begin, end, key)) = &self.minimal {
             let message = format!("wal_level is lowered to minimal at {begin}");
             let finding = Finding::new(Code::WalLevelMinimal, key, message);
             findings.push((*begin, *end, finding));
         }
-        if let Some(step) = self.clock_steps.first() {
+        let mut steps = self.clock_steps.iter().filter(|step| counts(step.lsn));
+        if let Some(step) = steps.next() {
+            let left_out = self.clock_steps.len() - 1 - steps.count();
+            let number = self.clock_steps_count.saturating_sub(left_out as u64);
             let message = format!(
                 "{} before an earlier one; the first, at {}, by {} ({} after {})",
-                if self.clock_steps_count == 1 {
+                if number == 1 {
                     "1 commit has a time".to_owned()
                 } else {
-                    format!("{} have a time", count(self.clock_steps_count, "commit"))
+                    format!("{} have a time", count(number, "commit"))
                 },
                 step.lsn,
                 length(step.after - step.time),
@@ -206,7 +238,7 @@ impl Facts {
 
     /// Everything as a report. `found` are the findings in their final order.
     pub(super) fn report(
-        self,
+        mut self,
         begin: Lsn,
         position: WalPosition,
         done: RangeProgress,
@@ -214,6 +246,7 @@ impl Facts {
         stopped_by: StopReason,
         found: Vec<Finding>,
     ) -> RangeReport {
+        self.clock_steps.truncate(STEPS);
         RangeReport {
             begin,
             last_record: position.last_record,

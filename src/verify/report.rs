@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::finding::{Code, Finding, Severity};
 use crate::postgres::{Lsn, SegmentSize, SystemId, TimelineId};
-use crate::repository::{BackupMethod, BackupStatus, Keep, Layout};
+use crate::repository::{Alone, BackupMethod, BackupStatus, Keep, Layout};
 
 use super::base::BaseReport;
 use super::ledger::LedgerReport;
@@ -278,6 +278,10 @@ pub struct VerifyReport {
     /// What is remembered of the objects, where a state database is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ledger: Option<LedgerReport>,
+    /// What was read from where, and whether any other copy of the cluster could be reached
+    /// meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alone: Option<Alone>,
     /// What is wrong, worst first.
     pub findings: Vec<Finding>,
 }

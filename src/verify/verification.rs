@@ -380,6 +380,7 @@ impl Work<'_> {
             bases: self.bases,
             rotation: None,
             ledger: None,
+            alone: None,
             findings: settle(self.findings),
         }
     }

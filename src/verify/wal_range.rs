@@ -175,7 +175,7 @@ pub async fn scan(
             findings.push(finding);
         }
     }
-    findings.extend(facts.findings(|lsn| path.timeline_of(size.segment_of(lsn))));
+    findings.extend(facts.findings(|lsn| path.timeline_of(size.segment_of(lsn)), |_| true));
     let position = stream.position();
     Ok(facts.report(
         request.start,

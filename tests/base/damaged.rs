@@ -1,8 +1,10 @@
 //! Each damage gives its code and its object.
 
 use super::*;
+use crate::common::postgres::TestServer;
 use crate::common::repository::{Fixture, RepositoryOptions};
 use crate::common::require;
+use crate::common::source::Source;
 
 /// A copy of the default repository, and the key of the second backup's data.
 fn fixture() -> (Tree, String, String) {
@@ -28,8 +30,8 @@ fn change_ledger(tree: &Tree, key: &str, change: impl FnOnce(&mut [u8])) -> Stri
     name
 }
 
-/// A manifest of these files and sizes, of the backup that begins at `begin`.
-fn manifest(begin: &str, files: &[(&str, usize)]) -> Vec<u8> {
+/// A manifest of these files and sizes, of the backup from `begin` to `end`.
+fn manifest((begin, end): (&str, &str), files: &[(&str, usize)]) -> Vec<u8> {
     let files: Vec<String> = files
         .iter()
         .map(|(path, size)| {
@@ -38,7 +40,7 @@ fn manifest(begin: &str, files: &[(&str, usize)]) -> Vec<u8> {
         .collect();
     let text = format!(
         "{{ \"PostgreSQL-Backup-Manifest-Version\": 1,\n\"Files\": [\n{}\n],\n\"WAL-Ranges\": [\n\
-         {{ \"Timeline\": 1, \"Start-LSN\": \"{begin}\", \"End-LSN\": \"{begin}\" }}\n],\n",
+         {{ \"Timeline\": 1, \"Start-LSN\": \"{begin}\", \"End-LSN\": \"{end}\" }}\n],\n",
         files.join(",\n")
     );
     let digest = walproof::codec::Sha256::of(text.as_bytes());
@@ -49,27 +51,37 @@ fn manifest(begin: &str, files: &[(&str, usize)]) -> Vec<u8> {
 fn files_are_held_against_the_manifest_of_this_backup_only() {
     require!(Postgres, S3, Barman);
     let (_, id, key) = fixture();
-    let begin = Fixture::get(&RepositoryOptions::default()).facts.backups[1]
-        .begin_xlog
-        .clone();
+    let facts = Fixture::get(&RepositoryOptions::default()).facts.backups[1].clone();
+    let own = (facts.begin_xlog.as_str(), facts.end_xlog.as_str());
     let version = ("PG_VERSION", 3);
-    for (begin, files, wrong) in [
-        (begin.as_str(), [version, ("global/pg_control", 8192)], None),
+    for (range, files, wrong) in [
+        (own, [version, ("global/pg_control", 8192)], None),
         (
-            begin.as_str(),
+            own,
             [("PG_VERSION", 4), version],
             Some("PG_VERSION has 3 bytes"),
         ),
         (
-            begin.as_str(),
+            own,
             [version, ("base/1/none", 8)],
             Some("base/1/none is in none"),
         ),
         // Left over from the backup that the cluster was made from.
-        ("0/1", [("PG_VERSION", 4), ("base/1/none", 8)], None),
+        (
+            ("0/1", own.1),
+            [("PG_VERSION", 4), ("base/1/none", 8)],
+            None,
+        ),
+        // And that began at the same checkpoint.
+        (
+            (own.0, "0/1"),
+            [("PG_VERSION", 4), ("base/1/none", 8)],
+            None,
+        ),
+        (own, [("PG_VERSION", 4), ("backup_label", 1)], None),
     ] {
         let (tree, ..) = fixture();
-        let manifest = manifest(begin, &files);
+        let manifest = manifest(range, &files);
         tree.change_members(&id, &[("backup_manifest", Some(&manifest))]);
         let read = read(&tree, 1);
         match wrong {
@@ -333,4 +345,52 @@ fn small_files() {
         (finding.code, &finding.object),
         (Code::TransactionStatusMissing, &key)
     );
+}
+
+#[test]
+fn the_members_of_multixacts_must_be_there() {
+    require!(Postgres, S3, Barman);
+    let source = Source::new(&[]);
+    // A lock by a transaction and a change by one within it make a multixact of each row.
+    source.server.script(
+        "create table shared (id int primary key, v int);
+         insert into shared select g, 0 from generate_series(1, 3000) g;
+         do $$ begin
+           for i in 1..3000 loop
+             perform 1 from shared where id = i for share;
+             begin update shared set v = 1 where id = i; exception when others then null; end;
+           end loop;
+         end $$;",
+    );
+    let id = source.back_up();
+    let tree = source.tree();
+    let control = TestServer::control_data(&source.server.data());
+    let next: u64 = control["Latest checkpoint's NextMultiOffset"]
+        .parse()
+        .unwrap();
+    assert!(next >= 6000, "{next}");
+    assert_eq!(read(&tree, 0).findings(), [] as [&Finding; 0]);
+
+    let mut members = None;
+    tree.change_inside(&tree.archives(&id)[0], |tar| {
+        let found = tape::member(tar, "pg_multixact/members/0000");
+        members = Some(tar[found.contents].to_vec());
+    });
+    let members = members.unwrap();
+    assert!(members.len() as u64 >= next * 5, "{}", members.len());
+    for (left, words) in [
+        (None, "pg_multixact/members/0000 is in none"),
+        (
+            Some(&members[..members.len() - 8192]),
+            "pg_multixact/members/0000 has",
+        ),
+    ] {
+        let tree = source.tree();
+        tree.change_members(&id, &[("pg_multixact/members/0000", left)]);
+        let read = read(&tree, 0);
+        let finding = read.only();
+        assert_eq!(finding.code, Code::TransactionStatusMissing);
+        assert_eq!(finding.object, tree.archives(&id)[0]);
+        assert!(finding.message.contains(words), "{finding:#?}");
+    }
 }

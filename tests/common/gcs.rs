@@ -46,7 +46,6 @@ impl GcsServer {
                     &format!("-port={port}"),
                     // Without a port any is accepted, that of a wire too.
                     "-public-host=127.0.0.1",
-                    &format!("-external-url=http://127.0.0.1:{port}"),
                     "-backend=filesystem",
                     &format!("-filesystem-root={}", data.display()),
                     "-log-level=warn",

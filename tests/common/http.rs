@@ -206,17 +206,26 @@ pub fn request(
 ) -> Result<Answer> {
     let mut stream = TcpStream::connect(host)?;
     stream.set_read_timeout(Some(Duration::from_mins(1)))?;
-    let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
+    let mut head = vec![
+        format!("{method} {target} HTTP/1.1"),
+        format!("Host: {host}"),
+        "Connection: close".to_owned(),
+    ];
     if !body.is_empty() || ["PUT", "POST"].contains(&method) {
-        head += &format!("Content-Length: {}\r\n", body.len());
+        head.push(format!("Content-Length: {}", body.len()));
     }
-    for (name, value) in headers {
-        head += &format!("{name}: {value}\r\n");
-    }
-    stream.write_all(format!("{head}\r\n").as_bytes())?;
+    head.extend(
+        headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}")),
+    );
+    stream.write_all(format!("{}\r\n\r\n", head.join("\r\n")).as_bytes())?;
     stream.write_all(body)?;
     let mut from = BufReader::new(stream);
-    let head = Head::read(&mut from)?.ok_or(ErrorKind::UnexpectedEof)?;
+    let mut head = Head::read(&mut from)?.ok_or(ErrorKind::UnexpectedEof)?;
+    while head.status() == 100 {
+        head = Head::read(&mut from)?.ok_or(ErrorKind::UnexpectedEof)?;
+    }
     let body = head.answer_body(method).read(&mut from)?;
     Ok(Answer {
         status: head.status(),

@@ -42,6 +42,7 @@ pub mod s3;
 pub mod s3_api;
 pub mod scratch;
 pub mod sign;
+pub mod source;
 pub mod tape;
 pub mod tls;
 pub mod wal_bytes;

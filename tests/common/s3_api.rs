@@ -36,6 +36,19 @@ impl S3Api {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Answer {
+        self.try_request(method, path, query, headers, body)
+            .unwrap_or_else(|error| panic!("{method} {path} at {}: {error}", self.host))
+    }
+
+    /// The same, when there may be no answer.
+    pub fn try_request(
+        &self,
+        method: &str,
+        path: &str,
+        query: &[(&str, &str)],
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> std::io::Result<Answer> {
         let path = http::encode(path, "/");
         let mut pairs: Vec<String> = query
             .iter()
@@ -60,7 +73,6 @@ impl S3Api {
             format!("{path}?{query}")
         };
         http::request(&self.host, method, &target, &signed, body)
-            .unwrap_or_else(|error| panic!("{method} {target} at {}: {error}", self.host))
     }
 
     /// Makes a bucket. One with object lock has versioning, too.

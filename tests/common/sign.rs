@@ -10,7 +10,8 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.concat()
 }
 
 /// HMAC-SHA256 (RFC 2104).
@@ -62,6 +63,14 @@ pub fn from_base64(text: &str) -> Vec<u8> {
     bytes
 }
 
+fn lines(headers: &[(String, String)]) -> String {
+    let lines: Vec<String> = headers
+        .iter()
+        .map(|(name, value)| format!("{name}:{value}\n"))
+        .collect();
+    lines.concat()
+}
+
 /// The headers that sign an S3 request (Signature Version 4, region `us-east-1`). `query` is
 /// sorted and encoded; `headers` are lower case and all signed.
 pub fn aws(
@@ -83,10 +92,7 @@ pub fn aws(
     signed.sort();
     let names: Vec<&str> = signed.iter().map(|(name, _)| &**name).collect();
     let names = names.join(";");
-    let lines: String = signed
-        .iter()
-        .map(|(name, value)| format!("{name}:{value}\n"))
-        .collect();
+    let lines = lines(&signed);
     let request = format!("{method}\n{path}\n{query}\n{lines}\n{names}\n{digest}");
     let scope = format!("{day}/us-east-1/s3/aws4_request");
     let digest = hex(&sha256(request.as_bytes()));
@@ -129,19 +135,15 @@ pub fn azure(
         0 => String::new(),
         length => length.to_string(),
     };
-    let mut own: Vec<&(String, String)> = all
-        .iter()
-        .filter(|(name, _)| name.starts_with("x-ms-"))
-        .collect();
+    let mut own = all.clone();
+    own.retain(|(name, _)| name.starts_with("x-ms-"));
     own.sort();
-    let own: String = own
-        .iter()
-        .map(|(name, value)| format!("{name}:{value}\n"))
-        .collect();
-    let query: String = query
+    let own = lines(&own);
+    let query: Vec<String> = query
         .iter()
         .map(|(name, value)| format!("\n{name}:{value}"))
         .collect();
+    let query = query.concat();
     let text = [
         method,
         standard("content-encoding"),

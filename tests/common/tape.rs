@@ -145,3 +145,20 @@ pub fn lengthen(tar: &mut Vec<u8>, member: &Member, more: &[u8]) {
     header[124..136].copy_from_slice(format!("{size:011o}\0").as_bytes());
     seal(header);
 }
+
+/// Gives the commit that begins at byte `at` of a segment a time that is later by
+/// `microseconds`, with the checksum that goes with it: what a server whose clock was wrong
+/// for a moment would have written.
+#[track_caller]
+pub fn change_commit_time(segment: &mut [u8], at: usize, microseconds: i64) {
+    let length = u32::from_le_bytes(segment[at..at + 4].try_into().unwrap()) as usize;
+    assert!(at % 8192 + length <= 8192, "the record crosses a page");
+    // A commit has no blocks: its main data stand behind header, id and length.
+    assert_eq!(segment[at + 24], 255, "XLR_BLOCK_ID_DATA_SHORT");
+    let field = at + 26;
+    let old = i64::from_le_bytes(segment[field..field + 8].try_into().unwrap());
+    segment[field..field + 8].copy_from_slice(&(old + microseconds).to_le_bytes());
+    let data = crc32c::crc32c(&segment[at + 24..at + length]);
+    let sum = crc32c::crc32c_append(data, &segment[at..at + 20]);
+    segment[at + 20..at + 24].copy_from_slice(&sum.to_le_bytes());
+}

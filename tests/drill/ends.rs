@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::common::damage::Tree;
 use crate::common::repository::{Fixture, RepositoryOptions, TimelineSwitch};
-use crate::common::{require, waldump};
+use crate::common::{require, tape, waldump};
 use crate::kit::{Place, check, reason_codes};
 
 fn time(time: DateTime<Utc>) -> String {
@@ -259,18 +259,7 @@ fn change_commit_time(tree: &Tree, plan: &Value, start: u64, seconds: i64) {
     );
     tree.change_inside(&tree.wal_key(&name), |bytes| {
         let at = usize::try_from(start % size).unwrap();
-        let length = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
-        assert!(at % 8192 + length <= 8192, "the record crosses a page");
-        // A commit has no blocks: its main data stand behind header, id and length.
-        assert_eq!(bytes[at + 24], 255, "XLR_BLOCK_ID_DATA_SHORT");
-        let field = at + 26;
-        let old = i64::from_le_bytes(bytes[field..field + 8].try_into().unwrap());
-        let new = old + seconds * 1_000_000;
-        bytes[field..field + 8].copy_from_slice(&new.to_le_bytes());
-        // The CRC goes over the data, then the header up to itself.
-        let crc = crc32c::crc32c(&bytes[at + 24..at + length]);
-        let crc = crc32c::crc32c_append(crc, &bytes[at..at + 20]);
-        bytes[at + 20..at + 24].copy_from_slice(&crc.to_le_bytes());
+        tape::change_commit_time(bytes, at, seconds * 1_000_000);
     });
 }
 

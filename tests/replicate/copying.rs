@@ -49,7 +49,12 @@ fn verified(url: &str, environment: &[(String, String)]) -> Value {
 fn without_times(value: &mut Value) {
     match value {
         Value::Object(map) => {
-            map.retain(|key, _| !matches!(key.as_str(), "last_modified" | "newest_stored"));
+            map.retain(|key, _| {
+                !matches!(
+                    key.as_str(),
+                    "last_modified" | "newest_stored" | "milliseconds"
+                )
+            });
             map.values_mut().for_each(without_times);
         }
         Value::Array(list) => list.iter_mut().for_each(without_times),
@@ -141,10 +146,7 @@ fn a_run_goes_on_where_another_ended() {
     assert_eq!(Ground::copied(&first), 10);
     assert_eq!(first.json()["ended"]["reason"], "limited");
     let total = tree.keys().len() as u64;
-    assert_eq!(
-        first.json()["left"]["wal"]["objects"].as_u64().unwrap() > 0,
-        true
-    );
+    assert!(first.json()["left"]["wal"]["objects"].as_u64().unwrap() > 0);
     let second = ground.run(&[]).expect_code(0);
     assert_eq!(Ground::copied(&second), total - 10);
     assert_same(tree.root(), &copy);
@@ -261,4 +263,49 @@ fn a_cluster_is_copied_to_its_replicas() {
         let refused = run(&all, &[]).expect_code(2);
         assert!(refused.stderr.contains(words), "{}", refused.stderr);
     }
+}
+
+#[test]
+fn an_incremental_run_looks_only_where_new_objects_appear() {
+    require!(Postgres, S3, Barman);
+    let fixture = Fixture::get(&RepositoryOptions::default());
+    let source = fixture.tree();
+    let (ground, copy) = Ground::files(&source);
+    let newest = source.segments().pop().unwrap();
+    let key = source.wal_key(&newest);
+    let bytes = source.read(&key);
+    let info = format!("base/{}/backup.info", source.backups()[1]);
+    let description = source.read(&info);
+    source.delete(&key);
+    source.delete(&info);
+    // The first one has nothing to go on with.
+    let first = ground.run(&["--incremental"]).expect_code(0);
+    assert!(first.json().get("incremental").is_none());
+
+    source.write(&key, &bytes);
+    source.write(&info, &description);
+    let second = ground.run(&["--incremental"]).expect_code(0);
+    assert_eq!(Ground::copied(&second), 2);
+    assert!(second.json()["incremental"]["compared_at"].is_string());
+    assert_same(source.root(), &copy);
+    let third = ground.run(&["--incremental"]).expect_code(0);
+    assert_eq!(Ground::copied(&third), 0);
+
+    // What vanished is noticed when both sides are compared as a whole.
+    let oldest = source.wal_key(&source.segments()[0]);
+    std::fs::remove_file(copy.join(&oldest)).unwrap();
+    let blind = ground.run(&["--incremental"]).expect_code(0);
+    assert_eq!(Ground::copied(&blind), 0);
+    std::thread::sleep(Duration::from_millis(1_100));
+    let whole = ground
+        .run(&["--incremental", "--compare-every", "1s"])
+        .expect_code(1);
+    assert_eq!(whole.finding_codes(), ["copy-missing"]);
+    assert_same(source.root(), &copy);
+    // A run that leaves something undone makes the next one compare as a whole.
+    std::fs::remove_file(copy.join(&oldest)).unwrap();
+    ground.run(&["--max-objects", "0"]).expect_code(1);
+    let next = ground.run(&["--incremental"]).expect_code(1);
+    assert!(next.json().get("incremental").is_none());
+    assert_same(source.root(), &copy);
 }

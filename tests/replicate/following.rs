@@ -123,7 +123,7 @@ fn a_store_that_goes_away_is_waited_for() {
     let mut target = S3Server::start();
     let (ground, copy) = Ground::s3(&s3, &url, &target);
     let following = Following::start(&ground, &["--compare-every", "5s"]);
-    wait_until(Duration::from_secs(60), "all of it", || {
+    wait_until(Duration::from_mins(1), "all of it", || {
         crate::tree(&copy).len() == fixture.tree().keys().len()
     });
     target.interrupt();

@@ -65,7 +65,7 @@ fn cut_everywhere(parallel: &str, step: usize) {
     }
     ground.run(&[]).expect_code(0);
     assert_same(source.root(), &copy);
-    assert!(usable > 2, "{usable} of {cuts} cuts were recoverable");
+    assert!(usable >= 2, "{usable} of {cuts} cuts were recoverable");
 }
 
 #[test]

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use walproof::finding::Code;
+use walproof::postgres::RequiredSettings;
 use walproof::repository::Repository;
 use walproof::restore::configuration::{
-    ClientAccess, KeptSettings, RecoveryAction, RecoverySettings, RequiredSettings, ServerSettings,
-    pg_hba_conf, postgresql_conf,
+    ClientAccess, KeptSettings, RecoveryAction, RecoverySettings, ServerSettings, pg_hba_conf,
+    postgresql_conf,
 };
 use walproof::restore::wal::wal_fetch_command;
 use walproof::restore::{

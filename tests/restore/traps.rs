@@ -4,56 +4,10 @@ use walproof::finding::Code;
 use walproof::restore::configuration::RecoveryAction;
 use walproof::restore::{ResolveError, SET_ASIDE, Target, Watch, choose};
 
-use crate::common::barman::{Archiver, BarmanCloud, BaseCodec, WalCodec};
-use crate::common::damage::Tree;
-use crate::common::postgres::TestServer;
 use crate::common::require;
-use crate::common::s3::S3Server;
+use crate::common::source::Source;
 use crate::common::workload;
 use crate::place::{Place, open, replay_until_paused, wish};
-
-/// A small server that archives into an S3 server of its own.
-struct Source {
-    s3: S3Server,
-    barman: BarmanCloud,
-    server: TestServer,
-    _archiver: Archiver,
-}
-
-impl Source {
-    fn new(settings: &[(&str, &str)]) -> Self {
-        let s3 = S3Server::start();
-        let barman = BarmanCloud::new(&s3, "pg", "orders");
-        let mut options = TestServer::options()
-            .segment_size_mb(1)
-            .setting("min_wal_size", "2MB")
-            .setting("archive_command", "true");
-        for (name, value) in settings {
-            options = options.setting(name, value);
-        }
-        let server = options.create();
-        server.archive_all();
-        let archiver = barman.archive(&server, WalCodec::None);
-        workload::create(&server, None);
-        Self {
-            s3,
-            barman,
-            server,
-            _archiver: archiver,
-        }
-    }
-
-    fn back_up(&self) -> String {
-        self.barman
-            .backup(&self.server, BaseCodec::Lz4, &["--jobs", "1"])
-    }
-
-    /// The repository as it stands.
-    fn tree(&self) -> Tree {
-        self.server.archive_all();
-        Tree::copy_of(&self.s3.object("pg/orders"), "orders")
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tablespace_created_after_the_base_is_refused_and_not_before() {
@@ -241,9 +195,7 @@ async fn a_base_from_a_standby_runs_on_its_own() {
     source.server.wait_for_standby(&standby);
     // What production's configuration would do to the archive if it were in force.
     standby.append_settings(&[("archive_cleanup_command", "rm -rf /nowhere")]);
-    let id = source
-        .barman
-        .backup(&standby, BaseCodec::Lz4, &["--jobs", "1"]);
+    let id = source.back_up_from(&standby);
     drop(standby);
     let tip = workload::write_moment(&source.server, "tip", 100, 2);
     let tree = source.tree();

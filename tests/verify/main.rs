@@ -15,6 +15,7 @@ mod faults;
 mod healthy;
 mod range;
 mod read;
+mod records;
 mod rendering;
 
 use chrono::{DateTime, Utc};

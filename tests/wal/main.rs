@@ -12,6 +12,7 @@ mod common;
 
 mod find;
 mod show;
+mod sizes;
 
 use common::damage::Tree;
 use common::postgres::TestServer;

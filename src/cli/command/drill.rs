@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 
 use super::verify::ObjectiveArgs;
+use crate::cli::alone::AloneArgs;
 use crate::cli::source::SourceArgs;
 use crate::cli::{Context, ExitCode, Failure, TargetArgs, render};
 use crate::config::{self, Config, DrillDefinition, Period};
@@ -17,7 +18,7 @@ pub enum DrillCommand {
     /// Restore in a scratch place, compare, check, and record the verdict
     #[command(
         long_about = "Restore a cluster in a scratch place, prove that recovery ended exactly where the archive's bytes say it must, run the checks, measure, and record the verdict.\n\nWithout a target it recovers to the archive tip. The restored server runs on a private socket with settings of walproof's own; it never archives and never connects out. The scratch directory is removed at the end, also after Ctrl-C; what a crash leaves is removed by the next run or by `walproof drill sweep`.",
-        after_long_help = "Examples:\n  walproof drill run orders\n  walproof drill run s3://backups/orders --rpo 5m --rto 1h\n  walproof drill run orders --drill nightly\n  walproof drill run orders --target-time -1h\n  walproof drill run file:///srv/backups/orders --definition drills/nightly.yaml\n  walproof drill run orders --dry-run\n\nExit codes: 0 proven; 1 failed; 3 unproven (could not be checked); 4 refused for safety; 130 interrupted and cleaned up."
+        after_long_help = "Examples:\n  walproof drill run orders\n  walproof drill run s3://backups/orders --rpo 5m --rto 1h\n  walproof drill run orders --drill nightly\n  walproof drill run orders --target-time -1h\n  walproof drill run orders --copy second-region --alone\n  walproof drill run file:///srv/backups/orders --definition drills/nightly.yaml\n  walproof drill run orders --dry-run\n\nExit codes: 0 proven; 1 failed; 3 unproven (could not be checked); 4 refused for safety; 130 interrupted and cleaned up."
     )]
     Run(Box<RunArgs>),
     /// Show a recorded drill
@@ -40,6 +41,9 @@ pub struct RunArgs {
     /// Where from.
     #[command(flatten)]
     pub source: SourceArgs,
+    /// The other copies.
+    #[command(flatten)]
+    pub alone: AloneArgs,
     /// A drill of the configuration, by name [default: the only one defined for the
     /// cluster, else a plain drill to the tip]
     #[arg(long, value_name = "NAME", conflicts_with = "definition")]

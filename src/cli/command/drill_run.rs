@@ -11,6 +11,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::drill::{RunArgs, SweepArgs, definition};
+use crate::cli::alone;
 use crate::cli::recording::{Recording, outcome};
 use crate::cli::render::style::Style;
 use crate::cli::source::{Source, resolve};
@@ -287,6 +288,7 @@ fn options(
         name: Some(definition.name.clone()),
         cluster: Some(source.name.clone()),
         copy: Some(source.copy.clone()).filter(|copy| !copy.is_empty()),
+        alone: alone::options(args.alone.over(definition.alone), source)?,
         initiator: args.initiator.clone(),
         backup: match definition.backup.as_str() {
             "auto" => BackupChoice::Auto,
@@ -416,6 +418,13 @@ impl Watcher {
 }
 
 impl DrillObserver for Watcher {
+    fn note(&self, text: &str) {
+        for (index, line) in self.style.wrap(text, 6).iter().enumerate() {
+            let lead = if index == 0 { "note: " } else { "      " };
+            self.progress.print(&format!("{lead}{line}\n"));
+        }
+    }
+
     fn phase_started(&self, phase: Phase) {
         self.replace(Some(self.progress.spinner(phase.words())));
     }

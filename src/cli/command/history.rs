@@ -44,6 +44,12 @@ pub enum KindArg {
     Restore,
     /// Base backups.
     Backup,
+    /// Repositories copied to a second place.
+    Replicate,
+    /// Copies compared with their source.
+    Compare,
+    /// Objects removed from copies by policy.
+    Expire,
 }
 
 /// Verdicts.
@@ -64,6 +70,9 @@ impl From<KindArg> for RunKind {
             KindArg::Drill => Self::Drill,
             KindArg::Restore => Self::Restore,
             KindArg::Backup => Self::Backup,
+            KindArg::Replicate => Self::Replicate,
+            KindArg::Compare => Self::Compare,
+            KindArg::Expire => Self::Expire,
         }
     }
 }

@@ -36,6 +36,10 @@ pub struct PairArgs {
 /// How to reach the target of two URLs. What is left out comes from the environment, as for
 /// the source.
 #[derive(Args, Clone, Debug, Default)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the fields' names are the flags' names"
+)]
 pub struct TargetStoreArgs {
     /// Endpoint of the target's S3-compatible server [default: as the source's environment]
     #[arg(help_heading = "Target", long, value_name = "URL")]

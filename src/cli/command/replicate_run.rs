@@ -1,6 +1,8 @@
 //! `walproof replicate run`: copy what a replica lacks.
 
+use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
@@ -24,7 +26,7 @@ use crate::verify::words;
 #[derive(Args, Clone, Debug)]
 #[command(
     long_about = "Copy what a replica lacks: of a cluster the primary to its replicas, of two URLs the first to the second.\n\nEvery object is digested while it passes, written only where there is none, compared with what the target acknowledges, and a share is read back. WAL goes oldest first and the description of a base backup after its data and its WAL, so that the copy can be restored from at every moment; keys stay as they are, so that CloudNativePG and the tools restore from it unchanged. A base backup that is not finished waits.\n\nNothing is ever overwritten or deleted at the target: what differs is a finding with both digests, and what the source deletes stays. A source object that changed after it was copied is an alarm.\n\nAn interrupted run is gone on with by the next one: what lies at the target is not copied again.",
-    after_long_help = "Examples:\n  walproof replicate run orders --dry-run\n  walproof replicate run orders\n  walproof replicate run orders --copy second-region --bandwidth 50MiB/s\n  walproof replicate run s3://backups/orders s3://copy/orders --target-endpoint https://minio.example:9000 --target-profile copy\n  walproof replicate run s3://backups/orders file:///mnt/disk/orders\n  walproof replicate run orders --follow\n  walproof replicate run orders --output json | jq '.copied'\n\nExit codes: 0 done, no finding at or above --fail-on; 1 there is one; 3 something could not be copied; 4 refused (places overlap, or the target holds another database); 130 interrupted."
+    after_long_help = "Examples:\n  walproof replicate run orders --dry-run\n  walproof replicate run orders\n  walproof replicate run orders --copy second-region --bandwidth 50MiB/s\n  walproof replicate run s3://backups/orders s3://copy/orders --target-profile copy\n  walproof replicate run s3://backups/orders file:///mnt/disk/orders\n  walproof replicate run orders --follow\n  walproof replicate run orders --incremental --compare-every 6h\n  walproof replicate run orders --output json | jq '.copied'\n\nExit codes: 0 done, no finding at or above --fail-on; 1 there is one; 3 something could not be copied; 4 refused (places overlap, or the target holds another database); 130 interrupted."
 )]
 pub struct RunArgs {
     /// What, and where to.
@@ -45,11 +47,16 @@ pub struct RunArgs {
     /// Keep on copying whatever appears at the source, until told to stop (SIGTERM, Ctrl-C)
     #[arg(long, conflicts_with_all = ["dry_run", "max_objects"])]
     pub follow: bool,
+    /// Look only where new objects appear, if both sides were compared as a whole within
+    /// --compare-every and nothing was left undone
+    #[arg(long, conflicts_with_all = ["dry_run", "follow"])]
+    pub incremental: bool,
     /// With --follow: look for new objects this often [default: 5s]
     #[arg(long, value_name = "PERIOD", requires = "follow")]
     pub interval: Option<Period>,
-    /// With --follow: compare both sides as a whole this often [default: 1h]
-    #[arg(long, value_name = "PERIOD", requires = "follow")]
+    /// With --follow or --incremental: compare both sides as a whole this often [default: 1h,
+    /// with --incremental 1d]
+    #[arg(long, value_name = "PERIOD")]
     pub compare_every: Option<Period>,
     /// Read back this share of what was written [default: 1%]
     #[arg(long, value_name = "SHARE")]
@@ -82,6 +89,10 @@ impl RunArgs {
             bandwidth: self.bandwidth.or(configured.bandwidth),
             window: self.window.or(configured.window),
             read_back: self.read_back.unwrap_or(configured.read_back),
+            incremental: self.incremental.then(|| {
+                self.compare_every
+                    .map_or(Duration::from_hours(24), Period::as_std)
+            }),
             abandoned_after: self
                 .abandoned_after
                 .map_or(configured.abandoned_after, Period::as_std),
@@ -288,13 +299,15 @@ fn events(context: &Context, label: &str) -> OnFollowEvent {
                 let missing = render::tally(compared.missing);
                 let mut words = format!("compared: {missing} to copy");
                 for finding in findings {
-                    words.push_str(&format!(
+                    // Writing to a String cannot fail.
+                    let _ = write!(
+                        words,
                         "\n  {} {} {}: {}",
                         finding.severity.as_str(),
                         finding.code,
                         finding.object,
                         finding.message
-                    ));
+                    );
                 }
                 words
             }

@@ -7,14 +7,15 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::verify_depth::{DepthArgs, newest};
+use crate::cli::alone::{self, AloneArgs};
 use crate::cli::recording::{Recording, failed, outcome};
 use crate::cli::render::verify as render;
 use crate::cli::source::{Source, SourceArgs, resolve_all};
 use crate::cli::{Context, ExitCode, Failure};
-use crate::config::{Period, Tier};
+use crate::config::{AloneSetting, Period, Tier};
 use crate::evidence::Verdict;
 use crate::finding::Severity;
-use crate::repository;
+use crate::repository::{self, Alone, AloneAsked, AloneOptions};
 use crate::state::{Outcome, RunKind, State};
 use crate::storage::Store;
 use crate::verify::ledger::{Ledger, verify_with};
@@ -28,18 +29,25 @@ use crate::verify::{
 #[derive(Args, Clone, Debug)]
 #[command(
     long_about = "Check what a repository holds, without restoring it: which base backups are usable, from when to when the database can be brought back, how fresh the archive is, and what is wrong.\n\nOf a cluster every copy is checked, of a URL that one place. The report always says at which depth it speaks:\n\n  listed   names and sizes, and the WAL around the tip, around gaps and at timeline switches. Takes seconds; run it every few minutes for the exposure.\n  sampled  every byte of what is new or changed, and of the rest of what was read longest ago, so that everything is read again within --reread-within (30d). The state database remembers what was read; a run that is interrupted is gone on with by the next one.\n  read     every byte that lies there: each object decoded with its codec's own checks, every WAL record by its checksum and its place in the chain, every archive's structure, every page of every relation. Finds what names cannot show and most tools restore without a word: flipped bytes, cut objects, foreign or recycled segments, damaged pages. Costs one download of the repository; run it every night while that is cheap.\n\nAn object that is no longer what it was when it was first read is a finding at every depth.\n\nA page torn while the backup ran is no damage: the WAL of the backup heals it, which is looked up. Only a restore proves (`walproof drill run`).",
-    after_long_help = "Examples:\n  walproof verify orders\n  walproof verify orders --depth read\n  walproof verify orders --depth read --segments --output json | jq '.wal.by_segment[] | select(.sound | not)'\n  walproof verify orders --depth sampled\n  walproof verify orders --depth sampled --max-bytes 50GiB\n  walproof verify orders --subset 1/7\n  walproof verify orders --depth read --reread-within 1d\n  walproof verify orders --copy second-region\n  walproof verify s3://backups/orders\n  walproof verify s3://backups/orders --endpoint-url http://127.0.0.1:9000 --max-backup-age 26h\n  walproof verify orders --output json | jq '.findings[].code'\n\nExit codes: 0 no finding at or above --fail-on; 1 there is one; 3 could not check."
+    after_long_help = "Examples:\n  walproof verify orders\n  walproof verify orders --depth read\n  walproof verify orders --depth read --segments --output json | jq '.wal.by_segment[] | select(.sound | not)'\n  walproof verify orders --depth sampled\n  walproof verify orders --depth sampled --max-bytes 50GiB\n  walproof verify orders --subset 1/7\n  walproof verify orders --depth read --reread-within 1d\n  walproof verify orders --copy second-region\n  walproof verify orders --copy second-region --depth read --alone\n  walproof verify s3://backups/orders\n  walproof verify s3://backups/orders --endpoint-url http://127.0.0.1:9000 --max-backup-age 26h\n  walproof verify orders --output json | jq '.findings[].code'\n\nExit codes: 0 no finding at or above --fail-on; 1 there is one; 3 could not check, or with --alone another copy answered."
 )]
 pub struct VerifyArgs {
     /// What to verify.
     #[command(flatten)]
     pub source: SourceArgs,
+    /// The other copies.
+    #[command(flatten)]
+    pub alone: AloneArgs,
     /// How deeply to look, and how much to read.
     #[command(flatten)]
     pub depth: DepthArgs,
     /// List every WAL segment that was read in the JSON: records, commits, times
     #[arg(long)]
     pub segments: bool,
+    /// Remember nothing: neither the run in the history nor what was read. Nothing is
+    /// digested then, which reads plain archives faster, and no change shows
+    #[arg(long, conflicts_with_all = ["state", "reread_within", "max_time", "accept_changed", "forget_absent"])]
+    pub no_state: bool,
     /// Exit with 1 when there is a finding of at least this severity
     #[arg(long, value_name = "SEVERITY", default_value = "warning")]
     pub fail_on: FailOn,
@@ -111,14 +119,28 @@ impl ObjectiveArgs {
 pub async fn run(args: VerifyArgs, context: &Context) -> Result<ExitCode, Failure> {
     let config = context.config()?;
     let sources = resolve_all(&args.source, &config)?;
+    let asked = args.alone.over(AloneSetting::No);
+    let alone = match sources.as_slice() {
+        [only] => alone::options(asked, only)?,
+        _ if asked == AloneAsked::No => AloneOptions::default(),
+        _ => {
+            return Err(
+                Failure::usage("--alone looks at one copy").with_hint("name it with --copy NAME")
+            );
+        }
+    };
     let threshold = Severity::from(args.fail_on);
     let mut reports = Vec::new();
     // One copy that cannot be reached must not hide what the others say.
     let mut failures: Vec<(&str, Failure)> = Vec::new();
     for source in &sources {
-        let recording = Recording::try_begin(RunKind::Verify, source, &config, context).await;
+        let recording = if args.no_state {
+            None
+        } else {
+            Recording::try_begin(RunKind::Verify, source, &config, context).await
+        };
         let state = recording.as_ref().map(Recording::state);
-        let result = verify_one(source, &args, state, context).await;
+        let result = verify_one(source, &args, &alone, state, context).await;
         if let Some(recording) = recording {
             let outcome = match &result {
                 Ok(report) => outcome_of(report, threshold),
@@ -164,8 +186,11 @@ pub async fn run(args: VerifyArgs, context: &Context) -> Result<ExitCode, Failur
         ));
     }
     let problem = reports.iter().any(|report| is_problem(report, threshold));
+    let not_alone = reports.iter().any(|report| !reasons(report).is_empty());
     Ok(if problem {
         ExitCode::Problem
+    } else if not_alone {
+        ExitCode::Unproven
     } else {
         failures
             .first()
@@ -179,11 +204,22 @@ fn is_problem(report: &VerifyReport, threshold: Severity) -> bool {
         .is_some_and(|worst| worst >= threshold)
 }
 
+/// Why it does not speak of its copy alone, though it had to.
+fn reasons(report: &VerifyReport) -> Vec<String> {
+    report
+        .alone
+        .as_ref()
+        .map(Alone::reasons)
+        .unwrap_or_default()
+}
+
 /// A verification proves nothing, so the best that it can leave is no verdict.
 fn outcome_of(report: &VerifyReport, threshold: Severity) -> Outcome {
     let problem = is_problem(report, threshold);
     let code = if problem {
         ExitCode::Problem
+    } else if !reasons(report).is_empty() {
+        ExitCode::Unproven
     } else {
         ExitCode::Done
     };
@@ -224,6 +260,7 @@ struct CopyFailure<'a, E: Serialize> {
 async fn verify_one(
     source: &Source,
     args: &VerifyArgs,
+    others: &AloneOptions,
     state: Option<&State>,
     context: &Context,
 ) -> Result<VerifyReport, Failure> {
@@ -234,6 +271,7 @@ async fn verify_one(
         by_segment: args.segments,
         ..options(source, &args.objectives.over(&source.tier))
     };
+    let mut alone = Alone::begin(others).await;
     let spinner = context
         .progress
         .spinner(&format!("listing {}", source.name));
@@ -270,7 +308,9 @@ async fn verify_one(
     if let Some(bar) = bar.get() {
         bar.finish_and_clear();
     }
-    let report = report?;
+    let mut report = report?;
+    alone.end(others, repository.store()).await;
+    report.alone = Some(alone);
     let ledger = report.ledger.as_ref();
     if let Some(trouble) = ledger.and_then(|ledger| ledger.trouble.as_ref()) {
         context.progress.print(&format!(

@@ -372,6 +372,9 @@ fn measurements(page: &mut Page, report: &DrillReport) {
         Some(false) => page.row("server's network", Tone::Warning, "the machine's own"),
         None => {}
     }
+    for (name, tone, words) in super::alone::rows(&report.alone) {
+        page.row(name, tone, &words);
+    }
 }
 
 /// What a sweep did, or would do.

@@ -138,6 +138,9 @@ fn describe(text: &mut String, record: &DrillRecord, output: Output) {
         );
     }
     let _ = writeln!(text, "  target    {}", record.target.asked);
+    for (name, _, words) in record.alone.iter().flat_map(super::alone::rows) {
+        let _ = writeln!(text, "  {name:<9} {words}");
+    }
     if let Some(end) = &record.end_of_recovery {
         let reached = end
             .reached_lsn

@@ -1,5 +1,6 @@
 //! Renderings for people. The same reports are written as JSON for programs.
 
+pub mod alone;
 pub mod discover;
 pub mod drill;
 pub mod history;

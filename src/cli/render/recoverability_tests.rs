@@ -94,6 +94,7 @@ fn report() -> VerifyReport {
         bases: Vec::new(),
         rotation: None,
         ledger: None,
+        alone: None,
         findings: Vec::new(),
     }
 }

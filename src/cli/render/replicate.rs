@@ -56,6 +56,16 @@ pub fn run(report: &ReplicateReport, style: Style, limit: usize) -> String {
             ),
         );
     }
+    if let Some(incremental) = &report.incremental {
+        out.field(
+            "looked",
+            &format!(
+                "only where new objects appear, at {}; both sides were compared as a whole {}",
+                words::count(incremental.looked_at.objects, "object"),
+                words::utc(incremental.compared_at)
+            ),
+        );
+    }
     out.compared(&report.compared);
     let left = report.left.total();
     if !left.is_empty() {

@@ -7,7 +7,7 @@ use chrono::{DateTime, Duration, Utc};
 use super::recoverability::draw;
 use super::style::{Style, Tone};
 use crate::finding::{Finding, Severity};
-use crate::repository::BackupStatus;
+use crate::repository::{Alone, BackupStatus};
 use crate::verify::base::BaseReport;
 use crate::verify::report::ARCHIVE_ENDS;
 use crate::verify::words::{bytes, count, length, measured, utc, utc_milliseconds};
@@ -24,6 +24,7 @@ pub fn render(report: &VerifyReport, style: Style, limit: usize) -> String {
         backups(report, style, limit),
         archive(report, style),
         reading(report, style),
+        alone(report, style),
         findings(report, style, limit),
     ] {
         if block.is_empty() {
@@ -397,6 +398,33 @@ fn reading(report: &VerifyReport, style: Style) -> Vec<String> {
         format!(", {} a second decoded", bytes(rate))
     });
     tell("in", &format!("{}{rate}", measured(wal.milliseconds)));
+    lines
+}
+
+/// The other copies, where somebody asked about them.
+fn alone(report: &VerifyReport, style: Style) -> Vec<String> {
+    let rows = report.alone.iter().flat_map(super::alone::rows);
+    let mut lines: Vec<String> = rows
+        .flat_map(|(name, tone, words)| {
+            let wrapped = style.wrap(&words, 10);
+            let line = move |(index, line): (usize, String)| {
+                let name = if index == 0 { name } else { "" };
+                format!("  {name:<6}  {}", style.paint(tone, &line))
+            };
+            wrapped.into_iter().enumerate().map(line)
+        })
+        .collect();
+    for reason in report.alone.iter().flat_map(Alone::reasons) {
+        let wrapped = style.wrap(&format!("unproven: {reason}"), 2);
+        lines.extend(
+            wrapped
+                .iter()
+                .map(|line| format!("  {}", style.paint(Tone::Warning, line))),
+        );
+    }
+    if !lines.is_empty() {
+        lines.insert(0, style.paint(Tone::Strong, "From this copy alone"));
+    }
     lines
 }
 

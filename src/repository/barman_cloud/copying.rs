@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::info::BackupInfo;
 use super::keys::{BASE, Key, WALS};
 use crate::postgres::{SegmentName, TimelineId, WalFileName};
@@ -82,13 +84,13 @@ pub(in crate::repository) fn between(needs: NeededWal) -> Follow {
 }
 
 /// The newest keys.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(in crate::repository) struct Front {
     timelines: BTreeMap<TimelineId, Newest>,
     newest_backup: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Newest {
     log: u32,
     segment: u32,

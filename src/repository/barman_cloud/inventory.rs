@@ -133,6 +133,22 @@ impl WalCollector {
         &self.histories
     }
 
+    /// A few segments whose bytes can tell the segment size: the oldest, the newest, and one
+    /// from the middle of the listing.
+    pub(super) fn samples(&self) -> Vec<(SegmentName, Codec)> {
+        let whole = || self.packed.iter().filter(|object| !object.partial);
+        let middle = self.packed.get(self.packed.len() / 2);
+        let samples = [
+            whole().min(),
+            whole().max(),
+            middle.filter(|object| !object.partial),
+        ];
+        let samples = samples.into_iter().flatten();
+        samples
+            .map(|object| (object.name(), object.codec()))
+            .collect()
+    }
+
     /// Folds everything into runs, reading names by `segment_size`. History files are the
     /// caller's to read.
     pub fn finish(self, segment_size: SegmentSize) -> WalInventory {

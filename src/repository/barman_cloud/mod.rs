@@ -12,6 +12,7 @@ mod description;
 mod history;
 mod listing;
 mod reader;
+mod segment_size;
 
 pub use info::{BackupInfo, InfoError};
 

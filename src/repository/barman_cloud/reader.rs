@@ -7,9 +7,10 @@ use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 
 use super::description::describe;
+use super::inventory::WalCollector;
 use super::keys::{info_key, keep_key, wal_key};
 use super::listing::Listing;
-use super::{history, listing};
+use super::{history, listing, segment_size};
 use crate::codec::{Codec, decode_all};
 use crate::finding::Finding;
 use crate::postgres::{SegmentSize, TimelineId, WalFileName};
@@ -57,7 +58,11 @@ pub(in crate::repository) async fn read(
     let mut notes = Vec::new();
     let backups = read_backups(store, folders, &mut findings, &mut notes).await?;
     let histories = read_histories(store, wal.histories()).await?;
-    let (segment_size, guessed) = segment_size(&backups, &mut notes);
+    let told = match told_segment_size(&backups, &mut notes) {
+        None => read_segment_size(store, &wal, &mut notes).await?,
+        told => told,
+    };
+    let (segment_size, guessed) = (told.unwrap_or_default(), told.is_none());
     let mut wal = tokio::task::spawn_blocking(move || wal.finish(segment_size)).await?;
     wal.segment_size_guessed = guessed;
     wal.histories = history::choose(histories, &mut findings);
@@ -225,8 +230,26 @@ async fn read_history(
     Ok((timeline, object))
 }
 
-/// The segment size by which WAL names are read, and whether it is a guess.
-fn segment_size(backups: &[BaseBackup], notes: &mut Vec<String>) -> (SegmentSize, bool) {
+/// What WAL itself says of the segment size.
+async fn read_segment_size(
+    store: &Store,
+    wal: &WalCollector,
+    notes: &mut Vec<String>,
+) -> Result<Option<SegmentSize>, RepositoryError> {
+    let stated = segment_size::stated(store, &wal.samples()).await?;
+    notes.push(match stated {
+        Some(size) => format!(
+            "no base backup tells the WAL segment size; the WAL itself says {} bytes",
+            size.bytes()
+        ),
+        None => "no base backup tells the WAL segment size; names were read as 16 MiB segments"
+            .to_owned(),
+    });
+    Ok(stated)
+}
+
+/// The segment size that the newest base backup tells.
+fn told_segment_size(backups: &[BaseBackup], notes: &mut Vec<String>) -> Option<SegmentSize> {
     let told = || {
         backups
             .iter()
@@ -236,14 +259,7 @@ fn segment_size(backups: &[BaseBackup], notes: &mut Vec<String>) -> (SegmentSize
     let newest = told()
         .filter(|backup| backup.status == BackupStatus::Done)
         .max_by_key(age)
-        .or_else(|| told().max_by_key(age));
-    let Some(newest) = newest else {
-        notes.push(
-            "no base backup tells the WAL segment size; names were read as 16 MiB segments"
-                .to_owned(),
-        );
-        return (SegmentSize::DEFAULT, true);
-    };
+        .or_else(|| told().max_by_key(age))?;
     let size = newest.segment_size;
     let others = told().filter(|backup| backup.segment_size != size).count();
     if others > 0 {
@@ -253,5 +269,5 @@ fn segment_size(backups: &[BaseBackup], notes: &mut Vec<String>) -> (SegmentSize
             size.bytes()
         ));
     }
-    (size, false)
+    Some(size)
 }

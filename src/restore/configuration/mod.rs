@@ -4,13 +4,11 @@
 mod conf_file;
 mod kept;
 mod preload;
-mod required;
 mod server;
 
 pub use conf_file::{ConfSetting, parse_conf, quote_value};
 pub use kept::{KeptSettings, SetAsideSetting, SettingsReview, review_settings};
 pub use preload::{PreloadReview, review_preload};
-pub use required::RequiredSettings;
 pub use server::{
     ClientAccess, RecoveryAction, RecoverySettings, ServerSettings, pg_hba_conf, postgresql_conf,
 };

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::conf_file::quote_value;
 use super::kept::KeptSettings;
-use super::required::RequiredSettings;
+use crate::postgres::RequiredSettings;
 use crate::postgres::{Lsn, TimelineId};
 
 /// What the server does once it has reached the target.

@@ -79,26 +79,32 @@ impl Sqlite {
         until: Option<&str>,
         limit: u32,
     ) -> Result<Vec<CopyMark>, StateError> {
-        let rows: Vec<(String, i64, i64, bool, bool)> = sqlx::query_as(
-            "SELECT key, source_mark, target_mark, alarm IS NOT NULL, expired_at IS NOT NULL \
-             FROM copies WHERE pair_id = ?1 AND key > ?2 AND (?3 IS NULL OR key <= ?3) \
-             ORDER BY key LIMIT ?4",
+        // One row with a JSON text: a row for each would take ten times as long.
+        let page: String = sqlx::query_scalar(
+            "SELECT json_group_array(json_array(key, source_mark, target_mark, alarmed, expired)) \
+             FROM (SELECT key, source_mark, target_mark, alarm IS NOT NULL AS alarmed, \
+             expired_at IS NOT NULL AS expired FROM copies \
+             WHERE pair_id = ?1 AND key > ?2 AND key <= coalesce(?3, x'') ORDER BY key LIMIT ?4)",
         )
         .bind(pair.id)
         .bind(after)
+        // Without an end any blob: all text sorts before it.
         .bind(until)
         .bind(i64::from(limit))
-        .fetch_all(&self.readers)
+        .fetch_one(&self.readers)
         .await
         .map_err(self.reading())?;
+        let mut rows: Vec<(String, i64, i64, u8, u8)> = self.parse(&page)?;
+        // An aggregate promises no order.
+        rows.sort_unstable();
         let marks = rows
             .into_iter()
             .map(|(key, source, target, alarmed, expired)| CopyMark {
                 key,
                 source,
                 target,
-                alarmed,
-                expired,
+                alarmed: alarmed != 0,
+                expired: expired != 0,
             });
         Ok(marks.collect())
     }
@@ -180,6 +186,35 @@ impl Sqlite {
             alarmed: count("alarmed")?,
             newest: self.moment(&row, "newest")?,
         })
+    }
+
+    pub(in super::super) async fn copy_front(
+        &self,
+        pair: &CopyPair,
+    ) -> Result<Option<(DateTime<Utc>, String)>, StateError> {
+        let row = sqlx::query("SELECT compared_at, front FROM copy_pairs WHERE id = ?1")
+            .bind(pair.id)
+            .fetch_one(&self.readers)
+            .await
+            .map_err(self.reading())?;
+        let front: Option<String> = row.try_get("front").map_err(self.reading())?;
+        Ok(self.moment(&row, "compared_at")?.zip(front))
+    }
+
+    pub(in super::super) async fn keep_copy_front(
+        &self,
+        pair: &CopyPair,
+        compared_at: DateTime<Utc>,
+        front: Option<&str>,
+    ) -> Result<(), StateError> {
+        sqlx::query("UPDATE copy_pairs SET compared_at = ?2, front = ?3 WHERE id = ?1")
+            .bind(pair.id)
+            .bind(compared_at.timestamp_micros())
+            .bind(front)
+            .execute(&self.writer)
+            .await
+            .map_err(self.writing())?;
+        Ok(())
     }
 
     fn copy_text<'a>(&self, copy: &'a RememberedCopy) -> Result<RowText<'a>, StateError> {

@@ -289,12 +289,16 @@ struct Access {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
+#[serde(default)]
 struct Block {
-    block_public_acls: Option<String>,
-    ignore_public_acls: Option<String>,
-    block_public_policy: Option<String>,
-    restrict_public_buckets: Option<String>,
+    #[serde(rename = "BlockPublicAcls")]
+    acls: Option<String>,
+    #[serde(rename = "IgnorePublicAcls")]
+    ignore_acls: Option<String>,
+    #[serde(rename = "BlockPublicPolicy")]
+    policy: Option<String>,
+    #[serde(rename = "RestrictPublicBuckets")]
+    restrict: Option<String>,
 }
 
 /// Amazon writes `TRUE` and `true`.
@@ -348,13 +352,9 @@ impl Access {
             // Without it, policy and access list stand for themselves.
             Known::NotTold { .. } => Block::default(),
         };
-        let no_acls = is_true(block.ignore_public_acls.as_ref());
-        let no_policy = is_true(block.restrict_public_buckets.as_ref());
-        if no_acls
-            && no_policy
-            && is_true(block.block_public_acls.as_ref())
-            && is_true(block.block_public_policy.as_ref())
-        {
+        let no_acls = is_true(block.ignore_acls.as_ref());
+        let no_policy = is_true(block.restrict.as_ref());
+        if no_acls && no_policy && is_true(block.acls.as_ref()) && is_true(block.policy.as_ref()) {
             return Known::Told(Public::Blocked);
         }
         let policy = if no_policy {
@@ -376,8 +376,8 @@ impl Access {
         }
     }
 
-    /// By what the policy lets everybody in. The server's own judgement counts; where there is
-    /// none, the policy is read.
+    /// By what the policy lets everybody in. The server's own judgement is not enough: MinIO
+    /// calls a bucket public only where everybody may also write.
     fn policy(&self) -> Known<Option<String>> {
         let absent = ["NoSuchBucketPolicy"];
         let by = |is: bool| is.then(|| "the bucket's policy allows everybody".to_owned());
@@ -387,14 +387,16 @@ impl Access {
             &absent,
             |it: PolicyStatus| it.is_public.map(|it| is_true(Some(&it))),
         );
-        if let Known::Told(Some(public)) = judged {
-            return Known::Told(by(public));
+        let judged = judged.told().copied().flatten();
+        if judged == Some(true) {
+            return Known::Told(by(true));
         }
         if !self.policy.ok() {
-            if self.policy.refusal().code == "NoSuchBucketPolicy" {
-                return Known::Told(None);
-            }
-            return Known::not(why("the policy", &self.policy));
+            return if judged.is_some() || self.policy.refusal().code == "NoSuchBucketPolicy" {
+                Known::Told(None)
+            } else {
+                Known::not(why("the policy", &self.policy))
+            };
         }
         match serde_json::from_slice(&self.policy.body) {
             Ok(policy) => Known::Told(by(allows_everybody(&policy))),

@@ -127,8 +127,7 @@ pub(super) async fn part(
     remote: &Remote,
     azure: &Azure,
     key: &str,
-    session: &Session,
-    number: u32,
+    (session, number): (&Session, u32),
     body: &Body,
     options: &WriteOptions,
 ) -> Result<Part, StorageError> {

@@ -232,8 +232,22 @@ impl Store {
         bytes: Bytes,
         etag: &str,
     ) -> Result<OnceOutcome, StorageError> {
-        self.put_if(key, bytes, Condition::Is(etag), &WriteOptions::default())
-            .await
+        let options = WriteOptions::default();
+        let outcome = self
+            .put_if(key, bytes, Condition::Is(etag), &options)
+            .await?;
+        // Azure says of an object that is not there that it is another one.
+        if outcome == OnceOutcome::Exists && !self.is_there(key).await? {
+            let cause = "there is no object to replace";
+            let url = self.url(key);
+            return Err(StorageError::new(
+                Operation::Write,
+                url,
+                ErrorKind::NotFound,
+                cause,
+            ));
+        }
+        Ok(outcome)
     }
 
     /// Writes an object, replacing what is there. Only for descriptions whose status
@@ -348,8 +362,15 @@ impl Store {
     ) -> Result<Option<Stored>, StorageError> {
         let mut read = match self.read(key).await {
             Ok(read) => read,
-            Err(error) if matches!(error.kind, ErrorKind::Denied | ErrorKind::NotFound) => {
-                return Ok(None);
+            Err(error) if error.kind == ErrorKind::Denied => return Ok(None),
+            Err(error) if error.is_not_found() => {
+                let cause = "the store answers as if it were done, and there is no object";
+                return Err(StorageError::new(
+                    Operation::Write,
+                    self.url(key),
+                    ErrorKind::Network,
+                    cause,
+                ));
             }
             Err(error) => return Err(error),
         };

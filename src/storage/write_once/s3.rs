@@ -131,6 +131,7 @@ pub(super) async fn put(
     let mut checksum = options.checksums && !s3.no_checksums.load(Ordering::Relaxed);
     let mut unsure = false;
     let mut conflicts = 0;
+    let mut first = None;
     loop {
         let ask = Ask::new(Method::PUT, url.clone())
             .header_if(SHA256, checksum.then_some(ours.as_str()))
@@ -149,6 +150,12 @@ pub(super) async fn put(
             };
             return Ok(Put::Done(Stored::of(&answer, VERSION, acknowledged)));
         }
+        // Without checksums it is no better: then they were not what the server refused. (It
+        // may have kept the object all the same: versitygw does for a retention it cannot give.)
+        if let Some(first) = first.filter(|_| !conflict(&answer)) {
+            return Err(first);
+        }
+        first = None;
         if answer.status == 412 {
             s3.conditions_seen.store(true, Ordering::Relaxed);
             return Ok(Put::Exists { unsure });
@@ -158,6 +165,7 @@ pub(super) async fn put(
             conflicts += 1;
         } else if checksum && may_be_about_headers(&answer) {
             checksum = false;
+            first = Some(store.refused(Operation::Write, key, &answer));
         } else {
             return Err(store.refused(Operation::Write, key, &answer));
         }

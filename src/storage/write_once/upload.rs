@@ -540,7 +540,7 @@ async fn send_part(
                 .map(Part::S3)
         }
         (Dialect::Azure(azure), Session::Azure(session)) => {
-            azure::part(store, remote, azure, key, session, number, body, options)
+            azure::part(store, remote, azure, key, (session, number), body, options)
                 .await
                 .map(Part::Azure)
         }

@@ -15,7 +15,7 @@ use super::touched::FrozenBlocks;
 use super::{BaseReading, BaseReport, PageCounts};
 use crate::finding::{Code, Finding};
 use crate::postgres::relation_file::{DEFAULT_TABLESPACE, Fork, GLOBAL_TABLESPACE, RelationFile};
-use crate::postgres::{ControlFile, Lsn, SystemId};
+use crate::postgres::{ControlFile, Lsn, RequiredSettings, SystemId};
 use crate::repository::{ArchiveContents, BackupMethod, BaseBackup};
 
 /// What all archives held together.
@@ -64,6 +64,8 @@ pub(super) fn finish(
             .push("its data lies in volume snapshots, which cannot be read from here".to_owned());
         return BaseReading {
             report,
+            settings: None,
+            from_standby: None,
             findings: findings.finish(),
             suspects: Suspects::default(),
         };
@@ -86,7 +88,9 @@ pub(super) fn finish(
         findings.push(finding);
     }
     if let Some(manifest) = all.manifest.take() {
-        match manifest.compare(context, facts.label.as_ref(), complete) {
+        let bytes = all.small.get("backup_label").and_then(|(_, bytes)| bytes);
+        let label = facts.label.as_ref().zip(bytes);
+        match manifest.compare(context, label, complete) {
             Ok(mismatches) => {
                 facts.not_compared.push(
                     "of what backup_manifest lists, sizes were compared and checksums were not"
@@ -120,10 +124,15 @@ pub(super) fn finish(
     if let Some(finding) = inconsistent_standby(&all.relations, &facts, backup, &place) {
         findings.push(finding);
     }
+    let control = facts.control.as_ref();
+    let settings = control.map(RequiredSettings::of_control_file);
+    let from_standby = facts.label.as_ref().map(|label| label.from_standby);
     let suspects = all.into_suspects(backup, context, facts, place, report.checksums, complete);
     report.pages = suspects.counts;
     BaseReading {
         report,
+        settings,
+        from_standby,
         findings: findings.finish(),
         suspects,
     }

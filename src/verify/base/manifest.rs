@@ -4,7 +4,9 @@ use std::path::Path;
 
 use super::context::BaseContext;
 use crate::finding::{Code, Finding};
-use crate::postgres::manifest::{ManifestError, ManifestReader, ManifestSummary};
+use crate::postgres::manifest::{
+    FileHasher, ManifestError, ManifestFile, ManifestReader, ManifestSummary, ManifestWalRange,
+};
 use crate::postgres::{BackupLabel, Lsn};
 
 /// The most entries that are compared, some 60 bytes each.
@@ -16,6 +18,8 @@ pub(super) struct ManifestFiles {
     reader: ManifestReader,
     /// Paths, and sizes in bytes.
     files: Vec<(Box<[u8]>, u64)>,
+    /// What it says of the backup's label.
+    label: Option<ManifestFile>,
     archive: u16,
     failed: Option<ManifestError>,
 }
@@ -25,6 +29,7 @@ impl ManifestFiles {
         Self {
             reader: ManifestReader::new(),
             files: Vec::new(),
+            label: None,
             archive,
             failed: None,
         }
@@ -34,8 +39,11 @@ impl ManifestFiles {
         if self.failed.is_some() {
             return;
         }
-        let files = &mut self.files;
+        let (files, label) = (&mut self.files, &mut self.label);
         let result = self.reader.push(bytes, &mut |file| {
+            if file.path == b"backup_label" {
+                *label = Some(file.clone());
+            }
             if files.len() < MAX_FILES {
                 files.push((file.path.into_boxed_slice(), file.size));
             }
@@ -50,12 +58,12 @@ impl ManifestFiles {
     pub(super) fn compare(
         self,
         context: &BaseContext,
-        label: Option<&BackupLabel>,
+        label: Option<(&BackupLabel, &[u8])>,
         complete: bool,
     ) -> Result<Vec<Finding>, String> {
         let summary = match (self.failed, label) {
             (None, Some(label)) => match self.reader.finish() {
-                Ok(summary) if is_of(&summary, label.start_lsn) => summary,
+                Ok(summary) if is_of(&summary, self.label.as_ref(), label, context.end) => summary,
                 Ok(_) => {
                     return Err("backup_manifest in the data directory is of another backup; PostgreSQL does not look at it".to_owned());
                 }
@@ -90,8 +98,28 @@ impl ManifestFiles {
     }
 }
 
-fn is_of(summary: &ManifestSummary, begin: Lsn) -> bool {
-    summary.wal_ranges.iter().any(|range| range.start == begin)
+/// Whether a manifest is of the backup with this label and end. Two backups can begin at
+/// the same checkpoint: the copy of a standby, and the copy that the standby was made from.
+fn is_of(
+    summary: &ManifestSummary,
+    listed: Option<&ManifestFile>,
+    (label, bytes): (&BackupLabel, &[u8]),
+    end: Option<Lsn>,
+) -> bool {
+    let begins = |range: &&ManifestWalRange| range.start == label.start_lsn;
+    if !summary.wal_ranges.iter().any(|range| begins(&range)) {
+        return false;
+    }
+    let Some(file) = listed else {
+        let mut ranges = summary.wal_ranges.iter();
+        return end.is_none_or(|end| ranges.any(|range| range.end == end));
+    };
+    file.size == bytes.len() as u64
+        && file.checksum.is_none_or(|listed| {
+            let mut hasher = FileHasher::new(listed.algorithm());
+            hasher.update(bytes);
+            hasher.finish() == listed
+        })
 }
 
 fn unread(error: &ManifestError) -> String {

@@ -12,6 +12,9 @@ pub struct BaseReadOptions<'a> {
     /// What WAL before the backup's begin tells of its pages. Without it lost writes are
     /// not noticed, and the report says so.
     pub touched: Option<&'a TouchedBlocks>,
+    /// Whether stored bytes are digested: that takes longer than all else that is asked of
+    /// an archive that is stored as it is.
+    pub digest: bool,
     /// The database system that the repository belongs to, where the backup's own
     /// description does not tell.
     pub system_id: Option<SystemId>,
@@ -22,6 +25,7 @@ impl Default for BaseReadOptions<'_> {
         Self {
             parallel: 2,
             touched: None,
+            digest: true,
             system_id: None,
         }
     }

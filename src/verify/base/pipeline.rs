@@ -44,7 +44,6 @@ pub(super) fn pipeline(flow: &Arc<Flow>) -> (Filler, Piped) {
         buffer: Vec::new(),
         at: 0,
         ended: false,
-        flow: Arc::clone(flow),
     };
     (filler, piped)
 }
@@ -108,14 +107,6 @@ pub(super) struct Piped {
     buffer: Vec<u8>,
     at: usize,
     ended: bool,
-    flow: Arc<Flow>,
-}
-
-impl Piped {
-    /// Counts pages that were judged.
-    pub(super) fn judged(&self, pages: u64) {
-        self.flow.pages.fetch_add(pages, Ordering::Relaxed);
-    }
 }
 
 impl BufRead for Piped {

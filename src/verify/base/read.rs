@@ -1,21 +1,23 @@
 //! Reading all archives of a base backup.
 
-use std::io::{self, Read};
+use std::io::{BufRead, Read};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use tokio::task::JoinError;
 
 use super::check::{ArchiveCheck, ArchiveFound};
 use super::context::BaseContext;
 use super::finish;
-use super::pipeline::{Flow, Piped, pipeline};
+use super::pipeline::{Flow, pipeline};
+use super::stored::{self, Stored};
 use super::{
     ArchiveReading, BaseProgress, BaseReadOptions, BaseReading, OnBaseProgress, TouchedBlocks,
 };
 use crate::codec::archive::{ArchiveWalk, WalkError};
-use crate::codec::{DigestReader, decoder};
+use crate::codec::{Codec, decoder};
 use crate::finding::{Code, Finding};
 use crate::repository::{Archive, BaseBackup, Repository};
 use crate::storage::StorageError;
@@ -28,8 +30,8 @@ const EVERY: Duration = Duration::from_millis(100);
 /// clean end, its tar structure, names, small files and pages. What is wrong with the
 /// backup is in the reading; `Err` means that the store failed.
 ///
-/// Each archive has one thread that digests and decodes and one that checks. Memory:
-/// 20 MiB per archive in work and what its codec takes; 64 bytes per file; some 300 bytes
+/// Each archive has a thread that digests, one that decodes and one that checks. Memory:
+/// 25 MiB per archive in work and what its codec takes; 64 bytes per file; some 300 bytes
 /// per relation; the suspects.
 pub async fn read(
     repository: &Repository,
@@ -46,7 +48,7 @@ pub async fn read(
     let mut running = futures::stream::iter(backup.archives.iter().zip(0_u16..))
         .map(|(archive, index)| {
             let (context, flow) = (Arc::clone(&context), Arc::clone(&flow));
-            read_one(repository, archive, index, context, flow)
+            read_one(repository, archive, index, context, (flow, options.digest))
         })
         .buffered(options.parallel.max(1));
     let mut archives = Vec::new();
@@ -105,7 +107,7 @@ async fn read_one(
     archive: &Archive,
     index: u16,
     context: Arc<BaseContext>,
-    flow: Arc<Flow>,
+    (flow, digest): (Arc<Flow>, bool),
 ) -> Result<ReadArchive, VerifyError> {
     let mut check = ArchiveCheck::new(context, index, archive);
     let (entry, reader) = match repository.store().blocking_reader(&archive.key).await {
@@ -126,20 +128,31 @@ async fn read_one(
     };
     let codec = archive.codec;
     // A thread that waits for a silent store hears of nothing else.
-    let _transfer = AbortOnDrop(reader.transfer());
-    let (filler, piped) = pipeline(&flow);
-    let decoding = tokio::task::spawn_blocking(move || {
-        let mut digest = DigestReader::new(Counted {
-            inner: reader,
-            flow,
-        });
-        let ended = filler.fill(&mut decoder(codec, Box::new(&mut digest)));
-        let (sha256, bytes) = digest.finish();
-        (ended.then_some(sha256), bytes)
-    });
-    let checking = tokio::task::spawn_blocking(move || walk(piped, check));
-    let (checked, decoded) = tokio::join!(checking, decoding);
-    let ((mut check, position, result), (sha256, stored_bytes)) = (checked?, decoded?);
+    let _transfer = reader.transfer().map(AbortOnDrop);
+    let (stored, digesting) = if digest {
+        let (stored, digesting) = stored::digested(reader, &flow);
+        (stored, Some(digesting))
+    } else {
+        (stored::plain(reader, &flow), None)
+    };
+    let digested = async {
+        match digesting {
+            Some(digesting) => tokio::task::spawn_blocking(|| digesting.run())
+                .await
+                .map(Some),
+            None => Ok(None),
+        }
+    };
+    let (checked, sha256) = tokio::join!(walked(stored, codec, check, (flow, digest)), digested);
+    let (
+        Walked {
+            mut check,
+            position,
+            stored_bytes,
+            result,
+        },
+        sha256,
+    ) = (checked?, sha256?);
     let whole = match result {
         Ok(()) => true,
         Err(error) => {
@@ -178,14 +191,72 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Walks over a whole archive. Gives the check, the decoded bytes, and how it ended.
-fn walk(piped: Piped, mut check: ArchiveCheck) -> (ArchiveCheck, u64, Result<(), WalkError>) {
-    let mut walk = ArchiveWalk::new(piped);
-    let result = members(&mut walk, &mut check);
-    (check, walk.position(), result)
+/// How the walk over an archive ended.
+struct Walked {
+    check: ArchiveCheck,
+    /// Decoded bytes.
+    position: u64,
+    stored_bytes: u64,
+    result: Result<(), WalkError>,
 }
 
-fn members(walk: &mut ArchiveWalk<Piped>, check: &mut ArchiveCheck) -> Result<(), WalkError> {
+/// Walks over a whole archive: where it lies in the buffers if it is stored as it is, else
+/// behind a thread that decodes.
+async fn walked<R: Read + Send + 'static>(
+    stored: Stored<R>,
+    codec: Codec,
+    check: ArchiveCheck,
+    (flow, digested): (Arc<Flow>, bool),
+) -> Result<Walked, JoinError> {
+    // Reading and judging share a thread where digesting takes longer than both.
+    if codec == Codec::None && digested {
+        return tokio::task::spawn_blocking(move || {
+            let (check, walk, result) = walk(stored, check, &flow);
+            flow.decoded.fetch_add(walk.position(), Ordering::Relaxed);
+            Walked {
+                check,
+                position: walk.position(),
+                stored_bytes: walk.get_ref().passed(),
+                result,
+            }
+        })
+        .await;
+    }
+    let (filler, piped) = pipeline(&flow);
+    let decoding = tokio::task::spawn_blocking(move || {
+        let mut stored = stored;
+        filler.fill(&mut decoder(codec, Box::new(&mut stored)));
+        stored.passed()
+    });
+    let checking = tokio::task::spawn_blocking(move || {
+        let (check, walk, result) = walk(piped, check, &flow);
+        (check, walk.position(), result)
+    });
+    let (checked, decoded) = tokio::join!(checking, decoding);
+    let ((check, position, result), stored_bytes) = (checked?, decoded?);
+    Ok(Walked {
+        check,
+        position,
+        stored_bytes,
+        result,
+    })
+}
+
+fn walk<R: BufRead>(
+    archive: R,
+    mut check: ArchiveCheck,
+    flow: &Flow,
+) -> (ArchiveCheck, ArchiveWalk<R>, Result<(), WalkError>) {
+    let mut walk = ArchiveWalk::new(archive);
+    let result = members(&mut walk, &mut check, flow);
+    (check, walk, result)
+}
+
+fn members<R: BufRead>(
+    walk: &mut ArchiveWalk<R>,
+    check: &mut ArchiveCheck,
+    flow: &Flow,
+) -> Result<(), WalkError> {
     let mut told = 0;
     while let Some(member) = walk.next_member()? {
         check.begin(&member);
@@ -200,22 +271,8 @@ fn members(walk: &mut ArchiveWalk<Piped>, check: &mut ArchiveCheck) -> Result<()
         }
         check.end();
         let pages = check.done.counts.read;
-        walk.get_ref().judged(pages - told);
+        flow.pages.fetch_add(pages - told, Ordering::Relaxed);
         told = pages;
     }
     Ok(())
-}
-
-/// Counts the stored bytes that pass.
-struct Counted<R> {
-    inner: R,
-    flow: Arc<Flow>,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(into)?;
-        self.flow.stored.fetch_add(count as u64, Ordering::Relaxed);
-        Ok(count)
-    }
 }

@@ -8,12 +8,17 @@ use serde::Serialize;
 use super::Suspects;
 use crate::codec::Sha256;
 use crate::finding::Finding;
+use crate::postgres::RequiredSettings;
 
 /// What came of reading a base backup.
 #[derive(Debug)]
 pub struct BaseReading {
     /// Figures.
     pub report: BaseReport,
+    /// What a server that was copied must at least have, by its control file.
+    pub settings: Option<RequiredSettings>,
+    /// Whether a standby was copied, by the label.
+    pub from_standby: Option<bool>,
     /// What is wrong whatever WAL says.
     pub findings: Vec<Finding>,
     /// What only WAL from begin to end can decide. Once settled, its counts replace

@@ -1,4 +1,4 @@
-//! The files of `pg_xact` and `pg_multixact/offsets`.
+//! The files of `pg_xact` and `pg_multixact`.
 
 use super::suspects::{OtherSuspect, Subject};
 use crate::finding::{Code, Finding};
@@ -10,6 +10,8 @@ use crate::postgres::transaction_status::{StatusDirectory, StatusFile, StatusRan
 pub(super) const PAGES: u32 = 32;
 /// Transactions on a page of `pg_xact`, two bits each.
 pub(super) const XIDS_PER_PAGE: u32 = 4 * 8192;
+/// Multixacts on a page of `pg_multixact/offsets`, four bytes each.
+const MULTIS_PER_PAGE: u32 = 8192 / 4;
 /// So many transactions cannot all be running or have been cut off by a crash.
 const MANY: u32 = 4_096;
 
@@ -21,6 +23,9 @@ pub(super) struct ReadStatusFile {
     bytes: u64,
     /// For each of its pages, in order, whether it holds anything but zeros.
     filled: u64,
+    /// The first number on each of its pages, in order, as far as there are any: of
+    /// `pg_multixact/offsets` where the members of the page's first multixact begin.
+    firsts: Vec<u32>,
     archive: u16,
 }
 
@@ -38,6 +43,7 @@ impl StatusReader {
                 file: StatusFile::parse(path)?,
                 bytes: 0,
                 filled: 0,
+                firsts: Vec::new(),
                 archive,
             },
         })
@@ -53,8 +59,27 @@ impl StatusReader {
             if page < u64::from(PAGES) && piece.iter().any(|byte| *byte != 0) {
                 self.file.filled |= 1 << page;
             }
+            if page < u64::from(PAGES)
+                && self.file.file.directory == StatusDirectory::MultixactOffsets
+            {
+                self.first(within, piece);
+            }
             self.file.bytes += piece.len() as u64;
             bytes = rest;
+        }
+    }
+
+    /// Takes those of the page's first four bytes that are in `piece`, which begins at byte
+    /// `within` of the page.
+    fn first(&mut self, within: usize, piece: &[u8]) {
+        if within == 0 {
+            self.file.firsts.push(0);
+        }
+        let Some(first) = self.file.firsts.last_mut() else {
+            return;
+        };
+        for (at, byte) in (within..4).zip(piece) {
+            *first |= u32::from(*byte) << (8 * at);
         }
     }
 
@@ -75,6 +100,7 @@ pub(super) fn lacking(
     let ranges = [
         Some(StatusRange::transactions(checkpoint)),
         StatusRange::multixact_offsets(checkpoint),
+        members(checkpoint, files),
     ];
     for range in ranges.into_iter().flatten() {
         for needed in range.files() {
@@ -116,6 +142,32 @@ pub(super) fn lacking(
         }
     }
     suspects
+}
+
+/// What `pg_multixact/members` must have at least: from the members of the first multixact
+/// that is both needed and the first of its page in the offsets, because that one's place is
+/// known, and if there is none, the last member of all.
+fn members(checkpoint: &Checkpoint, files: &[ReadStatusFile]) -> Option<StatusRange> {
+    let (oldest, next) = (checkpoint.oldest_multi, checkpoint.next_multi);
+    let last = u32::try_from(checkpoint.next_multi_offset)
+        .ok()?
+        .checked_sub(1)?;
+    let page = oldest.div_ceil(MULTIS_PER_PAGE);
+    let known = || {
+        // In order only: where numbers have gone round the last member is asked for.
+        if page.checked_mul(MULTIS_PER_PAGE)? >= next || oldest >= next {
+            return None;
+        }
+        let number = page / PAGES;
+        let file = files.iter().find(|found| {
+            found.file.directory == StatusDirectory::MultixactOffsets && found.file.number == number
+        })?;
+        let at = usize::try_from(page % PAGES).ok()?;
+        let offset = file.firsts.get(at).copied()?;
+        // A zero was not written yet.
+        (offset != 0 && offset <= last).then_some(offset)
+    };
+    StatusRange::multixact_members(checkpoint, known().unwrap_or(last))
 }
 
 /// The first page of zeros for transactions of which at least one must have ended.
@@ -191,6 +243,44 @@ mod tests {
             let file = file("pg_xact/00AF", &bytes, piece);
             assert_eq!((file.bytes, file.filled), (24_576, 0b100));
         }
+    }
+
+    #[test]
+    fn members_are_needed_from_the_first_multixact_whose_place_is_known() {
+        let xact = file("pg_xact/0000", &[1; BLOCK_SIZE], 8192);
+        // The third page's first multixact, 4096, has its members from 60,000 on: page 36.
+        let mut offsets = vec![1; 3 * BLOCK_SIZE];
+        offsets[2 * BLOCK_SIZE..2 * BLOCK_SIZE + 4].copy_from_slice(&60_000_u32.to_le_bytes());
+        let mut checkpoint = checkpoint(3, 750);
+        (checkpoint.oldest_multi, checkpoint.next_multi) = (2_049, 5_000);
+        checkpoint.next_multi_offset = 110_000;
+        for piece in [1, 3, 8192, 30_000] {
+            let offsets = file("pg_multixact/offsets/0000", &offsets, piece);
+            let files = [xact.clone(), offsets];
+            // Page 67 has the last one, in the third file.
+            let said = words(&checkpoint, &files);
+            assert_eq!(said.len(), 2, "{said:?}");
+            for (said, name) in said.iter().zip(["members/0001", "members/0002"]) {
+                assert!(said.starts_with(&format!("pg_multixact/{name} is in none")));
+            }
+            let second = file("pg_multixact/members/0001", &vec![0; 32 * BLOCK_SIZE], 8192);
+            let third = file("pg_multixact/members/0002", &vec![0; 4 * BLOCK_SIZE], 8192);
+            let whole = [&files[..], &[second.clone(), third]].concat();
+            assert_eq!(words(&checkpoint, &whole), [""; 0]);
+            let short = file("pg_multixact/members/0002", &vec![0; 3 * BLOCK_SIZE], 8192);
+            let said = words(&checkpoint, &[&files[..], &[second, short]].concat());
+            assert_eq!(said.len(), 1, "{said:?}");
+            assert!(said[0].starts_with("pg_multixact/members/0002 has 24576 bytes"));
+        }
+        // On one page nobody knows where they begin, but where they end.
+        (checkpoint.oldest_multi, checkpoint.next_multi) = (1, 5);
+        checkpoint.next_multi_offset = 9;
+        let offsets = file("pg_multixact/offsets/0000", &[1; BLOCK_SIZE], 8192);
+        let files = [xact.clone(), offsets.clone()];
+        assert_eq!(words(&checkpoint, &files).len(), 1);
+        // Without any multixact none are needed.
+        checkpoint.next_multi = 1;
+        assert_eq!(words(&checkpoint, &files), [""; 0]);
     }
 
     #[test]

@@ -6,7 +6,6 @@ use super::PageCounts;
 use super::doubt::{Doubt, DoubtfulBlock};
 use super::effects;
 use super::relation_reader::SEGMENT_BLOCKS;
-use super::status_files;
 use super::verdicts;
 use crate::finding::Finding;
 use crate::postgres::Lsn;
@@ -332,23 +331,45 @@ fn renews(block: &BlockReference) -> bool {
     block.will_init || block.image.is_some_and(|image| image.apply)
 }
 
+/// Whether a file is no longer needed once older ones were taken away.
+fn goes_with(truncation: StatusTruncation, file: StatusFile) -> bool {
+    let (directory, after) = match (truncation, file.directory) {
+        (StatusTruncation::Transactions { oldest_xid }, _) => (
+            StatusDirectory::Transactions,
+            StatusFile::of_transaction(oldest_xid),
+        ),
+        (StatusTruncation::Multixacts { oldest_multi, .. }, StatusDirectory::MultixactOffsets) => (
+            StatusDirectory::MultixactOffsets,
+            transaction_status::offset_place(oldest_multi).0,
+        ),
+        (StatusTruncation::Multixacts { oldest_offset, .. }, _) => {
+            let Ok(offset) = u32::try_from(oldest_offset) else {
+                return false;
+            };
+            (
+                StatusDirectory::MultixactMembers,
+                StatusFile::of_member(offset),
+            )
+        }
+    };
+    file.directory == directory && file.number < after.number
+}
+
 /// Whether replay makes the page of a status file, or the file is no longer needed.
 fn makes_good(record: &WalRecord<'_>, file: StatusFile, page: u32) -> bool {
-    if let Some(StatusTruncation::Transactions { oldest_xid }) =
-        transaction_status::truncated_to(record)
-    {
-        let after = oldest_xid / status_files::XIDS_PER_PAGE / status_files::PAGES;
-        return file.directory == StatusDirectory::Transactions && file.number < after;
+    if let Some(truncation) = transaction_status::truncated_to(record) {
+        return goes_with(truncation, file);
     }
-    // CLOG and MultiXact; ZEROPAGE and ZERO_OFF_PAGE are 0 in both
+    // CLOG and MultiXact; ZEROPAGE and ZERO_OFF_PAGE are 0, ZERO_MEM_PAGE is 0x10
     // (`src/include/access/clog.h`, `multixact.h`), with a page number of eight bytes
     // since 17.
-    let manager = match file.directory {
-        StatusDirectory::Transactions => 3,
-        StatusDirectory::MultixactOffsets | StatusDirectory::MultixactMembers => 6,
+    let (manager, made) = match file.directory {
+        StatusDirectory::Transactions => (3, 0),
+        StatusDirectory::MultixactOffsets => (6, 0),
+        StatusDirectory::MultixactMembers => (6, 0x10),
     };
     record.resource_manager == manager
-        && record.info & 0xF0 == 0
+        && record.info & 0xF0 == made
         && record
             .main_data()
             .first_chunk()

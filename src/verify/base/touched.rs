@@ -47,6 +47,23 @@ impl TouchedBlocks {
         if let Some(event) = effects::of_files(record) {
             self.follow(&event);
         }
+        self.take_blocks(record);
+    }
+
+    /// Takes what a piece of WAL told that comes next. What it removes is gone from here;
+    /// what it changed afterwards, it holds.
+    pub fn append(&mut self, piece: TouchedPiece) {
+        for event in &piece.events {
+            self.follow(event);
+        }
+        for (relation, blocks) in piece.own.blocks {
+            for (block, lsn) in blocks {
+                self.set(relation, block, lsn);
+            }
+        }
+    }
+
+    fn take_blocks(&mut self, record: &WalRecord<'_>) {
         if !effects::sets_page_lsn(record) {
             return;
         }
@@ -187,6 +204,41 @@ impl TouchedBlocks {
     }
 }
 
+/// What one piece of WAL tells, collected apart from what lies before it, so that several
+/// can be read at once. See [`TouchedBlocks::append`].
+///
+/// Memory: some 40 bytes per block that the piece changes; a segment of 16 MiB seldom
+/// changes more than 100,000.
+#[derive(Debug)]
+pub struct TouchedPiece {
+    own: TouchedBlocks,
+    events: Vec<WalEvent>,
+}
+
+impl Default for TouchedPiece {
+    fn default() -> Self {
+        Self {
+            own: TouchedBlocks::new(usize::MAX),
+            events: Vec::new(),
+        }
+    }
+}
+
+impl TouchedPiece {
+    /// Takes the next record.
+    pub fn take(&mut self, record: &WalRecord<'_>) {
+        if let Some(event) = effects::of_files(record) {
+            self.follow(event);
+        }
+        self.own.take_blocks(record);
+    }
+
+    fn follow(&mut self, event: WalEvent) {
+        self.own.follow(&event);
+        self.events.push(event);
+    }
+}
+
 fn is_kept(hasher: &QuickHash, halvings: u32, relation: RelationLocator, block: u32) -> bool {
     halvings == 0 || hasher.hash_one((relation, block)).trailing_zeros() >= halvings
 }
@@ -322,6 +374,58 @@ mod tests {
             tablespaces: vec![1663],
         });
         assert!(touched.is_empty());
+    }
+
+    #[test]
+    fn pieces_tell_what_the_whole_tells() {
+        // A small generator of numbers (Knuth's MMIX): the same operations in every run.
+        let mut state = 7_u64;
+        let mut below = |limit: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % limit
+        };
+        let (mut whole, mut joined) = (TouchedBlocks::new(1_000), TouchedBlocks::new(1_000));
+        let mut piece = TouchedPiece::default();
+        for at in 1..3_000 {
+            let of = relation(u32::try_from(below(5)).unwrap());
+            let block = u32::try_from(below(40)).unwrap();
+            let event = match below(60) {
+                0 => Some(WalEvent::RelationCreate {
+                    relation: of,
+                    fork: 0,
+                }),
+                1 => Some(WalEvent::RelationTruncate {
+                    relation: of,
+                    blocks: block,
+                    main: true,
+                    visibility_map: true,
+                    free_space_map: true,
+                }),
+                2 if below(4) == 0 => Some(WalEvent::DatabaseDrop {
+                    database: 5,
+                    tablespaces: vec![1663],
+                }),
+                _ => None,
+            };
+            match event {
+                Some(event) => {
+                    whole.follow(&event);
+                    piece.follow(event);
+                }
+                None => {
+                    whole.set(of, block, Lsn::new(at));
+                    piece.own.set(of, block, Lsn::new(at));
+                }
+            }
+            if below(25) == 0 {
+                joined.append(std::mem::take(&mut piece));
+                assert_eq!(unseen(&joined.freeze()), unseen(&whole.freeze()), "{at}");
+                assert_eq!(joined.len(), whole.len());
+            }
+        }
+        assert!(whole.len() > 20, "{}", whole.len());
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Base backups within a pass: read where they begin, settled where they end.
 
+use std::ops::RangeInclusive;
+
 use super::seen::{Companions, begins_at};
 use super::teller::Teller;
 use crate::finding::{Finding, Severity};
-use crate::postgres::{Lsn, SystemId};
+use crate::postgres::{Lsn, RequiredSettings, SegmentNumber, SystemId};
 use crate::repository::{BackupMethod, BackupStatus, BaseBackup, Repository};
 use crate::storage::ObjectEntry;
 use crate::verify::VerifyError;
@@ -24,6 +26,10 @@ const PARALLEL: usize = 2;
 pub struct BaseOutcome {
     /// Figures.
     pub report: BaseReport,
+    /// What the server that was copied must at least have, by its control file.
+    pub settings: Option<RequiredSettings>,
+    /// Whether a standby was copied, by the label.
+    pub from_standby: Option<bool>,
     /// What is wrong with it.
     pub findings: Vec<Finding>,
     /// Whether the WAL that settles what its pages leave open was read.
@@ -99,11 +105,32 @@ impl<'a> Bases<'a> {
         }
     }
 
-    /// Up to where every record must be shown in order: the end of the last of them.
-    pub(super) fn needed_until(&self) -> Lsn {
-        let ends = self.pending.iter();
-        let ends = ends.map(|(begin, backup)| backup.end_lsn.unwrap_or(*begin));
-        ends.max().unwrap_or(Lsn::INVALID)
+    /// The segments whose every record must be shown in order: from the begin to the end of
+    /// each.
+    pub(super) fn in_order(&self) -> Vec<RangeInclusive<SegmentNumber>> {
+        let size = self.way.catalog.wal.segment_size;
+        self.pending
+            .iter()
+            .map(|(begin, backup)| {
+                let end = backup.end_lsn.unwrap_or(*begin).max(*begin);
+                size.segment_of(*begin)..=size.segment_of(end)
+            })
+            .collect()
+    }
+
+    /// Up to which segment it matters which blocks are changed.
+    pub(super) fn touched_until(&self) -> Option<SegmentNumber> {
+        let size = self.way.catalog.wal.segment_size;
+        self.pending
+            .first()
+            .map(|(begin, _)| size.segment_of(*begin))
+    }
+
+    /// Whether a segment that was read as a piece can be taken: no base backup begins in it
+    /// or waits to see its records.
+    pub(super) fn takes_pieces(&self, segment_end: Lsn) -> bool {
+        self.companions.suspects.is_empty()
+            && self.next_begin().is_none_or(|begin| begin >= segment_end)
     }
 
     /// Where the next base backup begins.
@@ -280,6 +307,7 @@ impl<'a> Bases<'a> {
     ) -> Result<(usize, Suspects), VerifyError> {
         let options = BaseReadOptions {
             parallel: PARALLEL,
+            digest: teller.log.is_kept(),
             touched: touched.filter(|touched| !touched.is_empty()),
             system_id: self.system_id,
         };
@@ -309,6 +337,8 @@ impl<'a> Bases<'a> {
         teller.base_done(stored.map(|archive| archive.stored_bytes).sum());
         self.outcomes.push(BaseOutcome {
             report: reading.report,
+            settings: reading.settings,
+            from_standby: reading.from_standby,
             findings: reading.findings,
             settled: false,
             unlogged,

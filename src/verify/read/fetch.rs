@@ -1,6 +1,7 @@
 //! Fetching and decoding segments ahead of the one whose records are checked.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,22 +9,23 @@ use std::task::{Context, Poll};
 use futures::{Stream, StreamExt as _};
 use tokio::task::{JoinError, JoinHandle};
 
-use super::seen::{Notes, Seen};
+use super::seen::{Notes, ReadPiece};
 use crate::codec::Sha256;
 use crate::postgres::wal::{PieceOptions, WalPiece};
 use crate::postgres::{Lsn, SegmentName, SegmentNumber, SegmentSize, TimelineId, WalFileName};
 use crate::repository::{Catalog, ReadWalError, Repository, WalObject};
 use crate::storage::ObjectEntry;
 use crate::verify::VerifyError;
+use crate::verify::base::TouchedPiece;
 use crate::verify::segment_reader::SegmentRead;
 
 /// How many decoded bytes may wait ahead of the segment that is checked.
-const AHEAD_BYTES: u64 = 32 << 20;
+const AHEAD_BYTES: u64 = 48 << 20;
 /// How many segments may, however small they are.
 const AHEAD_SEGMENTS: u64 = 16;
 
 /// How many segments of this size are fetched and decoded at once, ahead of the one whose
-/// records are checked: 16 of 1 MiB, 2 of 16 MiB, 1 from 32 MiB on. Each takes its stored
+/// records are checked: 16 of 1 MiB, 3 of 16 MiB, 1 from 32 MiB on. Each takes its stored
 /// and its decoded bytes, and what its codec's decoder takes.
 pub(super) fn ahead(size: SegmentSize) -> usize {
     let segments = (AHEAD_BYTES / size.bytes()).clamp(1, AHEAD_SEGMENTS);
@@ -39,10 +41,36 @@ pub(super) struct Source {
     pub(super) digest: bool,
     /// How pieces are read.
     pub(super) pieces: PieceOptions,
-    /// From which segment on each is read as a piece, in parallel with others.
-    pub(super) pieces_from: SegmentNumber,
+    /// Segments that are not read as pieces, in parallel with others: base backups need
+    /// their every record in order.
+    pub(super) in_order: Arc<Vec<RangeInclusive<SegmentNumber>>>,
+    /// Up to which segment base backups want to know which blocks were changed.
+    pub(super) touched_until: Option<SegmentNumber>,
     /// The redo points of base backups.
     pub(super) begins: Arc<BTreeSet<Lsn>>,
+}
+
+impl Source {
+    fn is_piece(&self, number: SegmentNumber) -> bool {
+        !self.in_order.iter().any(|range| range.contains(&number))
+    }
+
+    fn read_piece(&self, number: SegmentNumber, bytes: &[u8]) -> ReadPiece {
+        let mut notes = Notes::of(number, self.size, &self.begins);
+        let wanted = self.touched_until.is_some_and(|until| number <= until);
+        let mut touched = wanted.then(TouchedPiece::default);
+        let wal = WalPiece::read(&self.pieces, number, bytes, &mut |record| {
+            notes.take(record);
+            if let Some(touched) = &mut touched {
+                touched.take(record);
+            }
+        });
+        ReadPiece {
+            wal,
+            seen: notes.seen(),
+            touched,
+        }
+    }
 }
 
 /// One object that was read to its last stored byte.
@@ -65,7 +93,7 @@ pub(super) struct Fetched {
     /// A further copy that is not the same as the one that counts, and why.
     pub(super) differs: Option<(String, String)>,
     /// Its records, read without those of its neighbours.
-    pub(super) piece: Option<Box<(WalPiece, Seen)>>,
+    pub(super) piece: Option<Box<ReadPiece>>,
 }
 
 /// A task that ends when nobody waits for it any more.
@@ -149,17 +177,11 @@ async fn fetch(
             fetched.read = read;
         }
     }
-    if number >= source.pieces_from && whole(&fetched.read) {
-        let (source, mut notes) = (
-            source.clone(),
-            Notes::of(number, source.size, &source.begins),
-        );
+    if source.is_piece(number) && whole(&fetched.read) {
+        let source = source.clone();
         let task = tokio::task::spawn_blocking(move || {
             if let SegmentRead::Bytes { bytes, .. } = &fetched.read {
-                let piece = WalPiece::read(&source.pieces, number, bytes, &mut |record| {
-                    notes.take(record);
-                });
-                fetched.piece = Some(Box::new((piece, notes.seen())));
+                fetched.piece = Some(Box::new(source.read_piece(number, bytes)));
             }
             fetched
         });

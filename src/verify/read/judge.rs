@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::WalPass;
 use super::pass::Break;
 use super::report::{WalReading, WalStop, WalStretch};
-use crate::finding::{Code, Finding};
-use crate::postgres::Lsn;
+use super::{WalPass, replayed};
+use crate::finding::{Code, Finding, Severity};
+use crate::postgres::{BackupLabel, Lsn};
 use crate::repository::{BaseBackup, Keep};
 use crate::verify::backups::Way;
 use crate::verify::ends::EndOfWal;
@@ -120,24 +120,9 @@ pub fn judge(way: Way<'_>, survey: &Survey, options: &VerifyOptions, pass: &WalP
     }
     gaps.sort_by_key(|gap| gap.begin);
     judged.gaps = joined(gaps, &pass.wal.stretches);
-    let newest_begin = usable
-        .iter()
-        .filter(|backup| !judged.broken.contains_key(&backup.id))
-        .filter_map(|backup| backup.begin_lsn)
-        .max();
-    let passed = |finding: &Finding| {
-        let at = finding.wal.map(|range| range.begin);
-        at.zip(newest_begin).is_some_and(|(at, begin)| at < begin)
-    };
-    judged.findings.extend(pass.findings.iter().cloned().map(|finding| {
-        if finding.code == Code::WalTablespaceCreated && passed(&finding) {
-            finding
-                .with_severity(crate::finding::Severity::Info)
-                .with_action("Nothing to do: the newest base backup begins after it. A restore from an older one needs care.")
-        } else {
-            finding
-        }
-    }));
+    judged.findings.extend(pass.findings.iter().cloned());
+    let found = replayed::findings(way, pass, &judged, &usable);
+    judged.findings.extend(found);
     judged
 }
 
@@ -218,13 +203,79 @@ fn place(way: Way<'_>, pass: &WalPass, backup: &BaseBackup, judged: &mut Judged)
             );
             judged.broken.insert(backup.id.clone(), message);
         }
-        Some((_, stretch)) => stretch.backups.push(backup.id.clone()),
+        Some((read, stretch)) => match wrong_end(way, pass, read, backup, (begin, end)) {
+            Some(finding) if finding.severity == Severity::Critical => {
+                judged
+                    .broken
+                    .insert(backup.id.clone(), finding.message.clone());
+                judged.findings.push(finding);
+            }
+            found => {
+                judged.findings.extend(found);
+                stretch.backups.push(backup.id.clone());
+            }
+        },
         None => {
             judged
                 .broken
                 .insert(backup.id.clone(), UNREADABLE_WAL.to_owned());
         }
     }
+}
+
+/// Holds a base backup's end against the record of it, which a primary writes and to which
+/// recovery must come (`do_pg_backup_stop` in `src/backend/access/transam/xlog.c`). A standby
+/// writes none, and its copy may begin where another one of the primary did.
+fn wrong_end(
+    way: Way<'_>,
+    pass: &WalPass,
+    stretch: &WalStretch,
+    backup: &BaseBackup,
+    (begin, end): (Lsn, Lsn),
+) -> Option<Finding> {
+    if from_standby(pass, backup)? {
+        return None;
+    }
+    let timeline = backup.timeline.unwrap_or(way.history.timeline);
+    let real = pass.backup_ends.get(&begin).copied();
+    match real.filter(|real| *real <= stretch.end) {
+        Some(real) if real == end => None,
+        Some(real) => Some(
+            Finding::new(
+                Code::BackupInfoContradictory,
+                &backup.id,
+                format!("it says that it ends at {end}, its record in the WAL at {real}"),
+            )
+            .with_severity(Severity::Warning)
+            .with_consequence("Recovery goes by the record and is right; what is told of this backup's earliest moment, and tools that go by the description, are wrong by the difference.")
+            .with_action("Find out who wrote the description; take a fresh backup if you cannot.")
+            .with_wal(timeline, end.min(real), end.max(real)),
+        ),
+        None if stretch.whole => Some(
+            Finding::new(
+                Code::BackupWalMissing,
+                &backup.id,
+                format!(
+                    "it says that it ends at {end}, but no record of its end comes up to {}, so that recovery stops with an error",
+                    stretch.end
+                ),
+            )
+            .with_wal(timeline, begin, stretch.end),
+        ),
+        None => None,
+    }
+}
+
+/// Whether a base backup is the copy of a standby.
+fn from_standby(pass: &WalPass, backup: &BaseBackup) -> Option<bool> {
+    let mut outcomes = pass.bases.iter();
+    let outcome = outcomes.find(|outcome| outcome.report.backup_id == backup.id);
+    outcome
+        .and_then(|outcome| outcome.from_standby)
+        .or_else(|| {
+            let label = backup.backup_label.as_deref()?;
+            Some(BackupLabel::parse(label.as_bytes()).ok()?.from_standby)
+        })
 }
 
 /// Whether any recovery to the current timeline would come upon a break.

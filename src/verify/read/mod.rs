@@ -8,10 +8,10 @@
 //! What lies beside that way is read for itself.
 //!
 //! Each base backup is read where it begins, against what the WAL before it changed, and
-//! what its pages leave open is settled by the WAL up to its end. Up to the end of the last
-//! one records are checked in order on one thread; behind it, several segments at once.
+//! what its pages leave open is settled by the WAL up to its end. From its begin to its end
+//! records are checked in order on one thread; elsewhere several segments at once.
 //!
-//! Memory: at most 32 MiB of decoded segments ahead of the one that is checked, but always
+//! Memory: at most 48 MiB of decoded segments ahead of the one that is checked, but always
 //! at least one segment (of 1 GiB, if segments are that large), with their stored bytes
 //! and decoders; the longest record; and what is reported.
 
@@ -20,11 +20,12 @@ mod beside;
 mod fetch;
 mod judge;
 mod pass;
+mod replayed;
 mod report;
 mod seen;
 mod teller;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -37,6 +38,7 @@ use fetch::{ObjectFact, Source, fetch_all};
 pub use judge::{Judged, judge};
 pub use pass::Break;
 use pass::Pass;
+pub use replayed::raised_finding;
 pub use report::{CheckpointPoint, SegmentReading, WalReading, WalStop, WalStretch, XidRange};
 use teller::Teller;
 pub use teller::{OnReadProgress, ReadProgress, Reading};
@@ -46,9 +48,10 @@ use super::chain::known_end;
 use super::duplicates::differs_finding;
 use super::ledger::ObjectReading;
 use super::listed::Survey;
+use super::range_facts::Facts;
 use super::rotation::Selection;
 use super::{VerifyError, VerifyOptions};
-use crate::finding::{Code, Finding};
+use crate::finding::Finding;
 use crate::postgres::wal::PieceOptions;
 use crate::postgres::{Lsn, SegmentNumber, SystemId};
 use crate::repository::{BaseBackup, Repository};
@@ -62,10 +65,15 @@ pub struct WalPass {
     pub breaks: Vec<Break>,
     /// The redo points of base backups at which a record begins.
     pub begins_met: BTreeSet<Lsn>,
+    /// Where base backups end by the records of their servers, by redo point. A standby
+    /// writes none.
+    pub backup_ends: BTreeMap<Lsn, Lsn>,
     /// What came of the base backups.
     pub bases: Vec<BaseOutcome>,
     /// What else is wrong.
     pub findings: Vec<Finding>,
+    /// What records do.
+    facts: Facts,
 }
 
 /// Reads a repository.
@@ -97,8 +105,8 @@ pub async fn read(
             history: Arc::new(way.history.clone()),
             start: None,
         },
-        // Base backups need every record in order, up to the end of the last.
-        pieces_from: wal.segment_size.segment_before(bases.needed_until()).next(),
+        in_order: Arc::new(bases.in_order()),
+        touched_until: bases.touched_until(),
         begins: Arc::clone(&begins),
     };
     let mut teller = Teller {
@@ -114,32 +122,27 @@ pub async fn read(
     read_way(&source, &mut pass, &mut teller, selection, &mut findings).await?;
     pass.bases.rest(&mut teller).await?;
     pass.bases.log(&teller).await;
-    source.pieces_from = SegmentNumber(u64::MAX);
+    // What lies beside is read for itself.
+    source.in_order = Arc::new(vec![SegmentNumber(0)..=SegmentNumber(u64::MAX)]);
     let beside = Beside::new(way, &survey.timelines, system_id);
     let besides = read_beside(&source, beside, way, selection, &mut teller, &mut findings).await?;
 
-    let timeline_of = |lsn| way.path.timeline_of(wal.segment_size.segment_of(lsn));
-    findings.extend(
-        pass.facts
-            .findings(timeline_of)
-            .into_iter()
-            // Each one is a break.
-            .filter(|finding| finding.code != Code::WalLevelMinimal),
-    );
     let mut totals = pass.totals;
     totals.segments_beside = besides;
     totals.objects = teller.progress.segments;
     totals.stored_bytes = pass.stored_bytes;
     totals.prepared = pass.facts.prepared.len() as u64;
     totals.clock_steps = pass.facts.clock_steps_count;
-    totals.restore_points = pass.facts.restore_points;
+    totals.restore_points = std::mem::take(&mut pass.facts.restore_points);
     totals.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(WalPass {
         wal: totals,
         breaks: pass.breaks,
         begins_met: pass.begins_met,
+        backup_ends: pass.backup_ends,
         bases: pass.bases.outcomes,
         findings,
+        facts: pass.facts,
     })
 }
 

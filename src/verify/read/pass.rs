@@ -1,16 +1,16 @@
 //! One pass over the WAL of the way to the current timeline.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::bases::Bases;
 use super::fetch::{Fetched, ObjectFact};
 use super::report::{CheckpointPoint, SegmentReading, WalReading, WalStop, WalStretch, XidRange};
-use super::seen::{How, Notes, Seen, Step, next_start};
+use super::seen::{How, Notes, ReadPiece, Seen, Step, next_start};
 use super::teller::Teller;
 use crate::finding::{Code, Finding};
 use crate::postgres::wal::{
-    ParameterChange, WalEvent, WalFault, WalPiece, WalStream, WalStreamOptions, first_record,
+    ParameterChange, WalEvent, WalFault, WalStream, WalStreamOptions, first_record,
 };
 use crate::postgres::{Lsn, SegmentName, SegmentNumber, SystemId, WalLevel};
 use crate::verify::backups::Way;
@@ -40,6 +40,8 @@ pub(super) struct Pass<'a> {
     pub(super) bases: Bases<'a>,
     /// Those at which a record does begin.
     pub(super) begins_met: BTreeSet<Lsn>,
+    /// By redo point, where the record that tells a base backup's end ends.
+    pub(super) backup_ends: BTreeMap<Lsn, Lsn>,
     stream: Option<WalStream>,
     open: Option<WalStretch>,
     /// Whether WAL has not gone on since the last break.
@@ -80,6 +82,7 @@ impl<'a> Pass<'a> {
             begins,
             bases,
             begins_met: BTreeSet::new(),
+            backup_ends: BTreeMap::new(),
             stream: None,
             open: None,
             broken: false,
@@ -186,7 +189,7 @@ impl<'a> Pass<'a> {
     async fn check(
         &mut self,
         segment: Segment,
-        mut piece: Option<Box<(WalPiece, Seen)>>,
+        mut piece: Option<Box<ReadPiece>>,
         teller: &mut Teller<'_>,
     ) -> Result<(), VerifyError> {
         let Segment { number, name, .. } = segment;
@@ -216,7 +219,8 @@ impl<'a> Pass<'a> {
             self.bases.reach(at, teller).await?;
             let piece = piece
                 .take()
-                .filter(|piece| joined || piece.0.first_record() == Some(at));
+                .filter(|piece| joined || piece.wal.first_record() == Some(at))
+                .filter(|_| self.bases.takes_pieces(end));
             let how = match piece {
                 Some(piece) => How::Join(piece),
                 None => How::Push {
@@ -496,6 +500,9 @@ impl<'a> Pass<'a> {
                     redo: *redo,
                     time: *time,
                 });
+            }
+            WalEvent::BackupEnd { start: redo } if self.begins.contains(redo) => {
+                self.backup_ends.insert(*redo, end);
             }
             _ => {}
         }

@@ -9,7 +9,7 @@ use crate::postgres::wal::{
 };
 use crate::postgres::{Lsn, SegmentNumber, SegmentSize};
 use crate::verify::VerifyError;
-use crate::verify::base::{Suspects, TouchedBlocks};
+use crate::verify::base::{Suspects, TouchedBlocks, TouchedPiece};
 
 /// A record that means something for recovery.
 #[derive(Debug)]
@@ -165,9 +165,17 @@ pub(super) enum How {
         until: Option<Lsn>,
         size: SegmentSize,
     },
-    /// As a piece that was read by itself, with what passed by. No companion is shown its
-    /// records.
-    Join(Box<(WalPiece, Seen)>),
+    /// As a piece that was read by itself.
+    Join(Box<ReadPiece>),
+}
+
+/// A segment that was read without the one before it, and what passed by.
+#[derive(Debug)]
+pub(super) struct ReadPiece {
+    pub(super) wal: WalPiece,
+    pub(super) seen: Seen,
+    /// What base backups behind it must hold, if there are any.
+    pub(super) touched: Option<TouchedPiece>,
 }
 
 /// What came of it.
@@ -212,9 +220,17 @@ impl Step {
                 ControlFlow::Continue(())
             }),
             How::Join(piece) => {
-                let (piece, seen) = *piece;
-                let result = stream.join(piece, &mut |record| notes.take(record));
-                joined = stream.adopted().then_some(seen);
+                let ReadPiece { wal, seen, touched } = *piece;
+                let result = stream.join(wal, &mut |record| {
+                    notes.take(record);
+                    companions.take(record);
+                });
+                if stream.adopted() {
+                    joined = Some(seen);
+                    if let (Some(all), Some(own)) = (&mut companions.touched, touched) {
+                        all.append(own);
+                    }
+                }
                 result
             }
         };

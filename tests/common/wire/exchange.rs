@@ -1,7 +1,8 @@
 //! One connection over a wire: requests and answers in turn.
 
 use std::io::{BufReader, ErrorKind, Result, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use super::fault::{Fate, What};
@@ -21,10 +22,7 @@ pub(super) fn serve(client: &TcpStream, shared: &Shared) {
         server: None,
     };
     while let Ok(Some(head)) = line.peek_head() {
-        let mut passed = Passed::default();
-        let again = line.exchange(&head, &mut passed);
-        shared.passed.lock().unwrap().push(passed);
-        if !again.unwrap_or(false) {
+        if !line.exchange(&head).unwrap_or(false) {
             break;
         }
     }
@@ -96,11 +94,12 @@ impl Line<'_> {
     }
 
     /// One request and its answer; whether the connection can take another.
-    fn exchange(&mut self, head: &Head, passed: &mut Passed) -> Result<bool> {
-        let mut words = head.first.split(' ').map(str::to_owned);
-        passed.method = words.next().unwrap_or_default();
-        passed.target = words.next().unwrap_or_default();
-        let fate = self.shared.faults.fate(&passed.method, &passed.target);
+    fn exchange(&mut self, head: &Head) -> Result<bool> {
+        let mut words = head.first.split(' ');
+        let method = words.next().unwrap_or_default();
+        let target = decode(words.next().unwrap_or_default());
+        let passed = &*self.shared.note(method, &target);
+        let fate = self.shared.faults.fate(method, &target);
         std::thread::sleep(fate.latency);
         if matches!(fate.what, Some(What::Reset)) {
             return Ok(false);
@@ -113,9 +112,8 @@ impl Line<'_> {
             if !expects {
                 body.read(&mut self.from_client)?;
             }
-            passed.status = Some(*status);
-            self.client
-                .write_all(&own_answer(&passed.method, *status, code))?;
+            passed.lock().unwrap().status = Some(*status);
+            self.client.write_all(&own_answer(method, *status, code))?;
             return Ok(!expects);
         }
         self.server()?.write_all(&head.bytes)?;
@@ -140,12 +138,13 @@ impl Line<'_> {
         if matches!(fate.what, Some(What::LostAnswer)) {
             return Ok(false);
         }
-        passed.status = Some(answer.status());
+        passed.lock().unwrap().status = Some(answer.status());
         let closes = |head: &Head| {
             head.header("connection")
                 .is_some_and(|value| value.eq_ignore_ascii_case("close"))
         };
-        let goes_on = self.receive_body(&answer, &fate, passed)?;
+        let body = answer.answer_body(method);
+        let goes_on = self.receive_body(&answer, body, &fate, passed)?;
         Ok(goes_on && whole && !refused && !closes(&answer) && !closes(head))
     }
 
@@ -155,7 +154,8 @@ impl Line<'_> {
     }
 
     /// Passes a request's body on; false if the server did not want all of it.
-    fn send_body(&mut self, body: &mut Body, fate: &Fate, passed: &mut Passed) -> Result<bool> {
+    fn send_body(&mut self, body: &mut Body, fate: &Fate, passed: &Mutex<Passed>) -> Result<bool> {
+        let mut sent = 0;
         let server = self.server.as_ref().ok_or(ErrorKind::NotConnected)?;
         let mut server = server.from.get_ref();
         while let Some(piece) = body.next(&mut self.from_client)? {
@@ -163,16 +163,17 @@ impl Line<'_> {
                 Piece::Frame(bytes) => server.write_all(&bytes),
                 Piece::Data(mut bytes) => {
                     match fate.what {
-                        Some(What::CorruptRequest(at)) => damage(&mut bytes, passed.sent, at),
-                        Some(What::CutRequest(at)) if passed.sent + bytes.len() as u64 > at => {
-                            let left = usize::try_from(at - passed.sent).unwrap();
+                        Some(What::CorruptRequest(at)) => damage(&mut bytes, sent, at),
+                        Some(What::CutRequest(at)) if sent + bytes.len() as u64 > at => {
+                            let left = usize::try_from(at - sent).unwrap();
                             let _ = server.write_all(&bytes[..left]);
                             return Err(ErrorKind::ConnectionAborted.into());
                         }
                         _ => {}
                     }
                     keep_pace(fate, bytes.len());
-                    passed.sent += bytes.len() as u64;
+                    sent += bytes.len() as u64;
+                    passed.lock().unwrap().sent = sent;
                     server.write_all(&bytes)
                 }
             };
@@ -185,10 +186,16 @@ impl Line<'_> {
     }
 
     /// Passes an answer on; false if it did not come to its end.
-    fn receive_body(&mut self, head: &Head, fate: &Fate, passed: &mut Passed) -> Result<bool> {
+    fn receive_body(
+        &mut self,
+        head: &Head,
+        mut body: Body,
+        fate: &Fate,
+        passed: &Mutex<Passed>,
+    ) -> Result<bool> {
+        let mut received = 0;
         let server = self.server.as_mut().ok_or(ErrorKind::NotConnected)?;
         let mut client = self.client;
-        let mut body = head.answer_body(&passed.method);
         let mut most = u64::MAX;
         match (&fate.what, body) {
             (Some(What::Shorten(by)), Body::Sized(length @ 1..)) => {
@@ -205,29 +212,40 @@ impl Line<'_> {
                 }
                 Piece::Data(bytes) => bytes,
             };
-            let reached = passed.received + bytes.len() as u64;
+            let begin = received;
+            let end = begin + bytes.len() as u64;
+            let mut last = most;
             match fate.what {
-                Some(What::CorruptAnswer(at)) => damage(&mut bytes, passed.received, at),
-                Some(What::Truncate(at)) if reached > at => {
-                    bytes.truncate(usize::try_from(at - passed.received).unwrap());
-                    passed.received += bytes.len() as u64;
-                    client.write_all(&bytes)?;
-                    return Ok(false);
-                }
-                Some(What::Silence(at)) if passed.received <= at && reached > at => {
-                    self.shared.hold();
-                }
+                Some(What::CorruptAnswer(at)) => damage(&mut bytes, begin, at),
+                Some(What::Truncate(at)) => last = at,
+                Some(What::Silence(at)) if begin <= at && end > at => self.shared.hold(),
                 _ => {}
             }
-            if reached > most {
-                bytes.truncate(usize::try_from(most.saturating_sub(passed.received)).unwrap());
+            if end > last {
+                bytes.truncate(usize::try_from(last.saturating_sub(begin)).unwrap());
             }
             keep_pace(fate, bytes.len());
-            passed.received += bytes.len() as u64;
+            received += bytes.len() as u64;
+            passed.lock().unwrap().received = received;
             client.write_all(&bytes)?;
+            if end > last && last != most {
+                return Ok(false);
+            }
         }
         Ok(body != Body::UntilClose)
     }
+}
+
+/// Undoes percent-encoding.
+fn decode(target: &str) -> String {
+    let mut parts = target.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let byte = part.get(..2).and_then(|it| u8::from_str_radix(it, 16).ok());
+        bytes.push(byte.unwrap_or(b'%'));
+        bytes.extend(&part.as_bytes()[if byte.is_some() { 2 } else { 0 }..]);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Changes one bit of the byte at `at` of a body, if it is among these, which begin at

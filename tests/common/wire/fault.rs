@@ -122,7 +122,7 @@ impl Fault {
         self
     }
 
-    /// Only requests whose target (path and query, as sent) holds these words.
+    /// Only requests whose target (path and query, percent-decoded) holds these words.
     pub fn at(mut self, words: &str) -> Self {
         words.clone_into(&mut self.words);
         self

@@ -31,7 +31,7 @@ pub struct Wire {
 pub struct Passed {
     /// Its method.
     pub method: String,
-    /// Its path and query, as sent.
+    /// Its path and query, percent-decoded.
     pub target: String,
     /// What the client was answered, if anything.
     pub status: Option<u16>,
@@ -46,7 +46,7 @@ struct Shared {
     /// The server: `127.0.0.1:port`.
     to: String,
     faults: fault::Faults,
-    passed: Mutex<Vec<Passed>>,
+    passed: Mutex<Vec<Arc<Mutex<Passed>>>>,
     /// Connections that are open, by a number each, so that they can be ended from outside.
     open: Mutex<BTreeMap<u64, TcpStream>>,
     next: AtomicU64,
@@ -65,6 +65,17 @@ impl Shared {
             let _ = stream.shutdown(Shutdown::Both);
         }
         number
+    }
+
+    /// Notes a request; what becomes of it is noted before the client can know.
+    fn note(&self, method: &str, target: &str) -> Arc<Mutex<Passed>> {
+        let passed = Arc::new(Mutex::new(Passed {
+            method: method.to_owned(),
+            target: target.to_owned(),
+            ..Passed::default()
+        }));
+        self.passed.lock().unwrap().push(Arc::clone(&passed));
+        passed
     }
 
     /// A connection is closed only when nothing holds it any more.
@@ -174,15 +185,15 @@ impl Wire {
         }
     }
 
-    /// The requests that have ended, in the order of their ends.
+    /// The requests that came, in their order.
     pub fn passed(&self) -> Vec<Passed> {
-        self.shared.passed.lock().unwrap().clone()
+        let passed = self.shared.passed.lock().unwrap();
+        passed.iter().map(|it| it.lock().unwrap().clone()).collect()
     }
 
-    /// How many requests of a method have ended whose target holds `words`.
+    /// How many requests of a method came whose target holds `words`.
     pub fn count(&self, method: &str, words: &str) -> usize {
-        let passed = self.shared.passed.lock().unwrap();
-        passed
+        self.passed()
             .iter()
             .filter(|it| it.method == method && it.target.contains(words))
             .count()

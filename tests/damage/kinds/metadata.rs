@@ -60,11 +60,11 @@ pub(super) fn kinds() -> Vec<Kind> {
             let begin = ground.lsn(ground.newest(), "begin_xlog") - 8;
             lie(ground, "begin_xlog", &waldump::lsn_text(begin))
         }),
-        harmless(PART, "end eight bytes too early", |ground| {
+        contradictory("end eight bytes too early", |ground| {
             let end = ground.lsn(ground.newest(), "end_xlog") - 8;
             lie(ground, "end_xlog", &waldump::lsn_text(end))
         }),
-        harmless(PART, "end eight bytes too late", |ground| {
+        contradictory("end eight bytes too late", |ground| {
             let end = ground.lsn(ground.newest(), "end_xlog") + 8;
             lie(ground, "end_xlog", &waldump::lsn_text(end))
         }),

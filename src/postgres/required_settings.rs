@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::postgres::ControlFile;
-use crate::postgres::wal::ParameterChange;
+use super::ControlFile;
+use super::wal::ParameterChange;
 
 /// The least values with which recovery neither pauses nor stops
 /// (`CheckRequiredParameterValues` in `src/backend/access/transam/xlogrecovery.c`). The
@@ -39,6 +39,13 @@ impl Default for RequiredSettings {
 }
 
 impl RequiredSettings {
+    /// What a server that was copied with this control file must at least have.
+    pub fn of_control_file(control: &ControlFile) -> Self {
+        let mut settings = Self::default();
+        settings.raise_to_control_file(control);
+        settings
+    }
+
     /// At least what a change in the WAL says.
     pub fn raise_to_change(&mut self, change: &ParameterChange) {
         self.raise(Self {
@@ -75,6 +82,20 @@ impl RequiredSettings {
             .max_locks_per_transaction
             .max(other.max_locks_per_transaction);
         self.track_commit_timestamp |= other.track_commit_timestamp;
+    }
+
+    /// What `other` raises of the values that recovery insists on, each as "name from old
+    /// to new".
+    pub fn raised_by(&self, other: &Self) -> Vec<String> {
+        let mut after = *self;
+        after.raise(*other);
+        let (before, after) = (self.assignments(), after.assignments());
+        before
+            .into_iter()
+            .zip(after)
+            .filter(|((_, before), (_, after))| before != after)
+            .map(|((name, before), (_, after))| format!("{name} from {before} to {after}"))
+            .collect()
     }
 
     /// Names and values as they stand in a configuration file.
