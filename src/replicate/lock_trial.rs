@@ -180,7 +180,10 @@ async fn overwrite(
 
 async fn delete(store: &Store, trial: &LockTrial, body: &Bytes) -> Result<Attempt, StorageError> {
     let own = DeletingStore::for_own(store, BEGINNING);
-    match own.remove_version(&trial.key, trial.version.as_deref()).await? {
+    match own
+        .remove_version(&trial.key, trial.version.as_deref())
+        .await?
+    {
         Removal::Refused(cause) => match survived(store, trial, body).await? {
             Attempt::Survived => Ok(Attempt::Refused { cause }),
             other => Ok(other),
@@ -225,7 +228,10 @@ async fn tidy(store: &Store, now: DateTime<Utc>) -> Result<(u64, u64), StorageEr
             left += 1;
             continue;
         }
-        match own.remove(&entry.key, entry.size, entry.etag.as_deref()).await? {
+        match own
+            .remove(&entry.key, entry.size, entry.etag.as_deref())
+            .await?
+        {
             Removal::Removed(_) | Removal::Absent => gone += 1,
             Removal::Refused(_) | Removal::Changed => left += 1,
         }

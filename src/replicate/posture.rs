@@ -71,7 +71,10 @@ pub fn findings(posture: &Posture, expected: &Expected<'_>, now: DateTime<Utc>) 
             "the bucket keeps no versions",
         ));
     }
-    if let Some(Encryption { algorithm: None, .. }) = posture.encryption.told() {
+    if let Some(Encryption {
+        algorithm: None, ..
+    }) = posture.encryption.told()
+    {
         findings.push(Finding::new(
             Code::BucketNotEncrypted,
             expected.location,
@@ -106,10 +109,10 @@ fn concerns(rule: &LifecycleRule, expected: &Expected<'_>) -> bool {
 }
 
 fn name(rule: &LifecycleRule) -> String {
-    let id = rule
-        .id
-        .as_ref()
-        .map_or_else(|| "a lifecycle rule".to_owned(), |id| format!("lifecycle rule `{id}`"));
+    let id = rule.id.as_ref().map_or_else(
+        || "a lifecycle rule".to_owned(),
+        |id| format!("lifecycle rule `{id}`"),
+    );
     let prefix = match rule.prefix.as_str() {
         "" => "of the whole bucket".to_owned(),
         prefix => format!("for `{prefix}`"),
@@ -120,7 +123,11 @@ fn name(rule: &LifecycleRule) -> String {
     }
 }
 
-fn expiration(rule: &LifecycleRule, expected: &Expected<'_>, now: DateTime<Utc>) -> Option<Finding> {
+fn expiration(
+    rule: &LifecycleRule,
+    expected: &Expected<'_>,
+    now: DateTime<Utc>,
+) -> Option<Finding> {
     if !concerns(rule, expected) {
         return None;
     }
@@ -260,7 +267,11 @@ mod tests {
         ] {
             let found = of(rule(prefix, 14), &expected());
             assert_eq!(!found.is_empty(), eats, "{prefix}");
-            assert!(found.iter().all(|found| *found == (EATS, Severity::Critical)));
+            assert!(
+                found
+                    .iter()
+                    .all(|found| *found == (EATS, Severity::Critical))
+            );
         }
     }
 
@@ -318,7 +329,10 @@ mod tests {
             }),
             ..rule("pg/", 1)
         };
-        assert_eq!(of(moved("GLACIER", 7), &expected()), [(EATS, Severity::Warning)]);
+        assert_eq!(
+            of(moved("GLACIER", 7), &expected()),
+            [(EATS, Severity::Warning)]
+        );
         assert_eq!(of(moved("DEEP_ARCHIVE", 30), &expected()).len(), 1);
         assert_eq!(of(moved("GLACIER", 31), &expected()), []);
         for warm in ["GLACIER_IR", "STANDARD_IA", "ONEZONE_IA"] {

@@ -119,8 +119,14 @@ impl Statement {
         for (copy, bucket) in copies.iter().zip(buckets) {
             if !copy.restores() {
                 missing.push(match &copy.error {
-                    Some(_) => format!("`{}` could not be looked at, so it does not count", copy.copy),
-                    None => format!("nothing can be restored from `{}`, so it does not count", copy.copy),
+                    Some(_) => format!(
+                        "`{}` could not be looked at, so it does not count",
+                        copy.copy
+                    ),
+                    None => format!(
+                        "nothing can be restored from `{}`, so it does not count",
+                        copy.copy
+                    ),
                 });
             } else if seen.insert(bucket) {
                 counted.push(copy.copy.clone());
@@ -139,7 +145,10 @@ impl Statement {
             .and_then(|copy| copy.place.as_deref());
         let elsewhere = elsewhere(&separate, home);
         if counted.len() < 3 {
-            missing.push(format!("three copies are asked for, there are {}", counted.len()));
+            missing.push(format!(
+                "three copies are asked for, there are {}",
+                counted.len()
+            ));
         }
         if media.len() < 2 {
             missing.push(format!(
@@ -150,7 +159,9 @@ impl Statement {
         if elsewhere.is_empty() {
             missing.push(match home {
                 Some(home) => format!("no copy is known to lie elsewhere than in {home}"),
-                None => "nothing tells where the primary lies: say `place` for each copy".to_owned(),
+                None => {
+                    "nothing tells where the primary lies: say `place` for each copy".to_owned()
+                }
             });
         }
         let holds = counted.len() >= 3 && media.len() >= 2 && !elsewhere.is_empty();
@@ -227,7 +238,12 @@ mod tests {
 
     fn good() -> [CopyStatus; 2] {
         [
-            copy("primary", Role::Primary, Some("Frankfurt"), "object storage"),
+            copy(
+                "primary",
+                Role::Primary,
+                Some("Frankfurt"),
+                "object storage",
+            ),
             copy("far", Role::Replica, Some("Dublin"), "object storage"),
         ]
     }
@@ -246,8 +262,14 @@ mod tests {
     fn what_is_missing_is_said() {
         type Change = fn(&mut [CopyStatus; 2]);
         let cases: [(Change, &str); 6] = [
-            (|copies| copies[1].place = Some(" frankfurt".to_owned()), "elsewhere than in Frankfurt"),
-            (|copies| copies[1].place = None, "elsewhere than in Frankfurt"),
+            (
+                |copies| copies[1].place = Some(" frankfurt".to_owned()),
+                "elsewhere than in Frankfurt",
+            ),
+            (
+                |copies| copies[1].place = None,
+                "elsewhere than in Frankfurt",
+            ),
             (|copies| copies[0].place = None, "where the primary lies"),
             (
                 |copies| {
@@ -274,10 +296,17 @@ mod tests {
             change(&mut copies);
             let statement = of(&copies);
             assert!(!statement.holds, "{words}");
-            assert!(statement.missing.join("; ").contains(words), "{statement:?}");
+            assert!(
+                statement.missing.join("; ").contains(words),
+                "{statement:?}"
+            );
         }
         let alone = of(&good()[..1]);
-        assert!(alone.missing.contains(&"three copies are asked for, there are 2".to_owned()));
+        assert!(
+            alone
+                .missing
+                .contains(&"three copies are asked for, there are 2".to_owned())
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use walproof::cli::contract;
-use walproof::storage::{Store, StorageOptions};
+use walproof::storage::{StorageOptions, Store};
 use walproof::verify::{VerifyOptions, VerifyReport, verify};
 
 use crate::Ground;
@@ -76,7 +76,9 @@ fn what_goes_is_shown_confirmed_and_removed_and_the_rest_restores() {
         panic!("two backups")
     };
     let before = keys(&copy);
-    let dry = ground.run(&["replicate", "expire", "orders"]).expect_code(0);
+    let dry = ground
+        .run(&["replicate", "expire", "orders"])
+        .expect_code(0);
     let plan = dry.json();
     assert_eq!(plan["schema"], "walproof.replicate-expire/v1");
     json_schema::assert_valid(&contract::replicate_expire(), &plan);
@@ -91,14 +93,22 @@ fn what_goes_is_shown_confirmed_and_removed_and_the_rest_restores() {
     // Marker first, then its data, then WAL oldest first.
     let going = planned(&plan);
     assert_eq!(going[0], format!("base/{}/backup.info", first.id));
-    let wal: Vec<&String> = going.iter().filter(|key| key.starts_with("wals/")).collect();
+    let wal: Vec<&String> = going
+        .iter()
+        .filter(|key| key.starts_with("wals/"))
+        .collect();
     assert!(wal.is_sorted());
     assert!(wal.iter().all(|key| !key.contains(&second.begin_wal)));
     assert!(going.iter().position(|key| key.starts_with("wals/")) > Some(1));
 
     let digest = plan["plan"]["digest"].as_str().unwrap();
-    let text = ground.text(&["replicate", "expire", "orders"]).expect_code(0);
-    assert!(text.stdout.contains(&format!("--confirm {}", &digest[..16])));
+    let text = ground
+        .text(&["replicate", "expire", "orders"])
+        .expect_code(0);
+    assert!(
+        text.stdout
+            .contains(&format!("--confirm {}", &digest[..16]))
+    );
     let longest = text.stdout.lines().map(|line| line.chars().count()).max();
     assert!(longest <= Some(100), "{}", text.stdout);
 
@@ -116,11 +126,18 @@ fn what_goes_is_shown_confirmed_and_removed_and_the_rest_restores() {
     assert_eq!(report.counts.usable_backups, 1);
     assert_eq!(report.tip.unwrap().lsn.to_string(), fixture_tip(&fixture));
     // Nothing is left to do, and what was removed by policy is not copied again.
-    let again = ground.run(&["replicate", "expire", "orders"]).expect_code(0);
+    let again = ground
+        .run(&["replicate", "expire", "orders"])
+        .expect_code(0);
     assert_eq!(planned(&again.json()), Vec::<String>::new());
     let run = ground.run(&["replicate", "run", "orders"]).expect_code(0);
     assert_eq!(keys(&copy), expected, "{}", run.stdout);
-    assert!(ground.run(&["history", "orders"]).stdout.contains("\"expire\""));
+    assert!(
+        ground
+            .run(&["history", "orders"])
+            .stdout
+            .contains("\"expire\"")
+    );
 }
 
 /// Where the whole repository's archive ends.
@@ -132,21 +149,27 @@ fn fixture_tip(fixture: &Fixture) -> String {
 fn wherever_it_is_cut_what_has_its_marker_restores() {
     require!(Postgres, S3, Barman);
     let (fixture, ground, copy) = files("keep: 1s");
-    let plan = ground.run(&["replicate", "expire", "orders"]).expect_code(0);
+    let plan = ground
+        .run(&["replicate", "expire", "orders"])
+        .expect_code(0);
     let second = &fixture.facts.backups[1].id;
     let tip = look(&copy).tip.unwrap().lsn;
     for key in planned(&plan.json()) {
         std::fs::remove_file(copy.join(&key)).unwrap();
         let report = look(&copy);
         for backup in &report.backups {
-            let whole = copy.join(format!("base/{}/backup.info", backup.id)).exists();
+            let whole = copy
+                .join(format!("base/{}/backup.info", backup.id))
+                .exists();
             assert_eq!(backup.usable, whole, "after {key}: {backup:?}");
         }
         assert!(report.backups.iter().any(|backup| backup.id == *second));
         assert_eq!(report.tip.unwrap().lsn, tip, "after {key}");
     }
     // The rest of a plan that was cut goes by the next one.
-    let rest = ground.run(&["replicate", "expire", "orders"]).expect_code(0);
+    let rest = ground
+        .run(&["replicate", "expire", "orders"])
+        .expect_code(0);
     assert_eq!(planned(&rest.json()), Vec::<String>::new());
 }
 
@@ -154,7 +177,10 @@ fn wherever_it_is_cut_what_has_its_marker_restores() {
 fn an_expiry_that_was_cut_is_gone_on_with() {
     require!(Postgres, S3, Barman);
     let (fixture, ground, copy) = files("keep: 1s");
-    let plan = ground.run(&["replicate", "expire", "orders"]).expect_code(0).json();
+    let plan = ground
+        .run(&["replicate", "expire", "orders"])
+        .expect_code(0)
+        .json();
     let first = &fixture.facts.backups[0].id;
     let digest = plan["plan"]["digest"].as_str().unwrap().to_owned();
     // Its data cannot be removed now; its description can.
@@ -171,9 +197,16 @@ fn an_expiry_that_was_cut_is_gone_on_with() {
     // Without memory it may be a backup on its way here: it is young, and stays.
     let stranger = crate::common::walproof::run(
         &[
-            "replicate", "expire", &format!("file://{}", copy.display()),
-            "--this-is-a-copy", "--keep", "1h", "--output", "json",
-            "--state", &format!("sqlite://{}/other.sqlite", ground.path().display()),
+            "replicate",
+            "expire",
+            &format!("file://{}", copy.display()),
+            "--this-is-a-copy",
+            "--keep",
+            "1h",
+            "--output",
+            "json",
+            "--state",
+            &format!("sqlite://{}/other.sqlite", ground.path().display()),
         ],
         &[],
     )
@@ -194,7 +227,10 @@ fn an_expiry_that_was_cut_is_gone_on_with() {
 fn another_plan_or_a_word_confirms_nothing() {
     require!(Postgres, S3, Barman);
     let (fixture, ground, copy) = files("keep: 1s");
-    let plan = ground.run(&["replicate", "expire", "orders"]).expect_code(0).json();
+    let plan = ground
+        .run(&["replicate", "expire", "orders"])
+        .expect_code(0)
+        .json();
     let digest = plan["plan"]["digest"].as_str().unwrap();
     let before = keys(&copy);
     for word in ["yes", &digest[..11], ""] {
@@ -242,7 +278,14 @@ fn a_primary_is_never_expired() {
         .text(&["replicate", "expire", &url, "--keep", "1s"])
         .expect_code(4);
     ground
-        .text(&["replicate", "expire", &url, "--keep", "1s", "--this-is-a-copy"])
+        .text(&[
+            "replicate",
+            "expire",
+            &url,
+            "--keep",
+            "1s",
+            "--this-is-a-copy",
+        ])
         .expect_code(0);
     // And the replica by its URL.
     let url = format!("file://{}", copy.display());
@@ -257,9 +300,16 @@ fn nothing_goes_when_nothing_usable_would_remain() {
         std::fs::remove_file(copy.join(format!("base/{}/data.tar.lz4", backup.id))).unwrap();
     }
     let before = keys(&copy);
-    let dry = ground.run(&["replicate", "expire", "orders"]).expect_code(4);
+    let dry = ground
+        .run(&["replicate", "expire", "orders"])
+        .expect_code(4);
     let plan = dry.json();
-    assert!(plan["plan"]["objection"].as_str().unwrap().contains("no usable base backup"));
+    assert!(
+        plan["plan"]["objection"]
+            .as_str()
+            .unwrap()
+            .contains("no usable base backup")
+    );
     let digest = plan["plan"]["digest"].as_str().unwrap();
     ground
         .run(&["replicate", "expire", "orders", "--confirm", digest])
@@ -280,17 +330,27 @@ fn damage_that_was_found_before_keeps_the_older_backup() {
     bytes[middle] ^= 0x55;
     std::fs::write(&data, bytes).unwrap();
     // By names and sizes all is well.
-    let dry = ground.run(&["replicate", "expire", "orders"]).expect_code(0).json();
+    let dry = ground
+        .run(&["replicate", "expire", "orders"])
+        .expect_code(0)
+        .json();
     assert_eq!(dry["plan"]["backups"][0]["reason"], "obsolete");
     ground
         .run(&["verify", "orders", "--copy", "second", "--depth", "read"])
         .expect_code(1);
-    let dry = ground.run(&["replicate", "expire", "orders"]).expect_code(0).json();
+    let dry = ground
+        .run(&["replicate", "expire", "orders"])
+        .expect_code(0)
+        .json();
     assert_eq!(dry["plan"]["backups"][0]["id"], first.id.as_str());
     assert_eq!(dry["plan"]["backups"][0]["reason"], "gives-window");
     assert_eq!(dry["plan"]["backups"][1]["usable"], false);
     assert_eq!(dry["plan"]["backups"][1]["reason"], "not-replaced");
-    assert!(planned(&dry).iter().all(|key| key.starts_with("wals/") && !key.contains(&first.begin_wal)));
+    assert!(
+        planned(&dry)
+            .iter()
+            .all(|key| key.starts_with("wals/") && !key.contains(&first.begin_wal))
+    );
 }
 
 #[test]
@@ -298,7 +358,10 @@ fn keep_annotations_and_minimum_redundancy_are_respected() {
     require!(Postgres, S3, Barman);
     let (fixture, ground, copy) = files("keep: 1s, minimum_redundancy: 2");
     let first = &fixture.facts.backups[0];
-    let plan = ground.run(&["replicate", "expire", "orders"]).expect_code(0).json();
+    let plan = ground
+        .run(&["replicate", "expire", "orders"])
+        .expect_code(0)
+        .json();
     assert_eq!(plan["plan"]["backups"][0]["reason"], "minimum-redundancy");
     let annotate = |word: &str| {
         let file = copy.join(format!("base/{}/annotations/keep", first.id));
@@ -318,7 +381,10 @@ fn keep_annotations_and_minimum_redundancy_are_respected() {
         let plan = expire();
         assert_eq!(plan["plan"]["backups"][0]["reason"], reason);
         let wal: Vec<String> = planned(&plan);
-        assert!(wal.iter().all(|key| !key.contains(&first.begin_wal)), "{word}");
+        assert!(
+            wal.iter().all(|key| !key.contains(&first.begin_wal)),
+            "{word}"
+        );
         assert!(wal.iter().all(|key| key.starts_with("wals/")), "{word}");
     }
     annotate("standalone");
@@ -326,7 +392,15 @@ fn keep_annotations_and_minimum_redundancy_are_respected() {
     // What lies between the two backups goes; what makes the first consistent stays.
     assert!(!planned(&plan).is_empty());
     let digest = plan["plan"]["digest"].as_str().unwrap();
-    let options = ["replicate", "expire", "orders", "--minimum-redundancy", "1", "--confirm", digest];
+    let options = [
+        "replicate",
+        "expire",
+        "orders",
+        "--minimum-redundancy",
+        "1",
+        "--confirm",
+        digest,
+    ];
     ground.run(&options).expect_code(0);
     let report = look(&copy);
     assert_eq!(report.counts.usable_backups, 2);
@@ -343,12 +417,19 @@ fn barman_agrees_with_what_is_left() {
         s3.endpoint()
     );
     let ground = Ground::new(&cluster, "", s3.environment());
-    let plan = ground.run(&["replicate", "expire", "orders"]).expect_code(0).json();
+    let plan = ground
+        .run(&["replicate", "expire", "orders"])
+        .expect_code(0)
+        .json();
     let digest = plan["plan"]["digest"].as_str().unwrap();
     ground
         .run(&["replicate", "expire", "orders", "--confirm", digest])
         .expect_code(0);
-    let barman = BarmanCloud::new(&s3, crate::common::repository::PREFIX, crate::common::repository::SERVER);
+    let barman = BarmanCloud::new(
+        &s3,
+        crate::common::repository::PREFIX,
+        crate::common::repository::SERVER,
+    );
     let left: Vec<String> = barman
         .list()
         .iter()
@@ -357,8 +438,14 @@ fn barman_agrees_with_what_is_left() {
     assert_eq!(left, [fixture.facts.backups[1].id.clone()]);
     let place = scratch::directory();
     let wal = place.path().join("wal");
-    barman.wal_restore(&fixture.facts.backups[1].begin_wal, &wal).unwrap();
-    assert!(barman.wal_restore(&fixture.facts.backups[0].begin_wal, &wal).is_err());
+    barman
+        .wal_restore(&fixture.facts.backups[1].begin_wal, &wal)
+        .unwrap();
+    assert!(
+        barman
+            .wal_restore(&fixture.facts.backups[0].begin_wal, &wal)
+            .is_err()
+    );
     drop::<S3Server>(s3);
 }
 
@@ -377,7 +464,10 @@ fn only_expiry_can_delete() {
         }
     }
     let mut found = Vec::new();
-    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    sources(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut found,
+    );
     found.retain(|source| !source.starts_with("src/storage/"));
     assert_eq!(found, ["src/replicate/expire/deleting.rs"]);
 }

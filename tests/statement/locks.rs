@@ -100,7 +100,10 @@ fn expiry_tells_of_what_is_locked_and_spares_the_rest_of_it() {
     let replication = "retention: {mode: compliance, period: 1d}, keep: 1s";
     let (fixture, ground) = locked_copy(&server, replication);
     ground.run(&["replicate", "run", "orders"]).expect_code(0);
-    let plan = ground.run(&["replicate", "expire", "orders"]).expect_code(0).json();
+    let plan = ground
+        .run(&["replicate", "expire", "orders"])
+        .expect_code(0)
+        .json();
     let all = plan["plan"]["objects"].as_array().unwrap().len() as u64;
     let digest = plan["plan"]["digest"].as_str().unwrap().to_owned();
     let done = ground
@@ -119,7 +122,10 @@ fn expiry_tells_of_what_is_locked_and_spares_the_rest_of_it() {
     assert_eq!(number("refused") + number("spared"), all);
     assert!(number("spared") > 0);
     // Everything is still listed and the plan is the same: nothing hides behind a mark.
-    let again = ground.run(&["replicate", "expire", "orders"]).expect_code(0).json();
+    let again = ground
+        .run(&["replicate", "expire", "orders"])
+        .expect_code(0)
+        .json();
     assert_eq!(again["plan"]["digest"], digest.as_str());
 }
 
@@ -129,13 +135,19 @@ fn expiry_removes_the_versions_themselves() {
     let server = S3Server::start_versioned();
     let (fixture, ground) = locked_copy(&server, "keep: 1s");
     ground.run(&["replicate", "run", "orders"]).expect_code(0);
-    let plan = ground.run(&["replicate", "expire", "orders"]).expect_code(0).json();
+    let plan = ground
+        .run(&["replicate", "expire", "orders"])
+        .expect_code(0)
+        .json();
     let digest = plan["plan"]["digest"].as_str().unwrap();
     ground
         .run(&["replicate", "expire", "orders", "--confirm", digest])
         .expect_code(0);
     let first = format!("{PREFIX}/{SERVER}/base/{}", fixture.facts.backups[0].id);
-    assert_eq!(server.api().versions("locked", &first), Vec::<String>::new());
+    assert_eq!(
+        server.api().versions("locked", &first),
+        Vec::<String>::new()
+    );
     let second = format!("{PREFIX}/{SERVER}/base/{}", fixture.facts.backups[1].id);
     assert!(!server.api().versions("locked", &second).is_empty());
 }
@@ -146,19 +158,33 @@ fn the_statement_says_so_from_the_attempt() {
     let server = S3Server::start_versioned();
     let (_, ground) = locked_copy(&server, "retention: {mode: compliance, period: 1d}");
     ground.run(&["replicate", "run", "orders"]).expect_code(0);
-    let status = ground.run(&["replicate", "status", "orders"]).expect_code(0).json();
+    let status = ground
+        .run(&["replicate", "status", "orders"])
+        .expect_code(0)
+        .json();
     assert!(status["copies"][1]["lock_trial"].is_null());
-    let text = ground.text(&["replicate", "status", "orders"]).expect_code(0);
+    let text = ground
+        .text(&["replicate", "status", "orders"])
+        .expect_code(0);
     assert!(text.stdout.contains("not tried"), "{}", text.stdout);
 
-    let tried = ground.run(&["replicate", "status", "orders", "--try-lock"]).expect_code(0);
+    let tried = ground
+        .run(&["replicate", "status", "orders", "--try-lock"])
+        .expect_code(0);
     let trial = &tried.json()["copies"][1]["lock_trial"];
     assert_eq!(trial["proven"], true, "{trial:#}");
-    assert!(tried.json()["copies"][0]["lock_trial"].is_null(), "the primary was written to");
+    assert!(
+        tried.json()["copies"][0]["lock_trial"].is_null(),
+        "the primary was written to"
+    );
     // Its object is no trouble for whoever lists, compares or copies.
-    ground.run(&["verify", "orders", "--copy", "far"]).expect_code(0);
+    ground
+        .run(&["verify", "orders", "--copy", "far"])
+        .expect_code(0);
     ground.run(&["replicate", "run", "orders"]).expect_code(0);
-    let compared = ground.run(&["replicate", "compare", "orders"]).expect_code(0);
+    let compared = ground
+        .run(&["replicate", "compare", "orders"])
+        .expect_code(0);
     assert_eq!(compared.finding_codes(), Vec::<String>::new());
 }
 
@@ -177,6 +203,10 @@ fn a_bucket_without_lock_is_a_finding_where_one_is_configured() {
         let mut all = vec!["replicate", "status", "orders"];
         all.extend(options);
         let status = ground.run(&all).expect_code(1);
-        assert!(status.finding_codes().contains(&"copy-not-locked".to_owned()));
+        assert!(
+            status
+                .finding_codes()
+                .contains(&"copy-not-locked".to_owned())
+        );
     }
 }

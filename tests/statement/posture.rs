@@ -13,7 +13,11 @@ fn in_minio(minio: &Minio, bucket: &str, tier: &str) -> Ground {
     let tree = fixture.tree();
     let api = minio.api();
     for key in tree.keys() {
-        api.put(bucket, &format!("{PREFIX}/{SERVER}/{key}"), &tree.read(&key));
+        api.put(
+            bucket,
+            &format!("{PREFIX}/{SERVER}/{key}"),
+            &tree.read(&key),
+        );
     }
     let cluster = format!(
         "  primary: {{url: 's3://{bucket}/{PREFIX}/{SERVER}', endpoint: '{}'}}\n",
@@ -52,11 +56,22 @@ fn lifecycle_rules_that_eat_the_archive_are_found() {
     ] {
         api.lifecycle("good", &rule(prefix, days, status));
         let codes = codes(&ground, 1);
-        assert_eq!(codes.contains(&eats.to_owned()), found, "{prefix} {days} {status}");
+        assert_eq!(
+            codes.contains(&eats.to_owned()),
+            found,
+            "{prefix} {days} {status}"
+        );
     }
     api.lifecycle("good", &rule("pg/orders/wals/", 14, "Enabled"));
-    let text = ground.text(&["replicate", "status", "orders"]).expect_code(1);
-    assert!(text.stdout.contains("lifecycle rule `old` for `pg/orders/wals/`"), "{}", text.stdout);
+    let text = ground
+        .text(&["replicate", "status", "orders"])
+        .expect_code(1);
+    assert!(
+        text.stdout
+            .contains("lifecycle rule `old` for `pg/orders/wals/`"),
+        "{}",
+        text.stdout
+    );
 }
 
 #[test]
@@ -64,7 +79,10 @@ fn a_bucket_that_everybody_reads_and_that_keeps_no_versions_is_found() {
     require!(Postgres, S3, Barman, Minio);
     let minio = Minio::start();
     let ground = in_minio(&minio, Minio::BUCKET, "");
-    assert_eq!(codes(&ground, 1), ["bucket-not-encrypted", "bucket-not-versioned"]);
+    assert_eq!(
+        codes(&ground, 1),
+        ["bucket-not-encrypted", "bucket-not-versioned"]
+    );
     minio.api().policy(
         Minio::BUCKET,
         &serde_json::json!({"Version": "2012-10-17", "Statement": [{
@@ -79,9 +97,14 @@ fn what_is_not_told_is_shown_as_that() {
     require!(Postgres, S3, Barman);
     let fixture = Fixture::get(&RepositoryOptions::default());
     let (s3, url) = fixture.s3();
-    let cluster = format!("  primary: {{url: '{url}', endpoint: '{}'}}\n", s3.endpoint());
+    let cluster = format!(
+        "  primary: {{url: '{url}', endpoint: '{}'}}\n",
+        s3.endpoint()
+    );
     let ground = Ground::new(&cluster, "", s3.environment_for(READER));
-    let text = ground.text(&["replicate", "status", "orders"]).expect_code(0);
+    let text = ground
+        .text(&["replicate", "status", "orders"])
+        .expect_code(0);
     assert!(text.stdout.contains("not told"), "{}", text.stdout);
     assert!(!text.stdout.contains("no lifecycle rules"));
     let json = ground.run(&["replicate", "status", "orders"]).json();

@@ -38,7 +38,10 @@ fn equal_copies_hold_and_are_not_behind() {
     let copies = status["copies"].as_array().unwrap();
     for copy in copies {
         assert_eq!(copy["holds"]["usable_backups"], 2);
-        assert_eq!(copy["holds"]["newest_backup"], fixture.facts.backups[1].id.as_str());
+        assert_eq!(
+            copy["holds"]["newest_backup"],
+            fixture.facts.backups[1].id.as_str()
+        );
         let to = copy["exposure"]["since"].as_str().unwrap();
         assert_eq!(copy["holds"]["recoverable_to"], to);
     }
@@ -49,7 +52,11 @@ fn equal_copies_hold_and_are_not_behind() {
     assert!(copies[0]["lag"].is_null());
     let text = ground.text(&STATUS).expect_code(0).stdout;
     assert!(text.contains("3-2-1 holds"), "{text}");
-    assert!(text.lines().all(|line| line.chars().count() <= 100 || line.contains("file://")), "{text}");
+    assert!(
+        text.lines()
+            .all(|line| line.chars().count() <= 100 || line.contains("file://")),
+        "{text}"
+    );
 }
 
 #[test]
@@ -75,7 +82,9 @@ fn a_copy_that_is_behind_is_measured_and_told() {
     assert!(lag["waiting_since"].is_string());
     // The exposure of the two differs by as much.
     let since = |copy: usize| {
-        let text = status["copies"][copy]["exposure"]["since"].as_str().unwrap();
+        let text = status["copies"][copy]["exposure"]["since"]
+            .as_str()
+            .unwrap();
         text.parse::<chrono::DateTime<chrono::Utc>>().unwrap()
     };
     assert_eq!((since(0) - since(1)).num_seconds(), lag["seconds"]);
@@ -123,8 +132,12 @@ fn a_copy_that_cannot_be_reached_is_shown_and_does_not_count() {
 fn proofs_of_each_copy_are_told_apart() {
     require!(Postgres, S3, Barman);
     let (_, ground, _) = ground("");
-    ground.run(&["verify", "orders", "--copy", "second"]).expect_code(0);
-    ground.run(&["replicate", "compare", "orders"]).expect_code(0);
+    ground
+        .run(&["verify", "orders", "--copy", "second"])
+        .expect_code(0);
+    ground
+        .run(&["replicate", "compare", "orders"])
+        .expect_code(0);
     let status = ground.run(&STATUS).expect_code(0).json();
     let proofs = |copy: usize| status["copies"][copy]["proofs"].clone();
     assert!(proofs(0)["verification"].is_null());

@@ -77,8 +77,7 @@ pub(super) async fn run(args: ExpireArgs, context: &Context) -> Result<ExitCode,
             ExitCode::Done
         });
     };
-    let recording =
-        Recording::try_begin(RunKind::Expire, &target.source, &config, context).await;
+    let recording = Recording::try_begin(RunKind::Expire, &target.source, &config, context).await;
     let state = recording.as_ref().map(Recording::state);
     let result = carry_out(&target, policy, confirmed, state, context).await;
     if let Some(recording) = recording {
@@ -284,11 +283,12 @@ fn in_cluster(args: &ExpireArgs, all: &SourceArgs, config: &Config) -> Result<Ta
         (Some(wanted), _) => wanted.as_str(),
         (None, [only]) => only,
         (None, []) => {
-            return Err(Failure::usage(format_args!(
-                "cluster `{}` has no replicas",
-                args.source
-            ))
-            .with_hint("only copies are expired; name them under `replicas` in the configuration"));
+            return Err(
+                Failure::usage(format_args!("cluster `{}` has no replicas", args.source))
+                    .with_hint(
+                        "only copies are expired; name them under `replicas` in the configuration",
+                    ),
+            );
         }
         (None, _) => {
             return Err(Failure::usage("which copy?")

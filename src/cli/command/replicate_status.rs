@@ -132,7 +132,11 @@ pub(super) async fn run(args: StatusArgs, context: &Context) -> Result<ExitCode,
             let (_, config) = cluster.copies().nth(index)?;
             Some(Copy {
                 config: config.clone(),
-                role: if index == 0 { Role::Primary } else { Role::Replica },
+                role: if index == 0 {
+                    Role::Primary
+                } else {
+                    Role::Replica
+                },
                 source,
             })
         })

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::style::{Style, Tone};
-use crate::repository::BackupStatus;
 use crate::replicate::expire::{ExpireOutcome, ExpirePlan, ExpireReport, PlannedBackup};
+use crate::repository::BackupStatus;
 use crate::verify::words::{bytes, count, utc};
 
 /// A plan, and what came of it.
@@ -20,7 +20,11 @@ pub fn render(report: &ExpireReport, style: Style, limit: usize) -> String {
     for note in &plan.notes {
         for (index, line) in style.wrap(note, 6).iter().enumerate() {
             let lead = if index == 0 { "note: " } else { "      " };
-            let _ = writeln!(text, "{}", style.paint(Tone::Warning, &format!("{lead}{line}")));
+            let _ = writeln!(
+                text,
+                "{}",
+                style.paint(Tone::Warning, &format!("{lead}{line}"))
+            );
         }
     }
     match (&plan.objection, done) {

@@ -85,7 +85,11 @@ impl Page {
         if copy.copy == role {
             about.clear();
         }
-        about.push(copy.place.clone().unwrap_or_else(|| "place not told".to_owned()));
+        about.push(
+            copy.place
+                .clone()
+                .unwrap_or_else(|| "place not told".to_owned()),
+        );
         about.push(copy.media.clone());
         let name = self.style.paint(Tone::Strong, &copy.copy);
         let _ = writeln!(
@@ -128,7 +132,11 @@ impl Page {
             }
             _ => "nothing".to_owned(),
         };
-        let tone = if copy.restores() { Tone::Good } else { Tone::Bad };
+        let tone = if copy.restores() {
+            Tone::Good
+        } else {
+            Tone::Bad
+        };
         self.field("recovers", tone, &recoverable);
         if let Some(exposure) = &copy.exposure {
             let least = match exposure.source {
@@ -189,7 +197,11 @@ impl Page {
                 self.field("lock", tone, &lock(trial));
             }
             (None, Some(error)) => {
-                self.field("lock", Tone::Warning, &format!("could not be tried: {error}"));
+                self.field(
+                    "lock",
+                    Tone::Warning,
+                    &format!("could not be tried: {error}"),
+                );
             }
             (None, None) if copy.locked.is_some() => {
                 self.field("lock", Tone::Quiet, "configured, not tried (--try-lock)");
@@ -216,7 +228,9 @@ impl Page {
         let numbers: Vec<String> = [Severity::Critical, Severity::Warning, Severity::Info]
             .into_iter()
             .filter_map(|severity| {
-                let of = all.iter().filter(|(_, finding)| finding.severity == severity);
+                let of = all
+                    .iter()
+                    .filter(|(_, finding)| finding.severity == severity);
                 let number = of.count();
                 (number > 0).then(|| format!("{number} {}", severity.as_str()))
             })
@@ -249,9 +263,10 @@ fn behind(lag: &Lag, copy: &CopyStatus, report: &StatusReport) -> String {
     if lag.bytes == 0 {
         words.push("none in WAL".to_owned());
     } else {
-        let commits = lag
-            .seconds
-            .map_or_else(|| "commits not known".to_owned(), |s| format!("{} of commits", seconds(s)));
+        let commits = lag.seconds.map_or_else(
+            || "commits not known".to_owned(),
+            |s| format!("{} of commits", seconds(s)),
+        );
         words.push(format!(
             "{commits}, {}, {}",
             count(lag.segments, "segment"),
@@ -262,10 +277,7 @@ fn behind(lag: &Lag, copy: &CopyStatus, report: &StatusReport) -> String {
         words.push(format!("{} missing", count(lag.backups, "base backup")));
     }
     if let Some(since) = lag.waiting_since {
-        words.push(format!(
-            "waiting for {}",
-            length(report.checked_at - since)
-        ));
+        words.push(format!("waiting for {}", length(report.checked_at - since)));
     }
     if let Some(objective) = copy.lag_objective {
         words.push(format!("{} allowed", seconds(objective)));
@@ -289,7 +301,11 @@ fn proofs(copy: &CopyStatus) -> String {
             ));
         }
         (None, Some(newest)) => {
-            words.push(format!("never proven; drill {} {}", verdict(newest), utc(newest.at)));
+            words.push(format!(
+                "never proven; drill {} {}",
+                verdict(newest),
+                utc(newest.at)
+            ));
         }
         (_, None) => words.push("never drilled".to_owned()),
     }
@@ -328,11 +344,17 @@ fn settings(posture: &Posture) -> (Vec<String>, Vec<String>) {
     );
     add(
         "object lock",
-        map(&posture.object_lock, |lock| match (lock.enabled, lock.default) {
-            (false, _) => "no object lock".to_owned(),
-            (true, None) => "object lock".to_owned(),
-            (true, Some(default)) => {
-                format!("object lock ({} {}d for all)", mode(default.mode), default.days)
+        map(&posture.object_lock, |lock| {
+            match (lock.enabled, lock.default) {
+                (false, _) => "no object lock".to_owned(),
+                (true, None) => "object lock".to_owned(),
+                (true, Some(default)) => {
+                    format!(
+                        "object lock ({} {}d for all)",
+                        mode(default.mode),
+                        default.days
+                    )
+                }
             }
         }),
     );

@@ -191,7 +191,10 @@ fn describe(
         }
         Reason::WithinWindow => format!("taken after {}", utc(since)),
         Reason::GivesWindow => {
-            format!("the newest usable one before {}: it gives what comes after", utc(since))
+            format!(
+                "the newest usable one before {}: it gives what comes after",
+                utc(since)
+            )
         }
         Reason::MinimumRedundancy => "the policy asks for so many usable ones".to_owned(),
         Reason::Young => "it may still be running or on its way here".to_owned(),
@@ -202,7 +205,9 @@ fn describe(
         Reason::Obsolete => "a newer one gives every moment that is kept".to_owned(),
         Reason::Begun => "an earlier run began to remove it".to_owned(),
         Reason::Unusable => match &trouble {
-            Some(trouble) => format!("a newer one took its place, and it cannot be used: {trouble}"),
+            Some(trouble) => {
+                format!("a newer one took its place, and it cannot be used: {trouble}")
+            }
             None => "a newer one took its place, and it cannot be used".to_owned(),
         },
     };

@@ -5,6 +5,7 @@ use sha2::Digest as _;
 use super::error::ExpireError;
 use super::plan::PlannedObject;
 use super::report::SCHEMA;
+use crate::codec::Sha256;
 
 /// How many hexadecimal digits confirm a plan.
 const ENOUGH: usize = 12;
@@ -19,10 +20,7 @@ pub(super) fn of(place: &str, objects: &[PlannedObject]) -> String {
         let etag = object.etag.as_deref().unwrap_or_default();
         hash.update(format!("{}\t{}\t{etag}\n", object.key, object.size));
     }
-    hash.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Sha256::from(<[u8; 32]>::from(hash.finalize())).to_string()
 }
 
 /// Whether what was given confirms the plan with this digest.
@@ -59,13 +57,19 @@ mod tests {
         let plan = |objects: &[PlannedObject]| of("s3://b/orders", objects);
         let one = plan(&[object("a", 1, None), object("b", 2, Some("t"))]);
         assert_eq!(one.len(), 64);
-        assert_eq!(one, plan(&[object("a", 1, None), object("b", 2, Some("t"))]));
+        assert_eq!(
+            one,
+            plan(&[object("a", 1, None), object("b", 2, Some("t"))])
+        );
         for other in [
             plan(&[object("b", 2, Some("t")), object("a", 1, None)]),
             plan(&[object("a", 1, None)]),
             plan(&[object("a", 1, None), object("b", 3, Some("t"))]),
             plan(&[object("a", 1, None), object("b", 2, Some("u"))]),
-            of("s3://b/other", &[object("a", 1, None), object("b", 2, Some("t"))]),
+            of(
+                "s3://b/other",
+                &[object("a", 1, None), object("b", 2, Some("t"))],
+            ),
         ] {
             assert_ne!(one, other);
         }

@@ -86,7 +86,10 @@ impl ExpireOutcome {
             }
             Ok(Removal::Changed) => {
                 self.changed += 1;
-                self.stayed(&object.key, "it is another object than was planned".to_owned());
+                self.stayed(
+                    &object.key,
+                    "it is another object than was planned".to_owned(),
+                );
             }
             Err(error) => {
                 self.failed += 1;
@@ -161,8 +164,10 @@ pub async fn execute(
         _ => true,
     };
     let (spared, going): (Vec<_>, Vec<_>) = wal.iter().partition(|object| needed(object));
-    work.outcome
-        .spare(&spared, "a base backup that was to go stayed, and may need it");
+    work.outcome.spare(
+        &spared,
+        "a base backup that was to go stayed, and may need it",
+    );
     work.remove(&going).await?;
     Ok(work.outcome)
 }
@@ -201,9 +206,7 @@ impl Standing {
     fn needs(self, plan: &ExpirePlan, name: WalFileName) -> bool {
         match (self, number_of(name, plan.wal.segment_size)) {
             (Self::None, _) => false,
-            (Self::From(begin), Some(number)) => {
-                number >= plan.wal.segment_size.segment_of(begin)
-            }
+            (Self::From(begin), Some(number)) => number >= plan.wal.segment_size.segment_of(begin),
             _ => true,
         }
     }

@@ -43,7 +43,11 @@ pub(super) fn judge(
         };
         if !found.usable {
             let reason = found.reasons.first();
-            return Some(reason.cloned().unwrap_or_else(|| "it cannot be used".to_owned()));
+            return Some(
+                reason
+                    .cloned()
+                    .unwrap_or_else(|| "it cannot be used".to_owned()),
+            );
         }
         damage(backup, &objects, &segments)
     };

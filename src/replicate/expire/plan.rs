@@ -9,13 +9,13 @@ use tokio::sync::mpsc;
 
 use super::collect::{annotated, collect};
 use super::decide::{Marks, PlannedBackup, Reason, decide, taken};
+use super::digest;
 use super::error::ExpireError;
 use super::judge::judge;
 use super::policy::{ExpireOptions, ExpirePolicy};
 use super::remaining::objection;
 use super::remember::ExpireLedger;
 use super::wal_cut::WalCut;
-use super::digest;
 use crate::postgres::{SegmentSize, TimelineId};
 use crate::repository::{BackupStatus, Catalog, Repository};
 use crate::storage::ObjectEntry;
@@ -122,10 +122,9 @@ pub async fn plan(
         begun: BTreeSet::new(),
     };
     if let Some(ledger) = ledger {
-        let bare = catalog
-            .backups
-            .iter()
-            .filter(|backup| backup.status == BackupStatus::Unknown && backup.info_sha256.is_none());
+        let bare = catalog.backups.iter().filter(|backup| {
+            backup.status == BackupStatus::Unknown && backup.info_sha256.is_none()
+        });
         marks.begun = ledger.begun(bare).await?;
     }
     let report = verify_catalog(repository, &catalog, &options.verify, &|_| {}).await?;

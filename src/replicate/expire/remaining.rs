@@ -15,9 +15,8 @@ pub(super) fn objection(
     cut: &WalCut,
     options: &VerifyOptions,
 ) -> Option<String> {
-    let solid = |one: &&PlannedBackup| {
-        one.stays && one.usable && one.keep != Some(Keep::Standalone)
-    };
+    let solid =
+        |one: &&PlannedBackup| one.stays && one.usable && one.keep != Some(Keep::Standalone);
     if !planned.iter().any(|one| solid(&one)) {
         return Some(
             "no usable base backup would remain: whatever lies here may be all there is".to_owned(),

@@ -34,7 +34,11 @@ fn usability(catalog: &Catalog) -> Usability {
         .collect()
 }
 
-fn plan_with(catalog: &Catalog, policy: ExpirePolicy, marks: &Marks) -> (Vec<PlannedBackup>, WalCut) {
+fn plan_with(
+    catalog: &Catalog,
+    policy: ExpirePolicy,
+    marks: &Marks,
+) -> (Vec<PlannedBackup>, WalCut) {
     let usability = usability(catalog);
     let ages = (now(), Duration::hours(24));
     let planned = decide(catalog, &usability, marks, &policy, ages);
@@ -64,7 +68,11 @@ fn decades() -> CatalogBuilder {
         .backup(backup("e10", 1, 45, 46, 10 * DAY))
 }
 
-fn change(catalog: CatalogBuilder, id: &str, change: impl Fn(&mut crate::repository::BaseBackup)) -> CatalogBuilder {
+fn change(
+    catalog: CatalogBuilder,
+    id: &str,
+    change: impl Fn(&mut crate::repository::BaseBackup),
+) -> CatalogBuilder {
     catalog.with(|catalog| {
         let found = catalog.backups.iter_mut().find(|backup| backup.id == id);
         change(found.unwrap());
@@ -150,7 +158,10 @@ fn minimum_redundancy_keeps_the_newest_usable_ones() {
     );
     assert_eq!(cut.before, Some(SegmentNumber(15)));
     // One that cannot be used does not count.
-    let failed = change(decades(), "c30", |backup| backup.status = BackupStatus::Failed).build();
+    let failed = change(decades(), "c30", |backup| {
+        backup.status = BackupStatus::Failed
+    })
+    .build();
     let (planned, _) = plan(&failed, policy(1, 4));
     assert_eq!(planned[0].reason, Reason::MinimumRedundancy);
     assert_eq!(planned[2].reason, Reason::Unusable);
@@ -357,7 +368,11 @@ fn remembered_damage_makes_a_backup_unusable() {
     use crate::storage::Store;
     let directory = tempfile::tempdir().unwrap();
     let location = format!("file://{}", directory.path().display());
-    let store = Store::open(&location.parse().unwrap(), &Default::default()).unwrap();
+    let store = Store::open(
+        &location.parse().unwrap(),
+        &crate::storage::StorageOptions::default(),
+    )
+    .unwrap();
     let repository = crate::repository::open(store);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let catalog = decades().build();
@@ -366,23 +381,31 @@ fn remembered_damage_makes_a_backup_unusable() {
         .unwrap();
     report.findings.clear();
     report.backups = catalog.backups.iter().map(told).collect();
-    let judged = |findings: &[Finding]| super::judge::judge(&repository, &catalog, &report, findings);
+    let judged =
+        |findings: &[Finding]| super::judge::judge(&repository, &catalog, &report, findings);
     assert!(judged(&[]).values().all(Option::is_none));
     for (object, damaged) in [
         ("base/c30/data.tar", Some("c30")),
         ("base/c30/backup.info", Some("c30")),
-        ("wals/0000000100000000/00000001000000000000001A.gz", Some("c30")),
+        (
+            "wals/0000000100000000/00000001000000000000001A.gz",
+            Some("c30"),
+        ),
         ("wals/0000000100000000/00000001000000000000001B.gz", None),
         ("base/other/data.tar", None),
     ] {
         let finding = Finding::new(Code::WalCorrupt, object, "x");
-        let found = judged(&[finding.clone()]);
+        let found = judged(std::slice::from_ref(&finding));
         let unusable: Vec<&str> = found
             .iter()
             .filter(|(_, trouble)| trouble.is_some())
             .map(|(id, _)| id.as_str())
             .collect();
-        assert_eq!(unusable, damaged.into_iter().collect::<Vec<_>>(), "{object}");
+        assert_eq!(
+            unusable,
+            damaged.into_iter().collect::<Vec<_>>(),
+            "{object}"
+        );
         let mild = finding.with_severity(Severity::Warning);
         assert!(judged(&[mild]).values().all(Option::is_none));
     }
@@ -465,7 +488,10 @@ fn reachable(catalog: &Catalog) -> BTreeMap<String, (Lsn, u64)> {
     survey
         .usable(catalog)
         .filter_map(|backup| {
-            let chain = survey.chains.iter().find(|chain| chain.backup_id == backup.id)?;
+            let chain = survey
+                .chains
+                .iter()
+                .find(|chain| chain.backup_id == backup.id)?;
             Some((backup.id.clone(), (backup.end_lsn?, chain.end.0)))
         })
         .collect()

@@ -59,7 +59,10 @@ pub enum Key<'a> {
 impl<'a> Key<'a> {
     /// Reads a key.
     pub fn parse(key: &'a str) -> Self {
-        if key.strip_prefix(OWN_FOLDER).is_some_and(|rest| rest.starts_with('/')) {
+        if key
+            .strip_prefix(OWN_FOLDER)
+            .is_some_and(|rest| rest.starts_with('/'))
+        {
             return Self::Own;
         }
         let mut parts = key.split('/');
