@@ -68,7 +68,7 @@ fn lifecycle_rules_that_eat_the_archive_are_found() {
         .expect_code(1);
     assert!(
         text.stdout
-            .contains("lifecycle rule `old` for `pg/orders/wals/`"),
+            .contains("ifecycle rule `old` for `pg/orders/wals/`"),
         "{}",
         text.stdout
     );

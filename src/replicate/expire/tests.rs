@@ -159,7 +159,7 @@ fn minimum_redundancy_keeps_the_newest_usable_ones() {
     assert_eq!(cut.before, Some(SegmentNumber(15)));
     // One that cannot be used does not count.
     let failed = change(decades(), "c30", |backup| {
-        backup.status = BackupStatus::Failed
+        backup.status = BackupStatus::Failed;
     })
     .build();
     let (planned, _) = plan(&failed, policy(1, 4));
