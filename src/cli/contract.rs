@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde_json::Value;
 
 use crate::drill::DrillReport;
+use crate::replicate::expire::{self, ExpireReport};
+use crate::replicate::statement::{self, StatusReport};
 use crate::replicate::{CompareReport, ReplicateReport};
 use crate::verify::VerifyReport;
 
@@ -29,6 +31,18 @@ pub fn replicate_run() -> Value {
 /// `docs/schema/replicate-compare.v1.schema.json`.
 pub fn replicate_compare() -> Value {
     schema_of::<CompareReport>(CompareReport::SCHEMA)
+}
+
+/// The schema of `walproof.replicate-status/v1`, kept in the project as
+/// `docs/schema/replicate-status.v1.schema.json`.
+pub fn replicate_status() -> Value {
+    schema_of::<StatusReport>(statement::SCHEMA)
+}
+
+/// The schema of `walproof.replicate-expire/v1`, kept in the project as
+/// `docs/schema/replicate-expire.v1.schema.json`.
+pub fn replicate_expire() -> Value {
+    schema_of::<ExpireReport>(expire::SCHEMA)
 }
 
 /// As the reports are written: what is always there is required. The document's own name
@@ -64,6 +78,8 @@ mod tests {
             ("drill-report.v1.schema.json", drill_report()),
             ("replicate-run.v1.schema.json", replicate_run()),
             ("replicate-compare.v1.schema.json", replicate_compare()),
+            ("replicate-status.v1.schema.json", replicate_status()),
+            ("replicate-expire.v1.schema.json", replicate_expire()),
         ] {
             assert!(schema.pointer("/properties/schema/const").is_some());
             let path = Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -256,6 +256,25 @@ codes! {
     CleanupFailed, "cleanup-failed", Warning,
         "Something of this drill was left behind.",
         "Run `walproof drill sweep`; if it persists, remove the named directory.";
+    // Buckets.
+    BucketLifecycleEatsArchive, "bucket-lifecycle-eats-archive", Critical,
+        "The store deletes by itself what recovery within the promised time needs.",
+        "Take base backups and WAL out of the rule now, or let it begin after the tier's retention; only the backup tool and `walproof replicate expire` should delete.";
+    BucketPublic, "bucket-public", Critical,
+        "Everybody can read the backups, and with them the whole database.",
+        "Close it now (block public access), then treat the data as disclosed.";
+    BucketNotVersioned, "bucket-not-versioned", Warning,
+        "What is overwritten or deleted there by mistake or malice is gone at once.",
+        "Turn on versioning, with a lifecycle rule that ends old versions after some weeks.";
+    BucketNotEncrypted, "bucket-not-encrypted", Info,
+        "Whoever gets at the store's disks can read the backups, unless they are encrypted otherwise.",
+        "Set default encryption for the bucket.";
+    CopyNotLocked, "copy-not-locked", Warning,
+        "Whoever has the credentials of this copy, a thief included, can overwrite or delete it.",
+        "Make the bucket with object lock and copy into it anew; `walproof replicate status --try-lock` proves it.";
+    CopyLag, "copy-lag", Warning,
+        "Were the primary repository lost now, this copy would lose more than it may.",
+        "See whether `walproof replicate run` runs, and what it says.";
     PrimaryWritable, "primary-writable", Warning,
         "The credentials given to walproof can write to the primary repository.",
         "Give walproof read-only credentials.";

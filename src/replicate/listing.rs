@@ -5,6 +5,7 @@ use std::future::ready;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
+use crate::repository::OWN_FOLDER;
 use crate::storage::{ObjectEntry, Scheme, StorageError, Store};
 
 /// How many folders make a shard worth its own requests.
@@ -35,7 +36,7 @@ impl Shard {
     }
 
     /// What a store holds of it, in the order of the keys. Empty objects that stand for
-    /// folders are left out.
+    /// folders and walproof's own are left out.
     pub(super) fn list(
         &self,
         store: &Store,
@@ -47,9 +48,17 @@ impl Shard {
                 let within = until.as_ref().is_none_or(|until| entry.key <= *until);
                 ready(Ok(within))
             })
-            .try_filter(|entry| ready(!(entry.key.ends_with('/') && entry.size == 0)))
+            .try_filter(|entry| {
+                let folder = entry.key.ends_with('/') && entry.size == 0;
+                ready(!folder && !is_own(&entry.key))
+            })
             .boxed()
     }
+}
+
+fn is_own(key: &str) -> bool {
+    key.strip_prefix(OWN_FOLDER)
+        .is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Cuts the keys of two stores into shards of about as many folders, by the folders of the

@@ -5,7 +5,7 @@
 //! copies. What the target lacks is copied: every object is digested while it passes and
 //! written create-only, what the target acknowledges is compared, and a share is read back.
 //! WAL goes oldest first and a backup's commit marker after all that it claims. Nothing is
-//! ever overwritten or deleted here; what differs is a finding with both digests.
+//! ever overwritten or deleted here but by [`expire`], by plan; what differs is a finding with both digests.
 //!
 //! Resuming needs nothing but the target's listing. The state gives the digests by which a
 //! source that changed after it was copied, and a target that is not what was written, are
@@ -17,6 +17,7 @@ mod diff;
 mod digest;
 mod engine;
 mod error;
+pub mod expire;
 mod findings;
 mod follow;
 mod gate;
@@ -25,13 +26,17 @@ mod judge;
 mod ledger;
 mod limit;
 mod listing;
+pub mod lock_trial;
 mod meter;
 mod options;
 mod pair;
+pub mod posture;
 mod prepare;
 mod queue;
 mod report;
 mod run;
+pub mod statement;
+pub mod status;
 mod sweep;
 mod system;
 mod tally;

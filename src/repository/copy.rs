@@ -32,7 +32,8 @@ pub enum CopyClass {
     },
     /// Anything else: goes last.
     Other,
-    /// An empty object that stands for a folder; not copied.
+    /// An empty object that stands for a folder, or one that walproof put there for its own
+    /// use; not copied.
     Folder,
 }
 

@@ -15,6 +15,10 @@ mod error;
 mod object_kind;
 mod open;
 
+/// The folder of what walproof puts into a copy for its own use: no part of any backup, in
+/// whatever layout, and no tool looks there.
+pub const OWN_FOLDER: &str = ".walproof";
+
 pub use alone::{Alone, AloneAsked, AloneOptions, Elsewhere, OtherCopy, ReadFrom};
 pub use backup::{
     Archive, ArchiveContents, BackupMethod, BackupStatus, BaseBackup, Keep, Tablespace,

@@ -52,7 +52,7 @@ impl ObjectKind {
                 backup_id: id.to_owned(),
             },
             Key::Label { .. } => Self::Label,
-            Key::Keep { .. } | Key::Folder => Self::Mark,
+            Key::Keep { .. } | Key::Folder | Key::Own => Self::Mark,
             Key::Unknown => Self::Other,
         }
     }

@@ -32,6 +32,7 @@ mod remote;
 mod s3;
 mod store;
 mod usage;
+mod versions;
 mod wire;
 mod write_once;
 

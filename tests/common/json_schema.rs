@@ -53,6 +53,15 @@ fn check(root: &Value, schema: &Value, value: &Value, path: &str, found: &mut Ve
                     found.push(format!("{path}: {value} is none of {rule}"));
                 }
             }
+            "minLength" => {
+                let least = rule.as_u64().unwrap();
+                if value
+                    .as_str()
+                    .is_some_and(|text| (text.chars().count() as u64) < least)
+                {
+                    found.push(format!("{path}: {value} is shorter than {least}"));
+                }
+            }
             "minimum" => {
                 if value
                     .as_f64()

@@ -8,6 +8,8 @@ pub mod recoverability;
 #[cfg(test)]
 mod recoverability_tests;
 pub mod replicate;
+pub mod replicate_expire;
+pub mod replicate_status;
 pub mod restore;
 pub mod style;
 pub mod verify;

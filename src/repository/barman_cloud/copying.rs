@@ -36,7 +36,7 @@ pub(in crate::repository) fn class(key: &str) -> CopyClass {
             ..
         } => CopyClass::History,
         Key::Wal { name, .. } => CopyClass::Wal(name),
-        Key::Folder => CopyClass::Folder,
+        Key::Folder | Key::Own => CopyClass::Folder,
         Key::Unknown => CopyClass::Other,
     }
 }
@@ -219,6 +219,7 @@ mod tests {
                 CopyClass::Marker { backup: backup() },
             ),
             ("base/20261121T133159/", CopyClass::Folder),
+            (".walproof/lock-trial-1", CopyClass::Folder),
             ("notes.txt", CopyClass::Other),
         ] {
             assert_eq!(class(key), expected, "{key}");

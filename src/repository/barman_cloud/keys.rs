@@ -3,7 +3,7 @@
 
 use crate::codec::Codec;
 use crate::postgres::WalFileName;
-use crate::repository::ArchiveContents;
+use crate::repository::{ArchiveContents, OWN_FOLDER};
 
 /// The folder of base backups.
 pub const BASE: &str = "base";
@@ -49,6 +49,9 @@ pub enum Key<'a> {
     },
     /// An empty object that some browsers of buckets make for a folder.
     Folder,
+    /// Something that walproof put here for its own use, below [`OWN_FOLDER`]: no part of any
+    /// backup, and no tool looks there.
+    Own,
     /// None of these.
     Unknown,
 }
@@ -56,6 +59,12 @@ pub enum Key<'a> {
 impl<'a> Key<'a> {
     /// Reads a key.
     pub fn parse(key: &'a str) -> Self {
+        if key
+            .strip_prefix(OWN_FOLDER)
+            .is_some_and(|rest| rest.starts_with('/'))
+        {
+            return Self::Own;
+        }
         let mut parts = key.split('/');
         let place = (parts.next(), parts.next(), parts.next(), parts.next());
         if parts.next().is_some() {
@@ -221,6 +230,8 @@ mod tests {
             }
         );
         assert_eq!(Key::parse("base/20261121T133159"), Key::Folder);
+        assert_eq!(Key::parse(".walproof/lock-trial-1"), Key::Own);
+        assert_eq!(Key::parse(".walproof-else/x"), Key::Unknown);
     }
 
     #[test]

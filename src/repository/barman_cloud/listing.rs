@@ -44,7 +44,7 @@ impl Listing {
     /// Adds one object.
     pub(super) fn add(&mut self, entry: ObjectEntry) {
         let key = Key::parse(&entry.key);
-        if key == Key::Folder && entry.size == 0 {
+        if key == Key::Own || (key == Key::Folder && entry.size == 0) {
             return;
         }
         self.objects += 1;
@@ -69,7 +69,7 @@ impl Listing {
             Key::Wal { name, codec } => {
                 self.wal.add(name, codec, entry.size, entry.last_modified);
             }
-            Key::Folder | Key::Unknown => {
+            Key::Folder | Key::Own | Key::Unknown => {
                 self.unknown.count += 1;
                 if self.unknown.sample.len() < SAMPLE {
                     self.unknown.sample.push(entry.key);
