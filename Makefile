@@ -32,9 +32,10 @@ build: ## Build for development
 release: ## Build for use: target/release/walproof
 	cargo build --locked --release
 
-bench: release ## Time the reading beside pg_waldump, pgBackRest and pg_checksums (see scripts/bench --help)
+bench: release ## Time reading and copying beside the usual tools (see scripts/bench --help, scripts/bench-replicate --help)
 	@scripts/install --bench
 	@scripts/bench
+	@scripts/bench-replicate
 
 fixtures: ## Rebuild the repositories that the tests share, with the real tools
 	rm -rf target/tmp/repositories
