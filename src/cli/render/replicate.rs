@@ -253,7 +253,16 @@ pub fn compare(report: &CompareReport, style: Style, limit: usize) -> String {
         });
         out.field("missing", &format!("{}{since}", tally(compared.missing)));
     }
-    out.compared(compared);
+    match &report.read {
+        // Their bytes have been compared, as said above.
+        Some(read) if read.equal.objects >= compared.not_compared.objects => {
+            out.compared(&Compared {
+                not_compared: Tally::default(),
+                ..compared.clone()
+            });
+        }
+        _ => out.compared(compared),
+    }
     out.waiting(&report.waiting);
     out.failures(&report.failures);
     out.findings(&report.findings, limit);

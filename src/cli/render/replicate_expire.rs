@@ -158,8 +158,13 @@ fn ending(text: &mut String, plan: &ExpirePlan, style: Style) {
     }
     let _ = writeln!(
         text,
-        "{} go, {}. Nothing has been removed. To remove exactly this:",
+        "{} {}, {}. Nothing has been removed. To remove exactly this:",
         count(plan.objects.len() as u64, "object"),
+        if plan.objects.len() == 1 {
+            "goes"
+        } else {
+            "go"
+        },
         bytes(plan.bytes)
     );
     let digest = plan.digest.get(..16).unwrap_or(&plan.digest);

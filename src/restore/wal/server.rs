@@ -239,23 +239,27 @@ async fn try_answer(mut stream: UnixStream, shared: &Arc<Shared>) -> io::Result<
     match shared.find(name).await {
         Ok(fetched) => {
             let bytes = fetched.bytes.len() as u64;
+            let at = Utc::now();
             write
                 .write_all(Reply::Found(bytes).line().as_bytes())
                 .await?;
             write.write_all(&fetched.bytes).await?;
             write.shutdown().await?;
-            let at = Utc::now();
             let Fetched { key, bytes: body } = fetched;
             let sha256 = tokio::task::spawn_blocking(move || Sha256::of(&body).to_string())
                 .await
                 .map_err(io::Error::other)?;
-            lock(&shared.log).served.push(ServedFile {
+            let file = ServedFile {
                 name: name.to_owned(),
                 key,
                 bytes,
                 sha256,
                 at,
-            });
+            };
+            let mut log = lock(&shared.log);
+            // Digests are computed side by side: the order is that of the answers.
+            let place = log.served.partition_point(|earlier| earlier.at <= at);
+            log.served.insert(place, file);
             Ok(())
         }
         Err(answer) => {
