@@ -182,10 +182,12 @@ impl Work {
             alarm: None,
         };
         let mut wrong = None;
+        let mut shown = None;
         if always || self.options.read_back.holds(first_bytes(written.sha256)) {
             let (found, sha256) = digest(self.target(), key, None).await?;
             if sha256 == written.sha256 {
                 copy.read_back_at = Some(Utc::now());
+                shown = Some(found);
             } else {
                 wrong = Some(findings::not_what_was_written(key, written.sha256, sha256));
                 let there = target_mark(found.size, found.etag.as_deref());
@@ -198,6 +200,9 @@ impl Work {
                 ));
             }
         }
+        if wrong.is_none() && copy.target_etag.is_none() {
+            copy.target_etag = self.tag_of(&written.entry, shown).await;
+        }
         let read_back = copy.read_back_at.is_some();
         self.ledger.note(copy).await;
         Ok(match wrong {
@@ -209,6 +214,21 @@ impl Work {
                 stored: entry.last_modified,
             }),
         })
+    }
+
+    /// The tag that listings show of what was written, where the answer to the write did not
+    /// tell it: Google's tells the generation alone, listings the tag alone. Without it the
+    /// next run would have to read the copy. `None` if somebody else's is there by now, or
+    /// the store does not say: then it is read.
+    async fn tag_of(&self, written: &ObjectEntry, shown: Option<ObjectEntry>) -> Option<String> {
+        written.version.as_ref()?;
+        let shown = match shown {
+            Some(shown) => Some(shown),
+            None => self.target().head(&written.key).await.ok()?,
+        };
+        shown
+            .filter(|shown| shown.version == written.version)
+            .and_then(|shown| shown.etag)
     }
 
     /// Compares what lies on both sides after all: another writer was there first.

@@ -15,6 +15,7 @@ mod copying;
 mod following;
 mod kills;
 mod order;
+mod stores;
 mod wrong;
 
 use std::collections::BTreeMap;
