@@ -18,7 +18,8 @@ use crate::codec::Sha256;
 use crate::finding::Finding;
 use crate::state::{CopyAlarm, CopySide, RememberedCopy, source_mark, target_mark};
 use crate::storage::{
-    Acknowledged, ErrorKind, ObjectEntry, OnceOutcome, StorageError, Store, WriteOptions, Written,
+    Acknowledged, ErrorKind, ObjectEntry, OnceOutcome, Operation, StorageError, Store,
+    WriteOptions, Written,
 };
 
 /// Who is asked to stop finishes objects of which no more than this is left.
@@ -238,8 +239,8 @@ impl Work {
             Err(error) => return gone(error),
         };
         let (target, there) = match digest(self.target(), key, None).await {
-            Ok(read) => read,
-            Err(error) => return gone(error),
+            Err(error) if error.is_not_found() => return Err(hidden(error)),
+            read => read?,
         };
         let mut copy = RememberedCopy {
             key: key.to_owned(),
@@ -260,6 +261,19 @@ impl Work {
         copy.alarm = Some(alarm);
         self.ledger.note(copy).await;
         Ok(Done::Wrong(finding))
+    }
+}
+
+/// The target refuses to write over what it does not show: not copied, and the source holds
+/// it. (versitygw counts a version below a delete marker.)
+fn hidden(error: StorageError) -> StorageError {
+    StorageError {
+        operation: Operation::Write,
+        kind: ErrorKind::Other,
+        cause: "the target says that there is an object of this key, and shows none: remove the \
+                delete marker that hides it, if it keeps versions"
+            .to_owned(),
+        ..error
     }
 }
 

@@ -14,6 +14,7 @@ mod common;
 mod copying;
 mod following;
 mod kills;
+mod locked;
 mod order;
 mod stores;
 mod wrong;
