@@ -12,6 +12,7 @@
 mod common;
 
 mod copying;
+mod faults;
 mod following;
 mod kills;
 mod locked;

@@ -79,7 +79,7 @@ fn there_and_back(far: &str, endpoint: &str, others: &[(String, String)]) {
     }
     twice(&ground, objects, &wire);
 
-    ground.source = far.to_owned();
+    far.clone_into(&mut ground.source);
     ground.target = format!("file://{}", back.display());
     ground.options = Vec::new();
     if is_s3 {
