@@ -18,7 +18,8 @@ use crate::codec::Sha256;
 use crate::finding::Finding;
 use crate::state::{CopyAlarm, CopySide, RememberedCopy, source_mark, target_mark};
 use crate::storage::{
-    Acknowledged, ErrorKind, ObjectEntry, OnceOutcome, StorageError, Store, WriteOptions, Written,
+    Acknowledged, ErrorKind, ObjectEntry, OnceOutcome, Operation, StorageError, Store,
+    WriteOptions, Written,
 };
 
 /// Who is asked to stop finishes objects of which no more than this is left.
@@ -182,10 +183,12 @@ impl Work {
             alarm: None,
         };
         let mut wrong = None;
+        let mut shown = None;
         if always || self.options.read_back.holds(first_bytes(written.sha256)) {
             let (found, sha256) = digest(self.target(), key, None).await?;
             if sha256 == written.sha256 {
                 copy.read_back_at = Some(Utc::now());
+                shown = Some(found);
             } else {
                 wrong = Some(findings::not_what_was_written(key, written.sha256, sha256));
                 let there = target_mark(found.size, found.etag.as_deref());
@@ -197,6 +200,9 @@ impl Work {
                     there,
                 ));
             }
+        }
+        if wrong.is_none() && copy.target_etag.is_none() {
+            copy.target_etag = self.tag_of(&written.entry, shown).await;
         }
         let read_back = copy.read_back_at.is_some();
         self.ledger.note(copy).await;
@@ -211,6 +217,21 @@ impl Work {
         })
     }
 
+    /// The tag that listings show of what was written, where the answer to the write did not
+    /// tell it: Google's tells the generation alone, listings the tag alone. Without it the
+    /// next run would have to read the copy. `None` if somebody else's is there by now, or
+    /// the store does not say: then it is read.
+    async fn tag_of(&self, written: &ObjectEntry, shown: Option<ObjectEntry>) -> Option<String> {
+        written.version.as_ref()?;
+        let shown = match shown {
+            Some(shown) => Some(shown),
+            None => self.target().head(&written.key).await.ok()?,
+        };
+        shown
+            .filter(|shown| shown.version == written.version)
+            .and_then(|shown| shown.etag)
+    }
+
     /// Compares what lies on both sides after all: another writer was there first.
     async fn existing(&self, key: &str) -> Result<Done, StorageError> {
         let (source, here) = match digest(self.source(), key, Some(&self.limit)).await {
@@ -218,8 +239,8 @@ impl Work {
             Err(error) => return gone(error),
         };
         let (target, there) = match digest(self.target(), key, None).await {
-            Ok(read) => read,
-            Err(error) => return gone(error),
+            Err(error) if error.is_not_found() => return Err(hidden(error)),
+            read => read?,
         };
         let mut copy = RememberedCopy {
             key: key.to_owned(),
@@ -240,6 +261,19 @@ impl Work {
         copy.alarm = Some(alarm);
         self.ledger.note(copy).await;
         Ok(Done::Wrong(finding))
+    }
+}
+
+/// The target refuses to write over what it does not show: not copied, and the source holds
+/// it. (versitygw counts a version below a delete marker.)
+fn hidden(error: StorageError) -> StorageError {
+    StorageError {
+        operation: Operation::Write,
+        kind: ErrorKind::Other,
+        cause: "the target says that there is an object of this key, and shows none: remove the \
+                delete marker that hides it, if it keeps versions"
+            .to_owned(),
+        ..error
     }
 }
 

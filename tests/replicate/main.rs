@@ -12,9 +12,12 @@
 mod common;
 
 mod copying;
+mod faults;
 mod following;
 mod kills;
+mod locked;
 mod order;
+mod stores;
 mod wrong;
 
 use std::collections::BTreeMap;
