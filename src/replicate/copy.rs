@@ -13,13 +13,13 @@ use super::ledger::Ledger;
 use super::limit::Limit;
 use super::meter::Meter;
 use super::queue::MarkerItem;
-use super::{Pair, ReplicateError, ReplicateOptions, findings};
+use super::{Pair, ReplicateError, ReplicateOptions, arrival, findings};
 use crate::codec::Sha256;
 use crate::finding::Finding;
 use crate::state::{CopyAlarm, CopySide, RememberedCopy, source_mark, target_mark};
 use crate::storage::{
     Acknowledged, ErrorKind, ObjectEntry, OnceOutcome, Operation, StorageError, Store,
-    WriteOptions, Written,
+    StoredChecksum, WriteOptions, Written,
 };
 
 /// Who is asked to stop finishes objects of which no more than this is left.
@@ -99,13 +99,44 @@ impl Work {
         self.pair.target.store()
     }
 
-    /// Copies one object, but no commit marker.
-    pub(super) async fn copy(self: Arc<Self>, key: &str) -> Result<Done, StorageError> {
+    /// Copies one object, but no commit marker. `listed` is the size that its listing told.
+    pub(super) async fn copy(
+        self: Arc<Self>,
+        key: &str,
+        listed: u64,
+    ) -> Result<Done, StorageError> {
+        let mut attempts = 1;
+        loop {
+            match self.copy_once(key, listed).await {
+                Err(error) if arrival::was_damaged(&error) && attempts < arrival::ATTEMPTS => {
+                    attempts += 1;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn copy_once(&self, key: &str, listed: u64) -> Result<Done, StorageError> {
         let mut read = match self.source().read(key).await {
             Err(error) if error.is_not_found() => return Ok(Done::Gone),
             read => read?,
         };
         let entry = read.entry.clone();
+        if entry.size < listed {
+            // Backup tools never shorten an object; a wire or a proxy may.
+            let cause = format!(
+                "it was listed with {listed} bytes and is given with {}",
+                entry.size
+            );
+            let url = self.source().location().join(key).to_string();
+            return Err(StorageError::new(
+                Operation::Read,
+                url,
+                ErrorKind::Changed,
+                cause,
+            ));
+        }
+        let mut arrived = read.checksum.take().map(StoredChecksum::arriving);
         let options = self.write_options(entry.size);
         let mut upload = match self.target().write_once(key, options).await {
             Err(error) if error.kind == ErrorKind::Exists => return self.existing(key).await,
@@ -125,10 +156,18 @@ impl Work {
                 upload.abort().await?;
                 return Ok(Done::Stopped);
             }
+            if let Some(arrived) = &mut arrived {
+                arrived.update(&bytes);
+            }
             self.limit.take(bytes.len()).await;
             passed += bytes.len() as u64;
             self.meter.passed(bytes.len() as u64);
             upload.write(bytes).await?;
+        }
+        if let Err(error) = arrival::check(self.source(), key, arrived) {
+            // Nothing of it is visible yet.
+            upload.abort().await?;
+            return Err(error);
         }
         match upload.finish().await? {
             OnceOutcome::Written(written) => self.written(key, &entry, written, false).await,

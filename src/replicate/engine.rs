@@ -242,7 +242,8 @@ impl Engine<'_> {
             self.under_way.insert(next.key().to_owned(), next.clone());
             match next {
                 queue::Work::Object(item, lane) => tasks.spawn(async move {
-                    let result = work.copy(&item.key).await.map_err(ReplicateError::from);
+                    let result = work.copy(&item.key, item.size).await;
+                    let result = result.map_err(ReplicateError::from);
                     (Task::Object(lane, item.key), result)
                 }),
                 queue::Work::Marker(item) => tasks.spawn(async move {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 
 use super::ledger::Ledger;
-use super::{Pair, ReplicateError};
+use super::{Pair, ReplicateError, arrival};
 use crate::postgres::{SegmentName, WalFileName};
 use crate::repository::{BackupStatus, CopyClass, Marker, NeededWal, Repository};
 use crate::state::CopySide;
@@ -31,10 +31,7 @@ pub(super) async fn read_marker(
     repository: &Repository,
     key: &str,
 ) -> Result<Option<(ObjectEntry, Bytes, Result<Marker, String>)>, StorageError> {
-    let read = repository
-        .store()
-        .read_small_entry(key, Repository::MARKER_LIMIT)
-        .await;
+    let read = arrival::read_small(repository.store(), key, Repository::MARKER_LIMIT).await;
     let (mut entry, bytes) = match read {
         Err(error) if error.is_not_found() => return Ok(None),
         read => read?,

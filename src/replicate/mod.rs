@@ -11,6 +11,7 @@
 //! source that changed after it was copied, and a target that is not what was written, are
 //! told apart.
 
+mod arrival;
 mod compare;
 mod copy;
 mod diff;

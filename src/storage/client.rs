@@ -12,7 +12,10 @@ use object_store::client::{
     ReqwestConnector,
 };
 use object_store::{BackoffConfig, Certificate, ClientOptions, CredentialProvider, RetryConfig};
+use reqwest::StatusCode;
+use reqwest::header::HeaderMap;
 
+use super::checksum::StoredChecksum;
 use super::classify::tls_failure;
 use super::environment::Environment;
 use super::usage::Counters;
@@ -138,7 +141,9 @@ impl PatientConnector {
 impl HttpConnector for PatientConnector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         Ok(HttpClient::new(Patient {
-            inner: ReqwestConnector::default().connect(options)?,
+            // Default headers are signed where they belong, and must not go elsewhere unsigned.
+            inner: ReqwestConnector::default()
+                .connect(&options.clone().with_default_headers(HeaderMap::new()))?,
             limit: FIRST_CONTACT.min(self.retry_time),
             counters: Arc::clone(&self.counters),
             answered: AtomicBool::new(false),
@@ -189,8 +194,13 @@ impl HttpService for Patient {
         Box::pin(async move {
             self.counters.request();
             match self.inner.execute(request).await {
-                Ok(response) => {
+                Ok(mut response) => {
                     self.answered.store(true, Ordering::Relaxed);
+                    if response.status() == StatusCode::OK
+                        && let Some(told) = StoredChecksum::told(response.headers())
+                    {
+                        response.extensions_mut().insert(told);
+                    }
                     Ok(response)
                 }
                 // The client repeats most failures, but not unknown ones.

@@ -12,6 +12,7 @@
 
 mod azure;
 mod blocking;
+mod checksum;
 mod classify;
 mod client;
 mod delete;
@@ -37,6 +38,7 @@ mod wire;
 mod write_once;
 
 pub use blocking::BlockingReader;
+pub use checksum::{ArrivingBytes, StoredChecksum};
 pub use delete::{AbandonedUpload, DeleteOutcome};
 pub use error::{ErrorKind, Operation, StorageError};
 pub use identity::{IdentityChange, ObjectIdentity};

@@ -34,6 +34,7 @@ impl Store {
                 let got = got.map_err(|error| self.error(Operation::Read, key, &error))?;
                 self.confirm();
                 let entry = self.entry(got.meta.clone());
+                let checksum = got.extensions.get().cloned();
                 let resumed = Resumed {
                     store: self.clone(),
                     inner: Arc::clone(inner),
@@ -45,7 +46,11 @@ impl Store {
                     failing: None,
                 };
                 let stream = futures::stream::try_unfold(resumed, Resumed::next).boxed();
-                Ok(ObjectRead { entry, stream })
+                Ok(ObjectRead {
+                    entry,
+                    checksum,
+                    stream,
+                })
             }
         }
     }
@@ -65,6 +70,7 @@ impl Store {
         });
         Ok(ObjectRead {
             entry,
+            checksum: None,
             stream: stream.boxed(),
         })
     }

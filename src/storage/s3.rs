@@ -67,7 +67,12 @@ pub(super) fn open(
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(location.bucket())
         .with_region(region.clone())
-        .with_client_options(clients.reading.clone())
+        .with_client_options(
+            clients
+                .reading
+                .clone()
+                .with_default_headers(super::checksum::asked_for()),
+        )
         .with_retry(retries(options))
         .with_http_connector(connector.clone());
     let hosted = options

@@ -14,6 +14,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
+use super::checksum::StoredChecksum;
 use super::classify::{classify, classify_local, code, status};
 use super::identity::{normal_etag, normal_version};
 use super::local::{Directory, Found};
@@ -49,6 +50,9 @@ pub struct ObjectEntry {
 pub struct ObjectRead {
     /// What is read.
     pub entry: ObjectEntry,
+    /// What the store tells of its bytes, if anything. Nothing compares them with it but who
+    /// reads: what is wrong with a stored object is for others to judge.
+    pub checksum: Option<StoredChecksum>,
     /// Its bytes, in order. Ends after exactly `entry.size` bytes, or with an error.
     pub stream: BoxStream<'static, Result<Bytes, StorageError>>,
 }
