@@ -3,7 +3,7 @@
 //!
 //! What goes is decided by pure code from a catalog ([`decide`]), looked at again as it would
 //! remain ([`plan()`]), shown as a plan with a digest, and removed only when that digest is
-//! confirmed ([`execute`]). Nothing else in walproof removes objects of a repository: the one
+//! confirmed ([`execute()`]). Nothing else in walproof removes objects of a repository: the one
 //! type that can is private to this folder.
 //!
 //! Removal goes marker first, then annotations, then data, backup by backup, and WAL last,
