@@ -11,6 +11,9 @@ use crate::verify::words;
 /// How many findings of one code are told one by one.
 pub(super) const SHOWN: usize = 100;
 
+/// How many objects one finding names.
+const NAMED: usize = 3;
+
 /// What an alarm says. `annotation`: whether people may change the object at will.
 pub(super) fn alarm(copy: &RememberedCopy, alarm: &CopyAlarm, annotation: bool) -> Finding {
     let size = copy.source.size;
@@ -60,15 +63,16 @@ pub(super) fn alarm(copy: &RememberedCopy, alarm: &CopyAlarm, annotation: bool) 
 }
 
 /// What was copied once and has gone from the target.
-pub(super) fn vanished(keys: &[String], total: u64) -> Option<Finding> {
+pub(super) fn vanished(keys: &[String]) -> Option<Finding> {
     let first = keys.first()?;
+    let total = keys.len();
     let message = if total == 1 {
         "it was copied before, and somebody removed it from the target; it is copied again"
             .to_owned()
     } else {
         format!(
             "{total} objects were copied before, and somebody removed them from the target; they are copied again. The first: {}",
-            keys.join(", ")
+            keys.get(..NAMED).unwrap_or(keys).join(", ")
         )
     };
     Some(Finding::new(Code::CopyMissing, first, message))

@@ -285,15 +285,7 @@ impl Watch<'_> {
         }
         self.more = differences.cut.is_some();
         let mut found = judged.findings;
-        found.extend(findings::vanished(
-            &prepared
-                .vanished
-                .iter()
-                .take(3)
-                .cloned()
-                .collect::<Vec<_>>(),
-            prepared.vanished.len() as u64,
-        ));
+        found.extend(findings::vanished(&prepared.vanished));
         found.extend(findings::only(
             &differences.only_keys,
             differences.only,

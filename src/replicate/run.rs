@@ -158,15 +158,7 @@ async fn once(work: &Arc<Work>) -> Result<(ReplicateReport, bool), ReplicateErro
     let (worked, ended) = work_off(work, &mut prepared.queue, None).await?;
 
     let mut found = judged.findings;
-    found.extend(findings::vanished(
-        &prepared
-            .vanished
-            .iter()
-            .take(3)
-            .cloned()
-            .collect::<Vec<_>>(),
-        prepared.vanished.len() as u64,
-    ));
+    found.extend(findings::vanished(&prepared.vanished));
     found.extend(findings::only(
         &differences.only_keys,
         differences.only,

@@ -107,6 +107,14 @@ pub struct Proofs {
     pub comparison: Option<ProofRun>,
 }
 
+impl Proofs {
+    /// Whether the newest drill is a proof. An older one that was says nothing of today.
+    pub fn is_proven(&self) -> bool {
+        let newest = self.drill.as_ref();
+        newest.is_some_and(|drill| drill.verdict.as_deref() == Some("proven"))
+    }
+}
+
 /// One copy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CopyStatus {
@@ -372,5 +380,35 @@ impl CopyStatus {
     /// The severity of its worst finding.
     pub fn worst_severity(&self) -> Option<Severity> {
         self.findings.iter().map(|finding| finding.severity).max()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_newest_drill_that_proved_it_is_proof() {
+        let drill = |verdict: Option<&str>| ProofRun {
+            id: "1".to_owned(),
+            at: DateTime::UNIX_EPOCH,
+            verdict: verdict.map(str::to_owned),
+            summary: String::new(),
+        };
+        let proven = Some(drill(Some("proven")));
+        for (newest, expected) in [
+            (proven.clone(), true),
+            (Some(drill(Some("failed"))), false),
+            (Some(drill(Some("unproven"))), false),
+            (Some(drill(None)), false),
+            (None, false),
+        ] {
+            let proofs = Proofs {
+                proven: proven.clone(),
+                drill: newest,
+                ..Proofs::default()
+            };
+            assert_eq!(proofs.is_proven(), expected, "{proofs:?}");
+        }
     }
 }

@@ -52,6 +52,9 @@ fn equal_copies_hold_and_are_not_behind() {
     assert!(copies[0]["lag"].is_null());
     let text = ground.text(&STATUS).expect_code(0).stdout;
     assert!(text.contains("3-2-1 holds"), "{text}");
+    // Nobody has drilled either.
+    assert!(text.contains("by count, unproven"), "{text}");
+    assert!(text.contains("unproven   primary, second: "), "{text}");
     assert!(
         text.lines()
             .all(|line| line.chars().count() <= 100 || line.contains("file://")),

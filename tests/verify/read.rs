@@ -385,6 +385,13 @@ fn the_command_reads_tells_figures_and_leaves_the_right_status() {
         let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         (output.status.code(), json)
     };
+    // With the place of a state in the environment, too.
+    let (status, json) = verify(&["--depth", "read", "--no-state"]);
+    assert_eq!((status, json["depth"].as_str()), (Some(0), Some("read")));
+    assert!(json["ledger"].is_null(), "{}", json["ledger"]);
+    assert!(json["bases"][0]["archives"][0]["sha256"].is_null());
+    assert!(!home.path().join("state.sqlite").exists());
+
     let (status, json) = verify(&[]);
     assert_eq!((status, json["depth"].as_str()), (Some(0), Some("listed")));
     assert!(json["wal"].is_null() && json["bases"].is_null());

@@ -46,7 +46,7 @@ pub struct VerifyArgs {
     pub segments: bool,
     /// Remember nothing: neither the run in the history nor what was read. Nothing is
     /// digested then, which reads plain archives faster, and no change shows
-    #[arg(long, conflicts_with_all = ["state", "reread_within", "max_time", "accept_changed", "forget_absent"])]
+    #[arg(long, conflicts_with_all = ["reread_within", "max_time", "accept_changed", "forget_absent"])]
     pub no_state: bool,
     /// Exit with 1 when there is a finding of at least this severity
     #[arg(long, value_name = "SEVERITY", default_value = "warning")]

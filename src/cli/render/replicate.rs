@@ -253,16 +253,15 @@ pub fn compare(report: &CompareReport, style: Style, limit: usize) -> String {
         });
         out.field("missing", &format!("{}{since}", tally(compared.missing)));
     }
-    match &report.read {
-        // Their bytes have been compared, as said above.
-        Some(read) if read.equal.objects >= compared.not_compared.objects => {
-            out.compared(&Compared {
-                not_compared: Tally::default(),
-                ..compared.clone()
-            });
-        }
-        _ => out.compared(compared),
-    }
+    out.compared(&Compared {
+        // Where everything was read, that is told above; what could not be is a failure.
+        not_compared: if report.read.is_some() {
+            Tally::default()
+        } else {
+            compared.not_compared
+        },
+        ..compared.clone()
+    });
     out.waiting(&report.waiting);
     out.failures(&report.failures);
     out.findings(&report.findings, limit);

@@ -52,10 +52,14 @@ impl Page {
 
     fn statement(&mut self, report: &StatusReport) {
         let statement = &report.statement;
-        let (tone, mark, words) = if statement.holds {
+        let unproven = unproven(report);
+        let (tone, mark, words) = if !statement.holds {
+            (Tone::Bad, self.style.pick("✗", "x"), "3-2-1 does not hold")
+        } else if unproven.is_empty() {
             (Tone::Good, self.style.pick("✓", "ok"), "3-2-1 holds")
         } else {
-            (Tone::Bad, self.style.pick("✗", "x"), "3-2-1 does not hold")
+            // Counting copies proves none of them.
+            (Tone::Warning, "!", "3-2-1 holds by count, unproven")
         };
         let name = self.style.paint(Tone::Strong, &report.cluster);
         let verdict = self.style.paint(tone, &format!("{mark} {words}"));
@@ -73,6 +77,13 @@ impl Page {
         for (index, missing) in statement.missing.iter().enumerate() {
             let name = if index == 0 { "missing" } else { "" };
             self.field(name, Tone::Warning, missing);
+        }
+        if !unproven.is_empty() {
+            let words = format!(
+                "{}: the newest drill did not prove it, or there was none",
+                unproven.join(", ")
+            );
+            self.field("unproven", Tone::Warning, &words);
         }
     }
 
@@ -283,6 +294,15 @@ fn behind(lag: &Lag, copy: &CopyStatus, report: &StatusReport) -> String {
         words.push(format!("{} allowed", seconds(objective)));
     }
     words.join("; ")
+}
+
+/// The copies that count and whose newest drill is not a proof.
+fn unproven(report: &StatusReport) -> Vec<&str> {
+    let copies = report.copies.iter();
+    copies
+        .filter(|copy| report.statement.counted.contains(&copy.copy) && !copy.proofs.is_proven())
+        .map(|copy| copy.copy.as_str())
+        .collect()
 }
 
 fn proofs(copy: &CopyStatus) -> String {
