@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::error::Mistake;
 use super::tree::Node;
 use super::{
-    Cluster, ConfigErrors, ConfigFile, DrillDefinition, StateUrl, Tier, check, cross,
-    default_state_directory, schema, suggest, tree,
+    Cluster, ConfigErrors, ConfigFile, DaemonConfig, DrillDefinition, Schedule, StateUrl, Tier,
+    Zone, check, cross, cross_schedule, default_state_directory, schema, suggest, tree,
 };
 
 /// A configuration file is at most this long, in bytes.
@@ -39,6 +39,12 @@ pub struct Config {
     pub clusters: Vec<Cluster>,
     /// The drill definitions, by file name.
     pub drills: Vec<LoadedDrill>,
+    /// The zone of schedules and blackouts that name none.
+    pub time_zone: Zone,
+    /// What the daemon runs, in the order of the file.
+    pub schedules: Vec<Schedule>,
+    /// How the daemon works.
+    pub daemon: DaemonConfig,
 }
 
 impl Default for Config {
@@ -50,6 +56,9 @@ impl Default for Config {
             tiers: BTreeMap::new(),
             clusters: Vec::new(),
             drills: Vec::new(),
+            time_zone: Zone::UTC,
+            schedules: Vec::new(),
+            daemon: DaemonConfig::default(),
         }
     }
 }
@@ -123,6 +132,7 @@ pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
         return Err(found(mistakes, file));
     };
     cross::check(&main, &drills, &mut mistakes);
+    cross_schedule::check(&main, &drills, &mut mistakes);
     if let Some(errors) = ConfigErrors::from_mistakes(mistakes) {
         return Err(errors);
     }
@@ -152,6 +162,9 @@ pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
                 definition: drill.content,
             })
             .collect(),
+        time_zone: content.time_zone.unwrap_or_default(),
+        schedules: content.schedules,
+        daemon: content.daemon,
     })
 }
 
