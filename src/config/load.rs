@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::error::Mistake;
 use super::tree::Node;
 use super::{
-    Cluster, ConfigErrors, ConfigFile, DrillDefinition, StateUrl, Tier, check, cross,
-    default_state_directory, schema, suggest, tree,
+    Cluster, ConfigErrors, ConfigFile, DrillDefinition, Notifications, StateUrl, Telemetry, Tier,
+    check, cross, default_state_directory, schema, suggest, tree,
 };
 
 /// A configuration file is at most this long, in bytes.
@@ -39,6 +39,10 @@ pub struct Config {
     pub clusters: Vec<Cluster>,
     /// The drill definitions, by file name.
     pub drills: Vec<LoadedDrill>,
+    /// Who is told when something is wrong; nobody when it is left out.
+    pub notifications: Option<Notifications>,
+    /// Where traces of the work go.
+    pub telemetry: Telemetry,
 }
 
 impl Default for Config {
@@ -50,6 +54,8 @@ impl Default for Config {
             tiers: BTreeMap::new(),
             clusters: Vec::new(),
             drills: Vec::new(),
+            notifications: None,
+            telemetry: Telemetry::default(),
         }
     }
 }
@@ -137,7 +143,13 @@ pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
             }
         }
     }
-    let content = main.content;
+    let mut content = main.content;
+    if let Some(notifications) = &mut content.notifications {
+        notifications.resolve_paths(&base);
+    }
+    if let Some(telemetry) = &mut content.telemetry {
+        telemetry.resolve_paths(&base);
+    }
     Ok(Config {
         file: Some(file.to_owned()),
         state: content
@@ -152,6 +164,8 @@ pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
                 definition: drill.content,
             })
             .collect(),
+        notifications: content.notifications,
+        telemetry: content.telemetry.unwrap_or_default(),
     })
 }
 
