@@ -120,7 +120,7 @@ impl Connection {
                 self.on_time(context)?;
                 Poll::Pending
             }
-            failed => failed,
+            failed @ Poll::Ready(Err(_)) => failed,
         }
     }
 }

@@ -25,12 +25,19 @@ struct Known {
     facts: ScrapeFacts,
 }
 
+/// What the last small question came to.
+#[derive(Clone, Debug)]
+struct Answered {
+    at: Instant,
+    answer: Result<(), String>,
+}
+
 /// Gives the facts of the moment. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Scraper {
     server: ServerState,
     known: Arc<Mutex<Known>>,
-    answered: Arc<Mutex<Option<(Instant, Result<(), String>)>>>,
+    answered: Arc<Mutex<Option<Answered>>>,
 }
 
 impl Scraper {
@@ -108,10 +115,10 @@ impl Scraper {
     /// probes come.
     pub(super) async fn state_answers(&self) -> Result<(), String> {
         let mut answered = self.answered.lock().await;
-        if let Some((at, answer)) = &*answered
-            && at.elapsed() < Duration::from_secs(1)
+        if let Some(last) = &*answered
+            && last.at.elapsed() < Duration::from_secs(1)
         {
-            return answer.clone();
+            return last.answer.clone();
         }
         let filter = HistoryFilter {
             limit: 1,
@@ -123,7 +130,10 @@ impl Scraper {
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("not within {} ms", limit.as_millis())),
         };
-        *answered = Some((Instant::now(), answer.clone()));
+        *answered = Some(Answered {
+            at: Instant::now(),
+            answer: answer.clone(),
+        });
         answer
     }
 }

@@ -79,10 +79,10 @@ impl Default for Limits {
             connections: 64,
             request_bytes: 16 << 10,
             request: Duration::from_secs(20),
-            idle: Duration::from_secs(180),
+            idle: Duration::from_mins(3),
             fresh: Duration::from_secs(5),
             collection: Duration::from_secs(6),
-            keep: Duration::from_secs(3600),
+            keep: Duration::from_hours(1),
             ready: Duration::from_secs(2),
             stop: Duration::from_secs(5),
         }
@@ -192,9 +192,8 @@ async fn metrics(Shared(shown): Shared<Shown>, headers: HeaderMap) -> Response {
         return failed("the server is stopping");
     };
     let written = tokio::task::spawn_blocking(move || written(scene, open)).await;
-    let compressed = match written {
-        Ok(Ok(compressed)) => compressed,
-        Ok(Err(_)) | Err(_) => return failed("the metrics could not be written"),
+    let Ok(Ok(compressed)) = written else {
+        return failed("the metrics could not be written");
     };
     let content_type = if open { OPEN_METRICS } else { PLAIN_TEXT };
     let headers = [
