@@ -8,7 +8,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Cluster, DaemonConfig, Schedule, Tier, Zone};
+use super::{Cluster, DaemonConfig, Notifications, Schedule, Telemetry, Tier, Zone};
 
 /// walproof.yaml: which clusters are guarded, where their backups lie, what is promised.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -40,6 +40,12 @@ pub struct ConfigFile {
     /// file's name: `drills/*.yaml`, which is the default when the folder exists.
     #[serde(default)]
     pub drills: Option<Vec<String>>,
+    /// Who is told when something is wrong, and by what means.
+    #[serde(default)]
+    pub notifications: Option<Notifications>,
+    /// Where traces of the work go.
+    #[serde(default)]
+    pub telemetry: Option<Telemetry>,
 }
 
 /// The URL of the state database: `sqlite:///absolute/path` or `sqlite://relative/path`.

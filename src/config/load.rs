@@ -9,8 +9,9 @@ use serde_json::Value;
 use super::error::Mistake;
 use super::tree::Node;
 use super::{
-    Cluster, ConfigErrors, ConfigFile, DaemonConfig, DrillDefinition, Schedule, StateUrl, Tier,
-    Zone, check, cross, cross_schedule, default_state_directory, schema, suggest, tree,
+    Cluster, ConfigErrors, ConfigFile, DaemonConfig, DrillDefinition, Notifications, Schedule,
+    StateUrl, Telemetry, Tier, Zone, check, cross, cross_schedule, default_state_directory, schema,
+    suggest, tree,
 };
 
 /// A configuration file is at most this long, in bytes.
@@ -45,6 +46,10 @@ pub struct Config {
     pub schedules: Vec<Schedule>,
     /// How the daemon works.
     pub daemon: DaemonConfig,
+    /// Who is told when something is wrong; nobody when it is left out.
+    pub notifications: Option<Notifications>,
+    /// Where traces of the work go.
+    pub telemetry: Telemetry,
 }
 
 impl Default for Config {
@@ -59,6 +64,8 @@ impl Default for Config {
             time_zone: Zone::UTC,
             schedules: Vec::new(),
             daemon: DaemonConfig::default(),
+            notifications: None,
+            telemetry: Telemetry::default(),
         }
     }
 }
@@ -147,7 +154,13 @@ pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
             }
         }
     }
-    let content = main.content;
+    let mut content = main.content;
+    if let Some(notifications) = &mut content.notifications {
+        notifications.resolve_paths(&base);
+    }
+    if let Some(telemetry) = &mut content.telemetry {
+        telemetry.resolve_paths(&base);
+    }
     Ok(Config {
         file: Some(file.to_owned()),
         state: content
@@ -165,6 +178,8 @@ pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
         time_zone: content.time_zone.unwrap_or_default(),
         schedules: content.schedules,
         daemon: content.daemon,
+        notifications: content.notifications,
+        telemetry: content.telemetry.unwrap_or_default(),
     })
 }
 

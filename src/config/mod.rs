@@ -5,6 +5,7 @@
 //! the same types that drive the check. Secrets never stand in these files: credentials
 //! name environment variables or files, which are read when a repository is opened.
 
+mod addressee;
 mod alone;
 mod byte_size;
 mod check;
@@ -19,7 +20,10 @@ mod drill;
 mod error;
 mod expectation;
 mod load;
+mod mailbox;
 mod name;
+mod notification;
+mod notification_check;
 mod paths;
 mod period;
 mod rate;
@@ -31,12 +35,15 @@ mod span;
 mod starter;
 mod suggest;
 mod target;
+mod telemetry;
+mod template;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod window;
 mod zone;
 
+pub use addressee::{Addressee, ParseAddresseeError, Role};
 pub use alone::{AloneSetting, AloneSettingError};
 pub use byte_size::{ByteSize, ParseByteSizeError};
 pub use cluster::{
@@ -50,6 +57,10 @@ pub use drill::{Amcheck, Cell, Check, DrillDefinition, Environment, SettingValue
 pub use error::{ConfigErrors, Mistake};
 pub use expectation::{Comparison, Expectation};
 pub use load::{Config, LoadedDrill, load, load_drill};
+pub use mailbox::{Mailbox, ParseMailboxError};
+pub use notification::{
+    Alertmanager, Email, MailTls, Means, NoticeKind, Notifications, Receiver, Route, Slack, Webhook,
+};
 pub use paths::default_state_directory;
 pub use period::{ParsePeriodError, Period};
 pub use rate::{Bandwidth, ParseBandwidthError};
@@ -59,5 +70,7 @@ pub use share::{ParseShareError, Share};
 pub use span::{CalendarSpan, ParseCalendarSpanError};
 pub use starter::{STARTER_CONFIG, STARTER_DRILL};
 pub use target::TargetText;
+pub use telemetry::{Otlp, Telemetry};
+pub use template::{ParseTemplateError, TEMPLATE_FIELDS, Template};
 pub use window::{ParseTimeWindowError, TimeWindow};
 pub use zone::{ParseZoneError, Zone};

@@ -228,6 +228,103 @@ daemon: {{listen: "9188", jobs: 0, windows: always}}
 }
 
 #[test]
+fn notifications_are_read_with_paths_beside_the_file() {
+    let text = r#"
+version: 1
+tiers: {gold: {rpo: 5m}}
+clusters:
+- name: orders
+  owner: team-orders
+  tier: gold
+  raci: {responsible: [on-call], accountable: head, consulted: [team-orders], informed: [support]}
+  primary: {url: 's3://b/orders'}
+notifications:
+  receivers:
+    pager: {webhook: {url: {env: PAGER_URL}, secret: {file: pager.key}, template: '{"text": "{{summary}}"}', headers: {Authorization: {env: PAGER_TOKEN}}, ca_file: ca.pem}}
+    chat: {slack: {url: {file: chat.url}}}
+    mail: {email: {host: localhost, tls: none, from: walproof <walproof@example.com>, to: [dbre@example.com]}}
+    am: {alertmanager: {url: 'http://127.0.0.1:9093', labels: {team: dba}}}
+  people: {on-call: [pager, chat], head: [pager], team-orders: [chat], support: []}
+  routes:
+  - {severity: critical, tiers: [gold], kinds: [drill], to: [accountable, owner, 'person:on-call', 'receiver:am'], continue: true}
+  - {to: [informed]}
+  otherwise: [mail]
+  repeat: 6h
+  runbooks: https://wiki.example/walproof
+telemetry:
+  otlp: {endpoint: 'http://127.0.0.1:4318', headers: {authorization: {file: otlp.token}}, attributes: {deployment.environment.name: test}, sample: 10%}
+"#;
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "walproof.yaml", text);
+    let config = load(&directory.path().join("walproof.yaml")).unwrap();
+    let notifications = config.notifications.unwrap();
+    assert_eq!(notifications.repeat().to_string(), "6h");
+    assert_eq!(notifications.give_up().to_string(), "1d");
+    let webhook = notifications.receivers["pager"].webhook.clone().unwrap();
+    assert_eq!(webhook.ca_file, Some(directory.path().join("ca.pem")));
+    assert_eq!(
+        webhook.secret.unwrap().file,
+        Some(directory.path().join("pager.key"))
+    );
+    let mail = notifications.receivers["mail"].email.clone().unwrap();
+    assert_eq!(mail.port(), 25);
+    let routes = notifications.routes.unwrap();
+    assert!(routes[0].goes_on && !routes[1].goes_on);
+    assert_eq!(routes[0].to[2].to_string(), "person:on-call");
+    let otlp = config.telemetry.otlp.unwrap();
+    assert_eq!(
+        otlp.headers["authorization"].file,
+        Some(directory.path().join("otlp.token"))
+    );
+}
+
+#[test]
+fn mistakes_in_notifications_are_named_at_once() {
+    let shape = r#"
+version: 1
+notifications:
+  receivers:
+    pager: {webhook: {url: https://hush.example/T0/hush, secret: hush}}
+    chat: {slack: {url: {env: 'https://hush'}, chanel: x}}
+    mail: {email: {host: '', port: 0, tls: maybe, from: nobody, to: [], password: hush}}
+    page: {webhook: {url: {env: A}, template: 'text {{summary}}'}}
+    place: {webhook: {url: {env: A}, template: '{"a": "{{sumary}}"}'}}
+    am: {alertmanager: {url: 'http://me:hush@127.0.0.1', bearer: hush}}
+  routes:
+  - {severity: fatal, to: [everybody], kinds: [verfy]}
+  - {severity: warning}
+  repeat: daily
+telemetry: {otlp: {endpoint: collector, headers: {authorization: Bearer hush}}}
+"#;
+    let shape = errors(shape);
+    assert!(!shape.contains("hush"), "{shape}");
+    insta::assert_snapshot!("notifications_of_wrong_shape", shape);
+
+    let sense = r"
+version: 1
+tiers: {gold: {rpo: 5m}}
+clusters:
+- name: orders
+  owner: team-orders
+  raci: {responsible: [on-cal], accountable: haed, consulted: [x], informed: [support]}
+  primary: {url: 's3://b/orders'}
+notifications:
+  receivers:
+    pager: {webhook: {url: {}, secret: {env: A, file: b}, headers: {'a b': {env: A}, Content-Type: {env: A}}}}
+    chat: {}
+    -bad: {slack: {url: {env: A}}, alertmanager: {url: 'http://127.0.0.1:9093'}}
+    mail: {email: {host: smtp.example.com, tls: none, from: a@example.com, to: [b@example.com], username: me}}
+    am: {alertmanager: {url: 'http://127.0.0.1:9093', username: me, bearer: {env: A}, labels: {cluster: x, 1x: y}}}
+  people: {on-call: [pagr], head: [pager], support: []}
+  routes:
+  - {tiers: [glod], clusters: [ordres], to: [owner, 'person:support-team', 'receiver:mial']}
+  otherwise: [nobody]
+telemetry: {otlp: {endpoint: 'http://127.0.0.1:4318', headers: {Host: {env: A}}}}
+";
+    insta::assert_snapshot!("notifications_that_contradict_themselves", errors(sense));
+}
+
+#[test]
 fn files_that_are_no_configuration_are_named() {
     assert!(errors("").contains("walproof.yaml:1:1: the file must be a mapping"));
     assert!(errors("- a\n").contains("must be a mapping (`key: value`), found a list"));
@@ -415,7 +512,7 @@ fn looks_like_yaml(comment: &str) -> bool {
     let is_key = !key.is_empty()
         && key
             .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            .all(|byte| byte.is_ascii_lowercase() || b"_-".contains(&byte));
     is_key && (value.is_empty() || value.starts_with(' '))
 }
 
