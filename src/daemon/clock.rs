@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -27,6 +28,10 @@ pub trait Clock: Send + Sync {
     fn awake(&self) -> Awake {
         Awake(None)
     }
+
+    /// Adds this to the system's time from now on: how far the clock of the state database,
+    /// which all daemons share, is ahead of this one.
+    fn put_right(&self, _offset: TimeDelta) {}
 
     /// Ends after this long.
     fn sleep(&self, duration: Duration) -> Sleep {
@@ -56,25 +61,24 @@ impl Drop for Awake {
     }
 }
 
-/// The system's clock, put right by what the state database's clock says.
-#[derive(Clone, Copy, Debug, Default)]
+/// The system's clock, put right by what the state database's clock says. Cheap to clone;
+/// clones are the same clock.
+#[derive(Clone, Debug, Default)]
 pub struct SystemClock {
-    /// Added to the system's time.
-    offset: TimeDelta,
-}
-
-impl SystemClock {
-    /// The system's clock with something added: how far the clock of the state database,
-    /// which all daemons share, is ahead of this one.
-    pub const fn with_offset(offset: TimeDelta) -> Self {
-        Self { offset }
-    }
+    /// Milliseconds that are added to the system's time.
+    offset: Arc<AtomicI64>,
 }
 
 impl Clock for SystemClock {
     fn now(&self) -> DateTime<Utc> {
         let now = Utc::now();
-        now.checked_add_signed(self.offset).unwrap_or(now)
+        let offset = TimeDelta::milliseconds(self.offset.load(Ordering::Relaxed));
+        now.checked_add_signed(offset).unwrap_or(now)
+    }
+
+    fn put_right(&self, offset: TimeDelta) {
+        self.offset
+            .store(offset.num_milliseconds(), Ordering::Relaxed);
     }
 
     fn sleep_until(&self, moment: DateTime<Utc>) -> Sleep {
@@ -307,7 +311,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_systems_clock_can_be_put_right() {
-        let ahead = SystemClock::with_offset(TimeDelta::hours(1));
+        let ahead = SystemClock::default();
+        ahead.put_right(TimeDelta::hours(1));
         assert!(ahead.now() > Utc::now() + TimeDelta::minutes(59));
         let _awake = ahead.sleep_until(Utc::now()).await;
     }

@@ -26,6 +26,7 @@ mod object;
 #[cfg(test)]
 mod object_tests;
 mod objects;
+mod proofs;
 mod run;
 mod schedule;
 mod schedules;
@@ -53,6 +54,7 @@ pub use job::{
     JobProgress, JobStatus, NewJob, Release,
 };
 pub use object::{ChangeKind, ObjectChange, ObjectSummary, ReadRate, RememberedObject};
+pub use proofs::Proof;
 pub use run::{
     HistoryFilter, NewRun, Outcome, Report, Run, RunKind, RunStatus, RunningRun, StoredDrill,
 };
