@@ -235,10 +235,10 @@ async fn a_holder_that_falls_silent_loses_the_job_and_is_refused(place: &Place) 
     assert_eq!(other.entry_head().await.unwrap().unwrap().0, 1);
 
     // What was refused is noticed as interrupted, once.
-    let marked = other.notice_interrupted().await.unwrap();
+    let marked = other.mark_interrupted().await.unwrap();
     assert!(marked.contains(&run_id));
     assert_eq!(marked.len(), 3);
-    assert_eq!(other.notice_interrupted().await.unwrap(), [Uuid::nil(); 0]);
+    assert_eq!(other.mark_interrupted().await.unwrap(), [Uuid::nil(); 0]);
     let entries = other.entries(1, 100).await.unwrap();
     assert_eq!(entries.len(), 3);
     assert!(
