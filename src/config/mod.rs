@@ -24,6 +24,7 @@ mod replication;
 pub mod schema;
 mod share;
 mod starter;
+mod state_url;
 mod suggest;
 mod target;
 #[cfg(test)]
@@ -37,7 +38,7 @@ pub use cluster::{
     Cluster, Heartbeat, Raci, RepositoryConfig, Tier, Verification, VerificationDepth,
 };
 pub use credentials::{Credentials, SecretError, SecretSource};
-pub use document::{ConfigFile, Endpoint, ParseEndpointError, ParseStateUrlError, StateUrl};
+pub use document::{ConfigFile, Endpoint, ParseEndpointError};
 pub use drill::{Amcheck, Cell, Check, DrillDefinition, Environment, SettingValue};
 pub use error::{ConfigErrors, Mistake};
 pub use expectation::{Comparison, Expectation};
@@ -48,5 +49,6 @@ pub use rate::{Bandwidth, ParseBandwidthError};
 pub use replication::{LockMode, Replication, Retention};
 pub use share::{ParseShareError, Share};
 pub use starter::{STARTER_CONFIG, STARTER_DRILL};
+pub use state_url::{ParseStateUrlError, PostgresState, StateDatabase, StateTls, StateUrl};
 pub use target::TargetText;
 pub use window::{ParseTimeWindowError, TimeWindow};
