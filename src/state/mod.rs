@@ -1,23 +1,29 @@
 //! State: what was run, what it came to, the evidence, and what is remembered of the objects
 //! in repositories, in one database.
 //!
-//! A SQLite file for now; the SQL stands in `sqlite/` alone, so that a database shared by a
-//! team can take its place behind [`State`]. Evidence records are append-only by triggers
-//! of the schema itself.
+//! A SQLite file for one machine, or a database in PostgreSQL that several share. Each has
+//! its own SQL, in `sqlite/` and `postgres/` with the same files, behind [`State`]; the
+//! same tests hold for both. Evidence records are append-only by triggers of the schema
+//! itself.
 
 mod completion;
 mod copies;
 mod copy;
+mod copy_row;
 #[cfg(test)]
 mod copy_tests;
 mod error;
+mod hold;
 mod incident;
 mod job;
 mod lock;
+mod number;
 mod object;
+mod object_row;
 #[cfg(test)]
 mod object_tests;
 mod objects;
+mod postgres;
 mod run;
 mod schedule;
 mod sqlite;

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use uuid::Uuid;
 
 use super::super::time::to_text;
 use super::super::{StateError, StateErrorKind, lock};
 use super::Sqlite;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+pub(in super::super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// How long to wait for another process.
 const BUSY: Duration = Duration::from_secs(15);
@@ -41,10 +42,9 @@ impl Sqlite {
             .connect_with(options.clone())
             .await
             .map_err(sql)?;
-        MIGRATIONS
-            .run(&writer)
-            .await
-            .map_err(|error| StateError::migrate(path, &error))?;
+        MIGRATIONS.run(&writer).await.map_err(|error| {
+            StateError::migrate(path, &error, |error| StateError::sql("open", path, error))
+        })?;
         drop(setting_up);
         let readers = SqlitePoolOptions::new()
             .max_connections(4)
@@ -59,13 +59,14 @@ impl Sqlite {
         Ok(sqlite)
     }
 
-    /// Marks runs that were under way and whose process is gone.
-    async fn mark_interrupted(&self) -> Result<(), StateError> {
+    /// Marks runs that were under way and whose process is gone. Gives their ids.
+    pub(in super::super) async fn mark_interrupted(&self) -> Result<Vec<Uuid>, StateError> {
         let running: Vec<String> =
             sqlx::query_scalar("SELECT id FROM runs WHERE status = 'running'")
                 .fetch_all(&self.readers)
                 .await
                 .map_err(self.reading())?;
+        let mut marked = Vec::new();
         for id in running {
             let taken = lock::try_take(&self.directory, &id)
                 .map_err(|error| StateError::io("open", &self.directory, &error))?;
@@ -81,8 +82,9 @@ impl Sqlite {
             .await
             .map_err(self.writing())?;
             held.remove();
+            marked.push(id.parse().map_err(|_| self.strange(&id))?);
         }
-        Ok(())
+        Ok(marked)
     }
 }
 
