@@ -20,10 +20,14 @@ mod object_row;
 #[cfg(test)]
 mod object_tests;
 mod objects;
+#[cfg(test)]
+mod parity_tests;
 mod postgres;
 mod run;
 mod sqlite;
 mod store;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 mod time;
