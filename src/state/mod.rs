@@ -31,6 +31,8 @@ mod object_row;
 #[cfg(test)]
 mod object_tests;
 mod objects;
+#[cfg(test)]
+mod parity_tests;
 mod postgres;
 mod run;
 mod schedule;
@@ -39,6 +41,8 @@ mod sqlite;
 mod standing;
 mod standings;
 mod store;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 mod time;

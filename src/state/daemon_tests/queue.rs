@@ -8,13 +8,11 @@ use super::super::{
     Advance, Budgets, Heartbeat, JobEnd, JobFilter, JobKind, JobProgress, JobStatus, Release,
     RunKind, RunStatus, ScheduleRow, ScheduleSync, StateErrorKind,
 };
-use super::{
-    LEASE, Place, begin, claim, fenced_by, moment, new_job, on_each_database, outcome, request,
-};
+use super::{LEASE, Place, begin, claim, fenced_by, moment, new_job, on_both, outcome, request};
 use crate::evidence::{EntryKind, NewEntry};
 use crate::state::{Completion, HistoryFilter};
 
-on_each_database!(
+on_both!(
     a_job_goes_from_the_queue_to_its_end,
     the_same_key_does_nothing,
     what_is_not_ready_is_not_given,
