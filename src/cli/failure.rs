@@ -151,9 +151,7 @@ impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
         Self::unproven(format_args!(
             "{} the state database {}: {}",
-            error.verb,
-            error.path.display(),
-            error.cause
+            error.verb, error.database, error.cause
         ))
         .with_hint(error.kind.hint())
     }

@@ -78,7 +78,7 @@ pub struct GlobalArgs {
         hide_env = true
     )]
     pub config: Option<PathBuf>,
-    /// State database, sqlite:///path [default: as the configuration says]
+    /// State database, sqlite:///path or postgres://… [default: as the configuration says]
     #[arg(
         help_heading = "Global options",
         long,
