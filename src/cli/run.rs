@@ -138,7 +138,7 @@ async fn dispatch(command: Command, context: Context) -> Result<ExitCode, Failur
             | Command::Wal(_)
     );
     let mut interrupt = context.interrupt.clone();
-    let work = run(command, &context);
+    let work = Box::pin(run(command, &context));
     if owns {
         return work.await;
     }
