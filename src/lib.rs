@@ -16,6 +16,7 @@ pub mod postgres;
 pub mod replicate;
 pub mod repository;
 pub mod restore;
+pub mod server;
 pub mod state;
 pub mod storage;
 pub mod telemetry;
