@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::evidence::Verdict;
 use crate::finding::Finding;
 use crate::operation::source::Source;
-use crate::operation::{self, recording};
+use crate::operation::{self, Leaves, Origin, recording};
 use crate::state::{Outcome, RunKind, State};
 
 /// A run that the state database knows of, and that database. Dropped without
@@ -27,7 +27,8 @@ impl Recording {
         context: &Context,
     ) -> Result<Self, Failure> {
         let state = context.state(config).await?;
-        let recording = operation::Recording::begin(&state, kind, source).await?;
+        let recording =
+            operation::Recording::begin(&state, kind, source, Origin::by_hand()).await?;
         Ok(Self { recording, state })
     }
 
@@ -67,7 +68,7 @@ impl Recording {
 
     /// Notes how the run ended.
     pub(super) async fn finish(self, outcome: &Outcome) -> Result<(), Failure> {
-        self.recording.finish(outcome).await?;
+        self.recording.finish(outcome, Leaves::default()).await?;
         self.state.close().await;
         Ok(())
     }

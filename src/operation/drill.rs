@@ -6,24 +6,26 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::Failure;
 use super::alone::{asked_by, others};
 use super::drill_checks::checks_of;
-use super::recording::{Recording, outcome};
+use super::recording::{Leaves, Recording, outcome};
 use super::source::Source;
+use super::standing::{DrillStanding, ProofStanding};
+use super::{Failure, FailureClass};
 use crate::config::{Config, DrillDefinition, Period, Tier};
 use crate::drill::environments::local::scratch::default_root;
 use crate::drill::record::RecordContext;
 use crate::drill::{
-    self, BackupChoice, Cancellation, DrillObserver, DrillOptions, DrillReport, LocalOptions,
-    Objectives,
+    self, BackupChoice, Cancellation, DrillObserver, DrillOptions, DrillReport, Ending,
+    LocalOptions, Objectives,
 };
-use crate::evidence::{Digest, Trigger, sha256_hex};
+use crate::evidence::ledger::DrillBody;
+use crate::evidence::{Digest, DrillRecord, RecordFile, Trigger, sha256_hex};
 use crate::finding::{Code, Finding};
 use crate::postgres::TimelineId;
 use crate::repository::{self, AloneAsked, Repository};
 use crate::restore::Target;
-use crate::state::Outcome;
+use crate::state::{Outcome, RunKind, StandingFilter};
 use crate::storage::WriteProbe;
 use crate::verify::words;
 
@@ -223,7 +225,6 @@ impl PreparedDrill<'_> {
     async fn keep(&self, recording: Recording, report: DrillReport) -> Result<Drilled, Failure> {
         let context = self.record_context(&recording, &report);
         let record = drill::record::record(&report, context);
-        let file = recording.keep(&record).await?;
         let outcome = outcome(
             Some(report.verdict),
             report.exit_code(),
@@ -231,11 +232,42 @@ impl PreparedDrill<'_> {
             &report.findings,
             (&report.schema, &report),
         );
-        recording.finish(&outcome).await?;
+        let leaves = self.leaves(&report, record, &recording, &outcome).await?;
+        let file = recording
+            .finish(&outcome, leaves)
+            .await?
+            .unwrap_or_default();
         Ok(Drilled {
             report,
             outcome,
             file,
+        })
+    }
+
+    /// What a drill leaves: its record, its entry, and where the copy stands.
+    async fn leaves(
+        &self,
+        report: &DrillReport,
+        record: DrillRecord,
+        recording: &Recording,
+        outcome: &Outcome,
+    ) -> Result<Leaves, Failure> {
+        let file =
+            RecordFile::new(&record).map_err(|error| Failure::new(FailureClass::Defect, error))?;
+        let body = DrillBody::of_record(recording.run_body(outcome), &record, &file);
+        let before = last_proven(recording).await?;
+        let standing = DrillStanding::of(report, before);
+        Ok(Leaves {
+            body: serde_json::to_value(&body).ok(),
+            // One that was stopped says nothing of the copy.
+            standing: serde_json::to_value(&standing)
+                .ok()
+                .filter(|_| report.ending != Ending::Interrupted)
+                .map(|body| (report.started_at, body)),
+            scope: self.request.definition.name.clone(),
+            record: Some(Box::new(record)),
+            again: report.trouble.is_some(),
+            ..Leaves::default()
         })
     }
 
@@ -271,6 +303,21 @@ impl PreparedDrill<'_> {
                 .collect(),
         }
     }
+}
+
+/// What the drills before this one proved.
+async fn last_proven(recording: &Recording) -> Result<Option<ProofStanding>, Failure> {
+    let filter = StandingFilter {
+        cluster: Some(recording.cluster().to_owned()),
+        copy: Some(recording.copy().to_owned()),
+        kind: Some(RunKind::Drill),
+    };
+    let before = recording.state().standings(&filter).await?;
+    Ok(before
+        .into_iter()
+        .next()
+        .and_then(|standing| DrillStanding::read(standing.body))
+        .and_then(|standing| standing.last_proven))
 }
 
 /// A drill in one line, for the history.

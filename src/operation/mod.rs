@@ -8,6 +8,7 @@
 //! class, by which is decided whether trying again makes sense.
 
 pub mod alone;
+mod bodies;
 mod depth;
 pub mod drill;
 mod drill_checks;
@@ -28,5 +29,5 @@ pub use failure::{Failure, FailureClass, class_of_storage};
 pub use job::JobSpec;
 pub use observer::{Observer, Progress, REPLICATE_PHASES, Unit, Unobserved, VERIFY_PHASES};
 pub use perform::perform;
-pub use recording::Recording;
+pub use recording::{Leaves, Origin, Recording};
 pub use surroundings::{Ended, Limits, Part, Performed, Surroundings};

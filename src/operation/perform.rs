@@ -8,7 +8,8 @@ use chrono::Utc;
 use super::depth::requested;
 use super::drill::{DrillRequest, Drilled, check_definition, definition, prepare};
 use super::observer::{DrillWatcher, of_copying, of_reading};
-use super::replicate::{Places, Replicated, Way, replicate};
+use super::recording::Origin;
+use super::replicate::{Places, Replicated, Way, replicate, trouble};
 use super::source::{Reach, Source};
 use super::verify::{Verified, VerifyRequest, verify};
 use super::{
@@ -19,7 +20,7 @@ use crate::config::VerificationDepth;
 use crate::drill::environments::local::scratch::default_root;
 use crate::drill::{self, Cancellation, Trouble};
 use crate::finding::Severity;
-use crate::replicate::{Ended as CopyingEnded, ReplicateOptions, ReplicateReport};
+use crate::replicate::ReplicateOptions;
 use crate::state::{Outcome, RunKind};
 
 /// From which severity a finding of a job is a problem.
@@ -85,8 +86,9 @@ async fn verify_copies(
         Err(failure) => return Performed::failed(copy, failure),
     };
     let mut performed = Performed::default();
-    for source in &sources {
-        let outcome = verify_copy(source, depth, around).await;
+    for (index, source) in sources.iter().enumerate() {
+        let origin = around.origin(index + 1 < sources.len());
+        let outcome = verify_copy(source, depth, origin, around).await;
         performed.parts.push(Part {
             copy: source.copy.clone(),
             outcome,
@@ -101,6 +103,7 @@ async fn verify_copies(
 async fn verify_copy(
     source: &Source,
     depth: Option<VerificationDepth>,
+    origin: Origin,
     around: &Surroundings,
 ) -> Result<Ended, Failure> {
     let request = VerifyRequest {
@@ -111,7 +114,7 @@ async fn verify_copy(
         threshold: THRESHOLD,
         ..VerifyRequest::of(source)
     };
-    let recording = Recording::begin(&around.state, RunKind::Verify, source).await?;
+    let recording = Recording::begin(&around.state, RunKind::Verify, source, origin).await?;
     let observer = Arc::clone(&around.observer);
     observer.phase_started("list");
     let reading = std::sync::Once::new();
@@ -138,8 +141,9 @@ async fn replicate_copies(cluster: &str, copy: Option<&str>, around: &Surroundin
         Err(failure) => return Performed::failed(copy, failure),
     };
     let mut performed = Performed::default();
-    for places in &pairs {
-        let outcome = replicate_copy(places, around).await;
+    for (index, places) in pairs.iter().enumerate() {
+        let origin = around.origin(index + 1 < pairs.len());
+        let outcome = replicate_copy(places, origin, around).await;
         performed.parts.push(Part {
             copy: places.target.copy.clone(),
             outcome,
@@ -151,12 +155,17 @@ async fn replicate_copies(cluster: &str, copy: Option<&str>, around: &Surroundin
     performed
 }
 
-async fn replicate_copy(places: &Places, around: &Surroundings) -> Result<Ended, Failure> {
+async fn replicate_copy(
+    places: &Places,
+    origin: Origin,
+    around: &Surroundings,
+) -> Result<Ended, Failure> {
     let options = ReplicateOptions {
         shared_bandwidth: around.limits.bandwidth.clone(),
         ..places.options()
     };
-    let recording = Recording::begin(&around.state, RunKind::Replicate, &places.target).await?;
+    let recording =
+        Recording::begin(&around.state, RunKind::Replicate, &places.target, origin).await?;
     let observer = Arc::clone(&around.observer);
     observer.phase_started("compare");
     let copying = std::sync::Once::new();
@@ -173,19 +182,7 @@ async fn replicate_copy(places: &Places, around: &Surroundings) -> Result<Ended,
         outcome,
         run_id,
     } = replicate(places, &options, THRESHOLD, Some(recording), way, stop).await?;
-    Ok(ended(run_id, &outcome, trouble_of_copying(&report)))
-}
-
-/// What kept a replication from doing all that it could.
-fn trouble_of_copying(report: &ReplicateReport) -> Option<FailureClass> {
-    match &report.ended {
-        CopyingEnded::Interrupted => Some(FailureClass::Interrupted),
-        // What was copied stays, and the next attempt goes on from there.
-        CopyingEnded::Failed { .. } => Some(FailureClass::Storage { transient: true }),
-        _ if !report.failures.is_empty() => Some(FailureClass::Storage { transient: true }),
-        _ if report.trouble.is_some() => Some(FailureClass::State),
-        _ => None,
-    }
+    Ok(ended(run_id, &outcome, trouble(&report)))
 }
 
 async fn drill_copy(
@@ -226,7 +223,8 @@ async fn drill_source(
     around: &Surroundings,
 ) -> Result<Ended, Failure> {
     let drill = prepare(source, request, &around.config)?;
-    let recording = Recording::begin(&around.state, RunKind::Drill, source).await?;
+    let recording =
+        Recording::begin(&around.state, RunKind::Drill, source, around.origin(false)).await?;
     let watcher = Arc::new(DrillWatcher(Arc::clone(&around.observer)));
     let cancellation = Cancellation::from(around.cancellation.clone());
     let Drilled {

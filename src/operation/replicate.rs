@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::Failure;
-use super::recording::{Recording, failed, outcome};
+use super::recording::{Leaves, Recording, failed, outcome};
 use super::source::{Reach, Source};
+use super::standing::ReplicateStanding;
+use super::{Failure, FailureClass, bodies};
 use crate::config::{Config, Replication};
 use crate::evidence::Verdict;
 use crate::finding::Severity;
@@ -144,13 +145,48 @@ pub async fn replicate(
         Err(failure) => failed(failure),
     };
     if let Some(recording) = recording {
-        recording.finish(&outcome).await?;
+        let leaves = match &result {
+            Ok(report) => leaves(report, places, &recording, &outcome),
+            Err(_) => Leaves::nothing(),
+        };
+        recording.finish(&outcome, leaves).await?;
     }
     Ok(Replicated {
         report: result?,
         outcome,
         run_id,
     })
+}
+
+/// What a replication leaves: its entry, and where the copy stands.
+fn leaves(
+    report: &ReplicateReport,
+    places: &Places,
+    recording: &Recording,
+    outcome: &Outcome,
+) -> Leaves {
+    let standing = ReplicateStanding::of(report);
+    let body = bodies::replicate(recording.run_body(outcome), places, report, &standing);
+    Leaves {
+        body: serde_json::to_value(&body).ok(),
+        standing: serde_json::to_value(&standing)
+            .ok()
+            .map(|body| (report.finished_at, body)),
+        again: trouble(report).is_some(),
+        ..Leaves::default()
+    }
+}
+
+/// What kept a replication from doing all that it could.
+pub fn trouble(report: &ReplicateReport) -> Option<FailureClass> {
+    match &report.ended {
+        Ended::Interrupted => Some(FailureClass::Interrupted),
+        // What was copied stays, and the next attempt goes on from there.
+        Ended::Failed { .. } => Some(FailureClass::Storage { transient: true }),
+        _ if !report.failures.is_empty() => Some(FailureClass::Storage { transient: true }),
+        _ if report.trouble.is_some() => Some(FailureClass::State),
+        _ => None,
+    }
 }
 
 async fn copy(

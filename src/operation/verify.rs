@@ -2,20 +2,21 @@
 
 use uuid::Uuid;
 
-use super::Failure;
 use super::depth::{DepthWish, newest};
-use super::recording::{Recording, failed, outcome};
+use super::recording::{Leaves, Recording, failed, outcome};
 use super::source::Source;
+use super::standing::VerifyStanding;
+use super::{Failure, bodies};
 use crate::config::{Period, Tier};
 use crate::drill::Cancellation;
 use crate::evidence::Verdict;
 use crate::finding::Severity;
 use crate::repository::{self, Alone, AloneOptions};
-use crate::state::{Outcome, State};
+use crate::state::{DepthRank, Outcome, State};
 use crate::verify::ledger::{Ledger, verify_with};
 use crate::verify::words;
 use crate::verify::{
-    OnReadProgress, RequestedDepth, VerifyError, VerifyOptions, VerifyReport, verify_catalog,
+    Depth, OnReadProgress, RequestedDepth, VerifyError, VerifyOptions, VerifyReport, verify_catalog,
 };
 
 /// What is asked of a verification.
@@ -78,13 +79,42 @@ pub async fn verify(
         Err(failure) => failed(failure),
     };
     if let Some(recording) = recording {
-        recording.finish(&outcome).await?;
+        let leaves = match &result {
+            Ok(report) => leaves(report, request, source, &recording, &outcome),
+            Err(_) => Leaves::nothing(),
+        };
+        recording.finish(&outcome, leaves).await?;
     }
     Ok(Verified {
         report: result?,
         outcome,
         run_id,
     })
+}
+
+/// What a verification leaves: its entry, and where the copy stands.
+fn leaves(
+    report: &VerifyReport,
+    request: &VerifyRequest,
+    source: &Source,
+    recording: &Recording,
+    outcome: &Outcome,
+) -> Leaves {
+    let standing = VerifyStanding::of(report, &request.objectives);
+    let location = source.location.to_string();
+    let body = bodies::verify(recording.run_body(outcome), &location, &standing);
+    Leaves {
+        body: serde_json::to_value(&body).ok(),
+        depth: match report.depth {
+            Depth::Listed => Some(DepthRank::LISTED),
+            Depth::Sampled => Some(DepthRank::SAMPLED),
+            Depth::Read | Depth::Restored => Some(DepthRank::READ),
+        },
+        standing: serde_json::to_value(&standing)
+            .ok()
+            .map(|body| (report.checked_at, body)),
+        ..Leaves::default()
+    }
 }
 
 async fn look(

@@ -42,7 +42,11 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, F
     let writable = drill.probe().await?;
     // A proof that leaves no record is none, so there is no drill without a state.
     let state = context.state(&config).await?;
-    let recording = operation::Recording::begin(&state, RunKind::Drill, &source).await?;
+    let mut origin = operation::Origin::by_hand();
+    if let Some(initiator) = &args.initiator {
+        origin.asked.initiator.clone_from(initiator);
+    }
+    let recording = operation::Recording::begin(&state, RunKind::Drill, &source, origin).await?;
     let drilled = drill
         .run(writable, recording, watcher, cancellation)
         .await?;
