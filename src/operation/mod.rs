@@ -13,6 +13,7 @@ mod depth;
 pub mod drill;
 mod drill_checks;
 mod failure;
+pub mod fleet;
 mod job;
 mod observer;
 mod perform;

@@ -203,7 +203,7 @@ pub fn at_location(url: &str, reach: &Reach) -> Result<(Location, StorageOptions
     Ok((location, options))
 }
 
-fn find<'a>(name: &str, config: &'a Config) -> Result<&'a Cluster, Failure> {
+pub(super) fn find<'a>(name: &str, config: &'a Config) -> Result<&'a Cluster, Failure> {
     config.cluster(name).ok_or_else(|| {
         let failure = Failure::configuration(format_args!("there is no cluster `{name}`"));
         match (&config.file, config.cluster_like(name)) {
