@@ -11,6 +11,9 @@ use super::{Cli, Command, Context, ExitCode, Failure, LogFormatArg, Output, Pale
 use super::{GlobalArgs, command};
 use crate::telemetry::{self, LogFormat};
 
+/// Threads of a daemon's runtime, besides those that block.
+const DAEMON_THREADS: usize = 2;
+
 /// Runs the command line of this process.
 pub fn main() -> std::process::ExitCode {
     announce_panics();
@@ -92,7 +95,8 @@ fn start(
     palette: Palette,
     progress: Progress,
 ) -> Result<ExitCode, Failure> {
-    start_logging(&cli.global, palette, progress.clone())?;
+    let daemon = matches!(cli.command, Command::Daemon(_));
+    start_logging(&cli.global, daemon, palette, progress.clone())?;
     // Commands that must not become a server with threads before they change what this
     // process may do.
     if let Command::Internal(internal) = &cli.command {
@@ -100,7 +104,13 @@ fn start(
     }
     // Fails only when a provider was installed before, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if daemon {
+        // Work with bytes is done by blocking threads; a few others serve a process that
+        // is idle most of the time, on a machine of any size.
+        runtime.worker_threads(DAEMON_THREADS);
+    }
+    let runtime = runtime
         .enable_all()
         .build()
         .map_err(|error| Failure::unproven(format_args!("start the runtime: {error}")))?;
@@ -114,11 +124,18 @@ fn start(
     result
 }
 
-fn start_logging(global: &GlobalArgs, palette: Palette, progress: Progress) -> Result<(), Failure> {
+/// A daemon has nobody who looks at it: what happens is logged.
+fn start_logging(
+    global: &GlobalArgs,
+    daemon: bool,
+    palette: Palette,
+    progress: Progress,
+) -> Result<(), Failure> {
+    let verbose = global.verbose.saturating_add(u8::from(daemon));
     let directives = global
         .log_level
         .as_deref()
-        .unwrap_or_else(|| telemetry::directives(global.verbose));
+        .unwrap_or_else(|| telemetry::directives(verbose));
     let format = match global.log_format {
         LogFormatArg::Human => LogFormat::Human,
         LogFormatArg::Json => LogFormat::Json,
@@ -136,6 +153,7 @@ async fn dispatch(command: Command, context: Context) -> Result<ExitCode, Failur
             | Command::Replicate(_)
             | Command::Backup(_)
             | Command::Wal(_)
+            | Command::Daemon(_)
     );
     let mut interrupt = context.interrupt.clone();
     let work = Box::pin(run(command, &context));
@@ -161,6 +179,8 @@ async fn run(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Wal(args) => command::wal::run(args, context).await,
         Command::Status(args) => command::status::run(args, context).await,
         Command::Job(args) => command::job::run(args, context).await,
+        Command::Daemon(args) => Box::pin(command::daemon::run(&args, context)).await,
+        Command::Schedule(args) => command::schedule::run(args, context),
         Command::History(args) => command::history::run(args, context).await,
         Command::Help(args) => command::help::run(&args, context),
         Command::Internal(internal) => command::internal::run(&internal),
