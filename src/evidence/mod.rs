@@ -4,6 +4,7 @@
 //! A record holds no rows, no query output and no secrets.
 
 mod digest;
+pub mod export;
 mod file;
 pub mod ledger;
 mod record;

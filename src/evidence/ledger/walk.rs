@@ -151,9 +151,9 @@ pub struct Walk {
     next: u64,
     last: String,
     count: u64,
-    /// Heads that were noted elsewhere and are still ahead.
-    noted: Option<Head>,
-    seen_noted: bool,
+    /// Heads that were noted elsewhere, and whether they were met.
+    noted: Vec<(Head, bool)>,
+    gaps: bool,
 }
 
 impl Default for Walk {
@@ -174,15 +174,24 @@ impl Walk {
             next: sequence,
             last: previous.to_owned(),
             count: 0,
-            noted: None,
-            seen_noted: false,
+            noted: Vec::new(),
+            gaps: false,
         }
     }
 
-    /// Compares with a head that was noted elsewhere.
+    /// An extract: entries may be missing in between. Then only links between neighbours can
+    /// be followed.
     #[must_use]
-    pub fn against(mut self, noted: Option<Head>) -> Self {
-        self.noted = noted;
+    pub const fn with_gaps(mut self) -> Self {
+        self.gaps = true;
+        self
+    }
+
+    /// Compares with heads that were noted elsewhere.
+    #[must_use]
+    pub fn against(mut self, noted: impl IntoIterator<Item = Head>) -> Self {
+        self.noted
+            .extend(noted.into_iter().map(|head| (head, false)));
         self
     }
 
@@ -195,7 +204,8 @@ impl Walk {
                 message,
             })
         };
-        if entry.sequence > self.next {
+        let jump = entry.sequence > self.next;
+        if jump && !self.gaps {
             let last = entry.sequence - 1;
             return broken(
                 BreakKind::Gap,
@@ -241,7 +251,7 @@ impl Walk {
                 "the link beside its text is not the one in it".to_owned(),
             );
         }
-        if entry.previous != self.last {
+        if entry.previous != self.last && !jump {
             return broken(
                 BreakKind::WrongPrevious,
                 format!(
@@ -250,9 +260,10 @@ impl Walk {
                 ),
             );
         }
-        if let Some(noted) = &self.noted
-            && noted.sequence == entry.sequence
-        {
+        for (noted, met) in &mut self.noted {
+            if noted.sequence != entry.sequence {
+                continue;
+            }
             if noted.sha256 != entry.sha256 {
                 return broken(
                     BreakKind::HeadDiffers,
@@ -262,7 +273,7 @@ impl Walk {
                     ),
                 );
             }
-            self.seen_noted = true;
+            *met = true;
         }
         self.next = entry.sequence.saturating_add(1);
         self.last.clone_from(&entry.sha256);
@@ -270,21 +281,30 @@ impl Walk {
         Ok(())
     }
 
-    /// The end: whether the noted head was reached.
+    /// The end: whether the noted heads were reached.
     pub fn finish(&self) -> Result<(), Break> {
-        match &self.noted {
-            Some(noted) if noted.sequence >= self.next => Err(Break {
+        let ahead = self.noted.iter().map(|(noted, _)| noted.sequence).max();
+        match ahead {
+            Some(sequence) if sequence >= self.next => Err(Break {
                 kind: BreakKind::HeadMissing,
-                sequence: noted.sequence,
-                message: format!("the ledger ends with entry {}", self.next.saturating_sub(1)),
+                sequence,
+                message: match self.next.saturating_sub(1) {
+                    0 => "there is no entry at all".to_owned(),
+                    last => format!("the last entry is {last}"),
+                },
             }),
             _ => Ok(()),
         }
     }
 
-    /// Whether the noted head was met and holds.
-    pub const fn met_noted(&self) -> bool {
-        self.seen_noted
+    /// Whether a noted head was met and holds.
+    pub fn met(&self, noted: &Head) -> bool {
+        self.noted.iter().any(|(head, met)| *met && head == noted)
+    }
+
+    /// The number that the next entry must have.
+    pub const fn next_sequence(&self) -> u64 {
+        self.next
     }
 
     /// How many entries hold.
