@@ -13,7 +13,7 @@ mod schema;
 mod tests;
 mod verdict;
 
-pub use digest::{Digest, sha256_hex};
+pub use digest::{Digest, sha256_hex, sha256_of_file};
 pub use file::{RecordFile, RecordFileError};
 pub use ledger::{
     EntryKind, FIRST_PREVIOUS, LEDGER_ENTRY_SCHEMA, LedgerEntry, NewEntry, canonical_json, seal,

@@ -24,6 +24,7 @@ mod object;
 #[cfg(test)]
 mod object_tests;
 mod objects;
+mod records;
 mod run;
 mod schedule;
 mod schedules;
@@ -51,6 +52,7 @@ pub use job::{
     JobProgress, JobStatus, NewJob, Release,
 };
 pub use object::{ChangeKind, ObjectChange, ObjectSummary, ReadRate, RememberedObject};
+pub use records::RecordRow;
 pub use run::{
     HistoryFilter, NewRun, Outcome, Report, Run, RunKind, RunStatus, RunningRun, StoredDrill,
 };

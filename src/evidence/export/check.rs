@@ -5,14 +5,13 @@ use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
 use super::write::anchor;
 use super::{EXPORT_SCHEMA, MANIFEST_FILE, Manifest};
-use crate::evidence::digest::hex;
 use crate::evidence::ledger::{
     Break, BreakKind, FIRST_PREVIOUS, Head, LedgerEntry, MAX_ENTRY_BYTES, Walk,
 };
+use crate::evidence::sha256_of_file;
 
 /// A file of entries that could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -204,7 +203,11 @@ fn check_files(path: &Path, manifest: &Manifest) -> Result<(u64, Vec<String>), F
             .file_name()
             .is_some_and(|name| name == file.name.as_str());
         let beside = path.with_file_name(&file.name);
-        let digest = if plain { digest_of(&beside) } else { Ok(None) };
+        let digest = if plain {
+            sha256_of_file(&beside)
+        } else {
+            Ok(None)
+        };
         let digest = digest.map_err(|cause| FileCheckError {
             path: beside,
             cause,
@@ -216,22 +219,4 @@ fn check_files(path: &Path, manifest: &Manifest) -> Result<(u64, Vec<String>), F
         }
     }
     Ok((same, differing))
-}
-
-/// SHA-256 of a file; `None` when it is not there.
-fn digest_of(path: &Path) -> io::Result<Option<String>> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0_u8; 64 * 1024];
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            return Ok(Some(hex(&hasher.finalize())));
-        }
-        hasher.update(buffer.get(..read).unwrap_or_default());
-    }
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::evidence::digest::hex;
 use crate::evidence::ledger::{Break, FIRST_PREVIOUS, Head, LedgerEntry, Walk};
-use crate::evidence::{Digest, Tool, sha256_hex};
+use crate::evidence::{Digest, Tool};
 
 /// The file of entries.
 pub const ENTRIES_FILE: &str = "entries.jsonl";
@@ -55,6 +55,8 @@ pub struct Exported {
     pub manifest: Manifest,
     /// SHA-256 of `manifest.json`, which stands for all of it.
     pub manifest_sha256: String,
+    /// The size of `manifest.json`.
+    pub manifest_bytes: u64,
     /// The numbers.
     pub summary: Summary,
 }
@@ -343,12 +345,13 @@ impl Exporter {
             .map_err(io_at(&report.path))?;
         files.push(report.finish("report.html")?);
         let manifest = Manifest { files, ..manifest };
-        let manifest_sha256 = self.write_manifest(&manifest)?;
+        let written = self.write_manifest(&manifest)?;
         self.name()?;
         Ok(Exported {
             directory: self.directory.clone(),
             manifest,
-            manifest_sha256,
+            manifest_sha256: written.sha256,
+            manifest_bytes: written.bytes,
             summary: self.summary.clone(),
         })
     }
@@ -385,7 +388,7 @@ impl Exporter {
         Ok(std::mem::replace(&mut self.findings, nowhere))
     }
 
-    fn write_manifest(&self, manifest: &Manifest) -> Result<String, ExportError> {
+    fn write_manifest(&self, manifest: &Manifest) -> Result<Digest, ExportError> {
         let path = self.partial.join(MANIFEST_FILE);
         let mut text = serde_json::to_string_pretty(manifest).map_err(|cause| ExportError::Io {
             path: path.clone(),
@@ -394,8 +397,7 @@ impl Exporter {
         text.push('\n');
         let mut file = HashedFile::create(&self.partial, MANIFEST_FILE)?;
         file.write_all(text.as_bytes()).map_err(io_at(&path))?;
-        file.finish(MANIFEST_FILE)?;
-        Ok(sha256_hex(text.as_bytes()))
+        file.finish(MANIFEST_FILE)
     }
 
     /// From here on it is there. A rename takes the place of an empty directory only.

@@ -23,4 +23,4 @@ pub use entry::{
     SealCause, SealError, seal,
 };
 pub use kind::EntryKind;
-pub use walk::{Break, BreakKind, Head, ParseHeadError, Walk};
+pub use walk::{Break, BreakKind, Head, Labels, ParseHeadError, Walk};

@@ -4,11 +4,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use uuid::Uuid;
 
-use super::{FIRST_PREVIOUS, LEDGER_ENTRY_SCHEMA, LedgerEntry, canonical_json};
+use super::{EntryContent, FIRST_PREVIOUS, LEDGER_ENTRY_SCHEMA, LedgerEntry, canonical_json};
 use crate::evidence::sha256_hex;
 
 /// An entry's number and digest: all that is needed to hold everything up to it fast.
@@ -145,6 +147,36 @@ impl fmt::Display for Break {
     }
 }
 
+/// What a database keeps beside an entry's text, to find it by. It must say the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labels {
+    /// When it happened.
+    pub at: DateTime<Utc>,
+    /// Its kind.
+    pub kind: String,
+    /// The cluster.
+    pub cluster: Option<String>,
+    /// The copy.
+    pub copy: Option<String>,
+    /// The run.
+    pub run_id: Option<Uuid>,
+}
+
+impl Labels {
+    /// The first label that says something else than the text.
+    fn differing(&self, content: &EntryContent) -> Option<&'static str> {
+        [
+            ("time", self.at == content.at),
+            ("kind", self.kind == content.kind.as_str()),
+            ("cluster", self.cluster == content.cluster),
+            ("copy", self.copy == content.copy),
+            ("run", self.run_id == content.run_id),
+        ]
+        .into_iter()
+        .find_map(|(name, same)| (!same).then_some(name))
+    }
+}
+
 /// Follows a ledger entry by entry. Memory: one digest.
 #[derive(Clone, Debug)]
 pub struct Walk {
@@ -193,6 +225,37 @@ impl Walk {
         self.noted
             .extend(noted.into_iter().map(|head| (head, false)));
         self
+    }
+
+    /// The next entry as a database keeps it, with its labels; gives what it says. After a
+    /// break nothing that follows can be relied on: stop.
+    pub fn step_labelled(
+        &mut self,
+        entry: &LedgerEntry,
+        labels: &Labels,
+    ) -> Result<EntryContent, Break> {
+        // The walk must not go on when the labels do not hold.
+        let mut ahead = self.clone();
+        ahead.step(entry)?;
+        let broken = |kind, message: String| Break {
+            kind,
+            sequence: entry.sequence,
+            message,
+        };
+        let content = entry.content().map_err(|error| {
+            broken(
+                BreakKind::NotCanonical,
+                format!("its text is no entry: {error}"),
+            )
+        })?;
+        if let Some(label) = labels.differing(&content) {
+            return Err(broken(
+                BreakKind::Mislabelled,
+                format!("the {label} beside its text is not the one in it"),
+            ));
+        }
+        *self = ahead;
+        Ok(content)
     }
 
     /// The next entry. After a break nothing that follows can be relied on: stop.

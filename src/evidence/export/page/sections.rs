@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::chart;
-use super::text::{Escaped, count, grouped, length, minute};
+use super::text::{Escaped, Name, count, grouped, length, minute};
 use crate::evidence::export::{
     FindingRow, MeasuredBy, MeasuredKey, MeasuredRow, Population, Ran, Rank, Summary,
 };
@@ -68,7 +68,7 @@ fn population_cells(page: &mut String, population: &Population) {
     );
 }
 
-const POPULATION_HEAD: &str = "<th class=\"n\">due</th><th class=\"n\">run</th><th class=\"n\">proven</th><th class=\"n\">passed</th><th class=\"n\">failed</th><th class=\"n\">unproven</th><th class=\"n\">missed</th><th class=\"n\">skipped</th><th class=\"n\">late</th><th class=\"n\">overdue</th><th>of what was due</th><th>by hand</th></tr></thead>\n";
+const POPULATION_HEAD: &str = "<th class=\"n\">due</th><th class=\"n\">run</th><th class=\"n\">proven</th><th class=\"n\">passed</th><th class=\"n\">failed</th><th class=\"n\">unproven</th><th class=\"n\">missed</th><th class=\"n\">skipped</th><th class=\"n\">late</th><th class=\"n\">overdue</th><th>due moments</th><th>by hand</th></tr></thead>\n";
 
 pub(super) fn population(page: &mut String, summary: &Summary) {
     page.push_str(
@@ -123,9 +123,9 @@ pub(super) fn population(page: &mut String, summary: &Summary) {
             page,
             "<tr{}><td class=\"name\">{}</td><td>{}</td><td class=\"words\">{}</td>",
             if new { " class=\"group\"" } else { "" },
-            Escaped(name),
+            Name(name),
             key.kind,
-            Escaped(&key.copy),
+            Name(&key.copy),
         );
         population_cells(page, population);
     }
@@ -162,7 +162,7 @@ pub(super) fn drills(page: &mut String, summary: &Summary) {
         let _ = writeln!(
             page,
             "<tr><td class=\"name\">{}</td><td>{}</td></tr>",
-            Escaped(cluster),
+            Name(cluster),
             chart::strip(counts, days)
         );
     }
@@ -233,8 +233,8 @@ pub(super) fn objectives(page: &mut String, summary: &Summary, measured: &Measur
             let _ = write!(
                 page,
                 "<tr><td class=\"name\">{}</td><td class=\"words\">{}</td><td class=\"n\">{limit}</td>",
-                Escaped(&key.cluster),
-                Escaped(&key.copy)
+                Name(&key.cluster),
+                Name(&key.copy)
             );
             number(page, row.n, "");
             number(page, row.met, "");
@@ -291,19 +291,19 @@ pub(super) fn misses(page: &mut String, summary: &Summary) {
         let _ = write!(
             page,
             "<tr><td class=\"name\">{}</td><td>{}</td><td class=\"words\">{}</td><td class=\"words\">{}</td><td class=\"{class}\">{what}</td><td>{why}</td>",
-            Escaped(if key.cluster.is_empty() {
+            Name(if key.cluster.is_empty() {
                 "(all)"
             } else {
                 &key.cluster
             }),
             key.kind,
-            Escaped(&key.copy),
-            Escaped(schedule)
+            Name(&key.copy),
+            Name(schedule)
         );
         number(page, miss.moments, "");
         let _ = writeln!(
             page,
-            "<td>{}</td><td>{}</td></tr>",
+            "<td class=\"at\">{}</td><td class=\"at\">{}</td></tr>",
             minute(miss.first),
             minute(miss.last)
         );
@@ -332,11 +332,11 @@ fn finding_rows<'a>(
         let _ = writeln!(
             page,
             "<tr><td class=\"name\">{}</td><td class=\"words\">{}</td><td><code>{}</code></td><td class=\"t-{severity}\">{severity}</td>\
-             <td class=\"words\">{}</td><td>{}</td><td>{}</td><td class=\"n\">{}</td></tr>",
-            Escaped(&row.cluster),
-            Escaped(&row.copy),
+             <td class=\"words\">{}</td><td class=\"at\">{}</td><td class=\"at\">{}</td><td class=\"n\">{}</td></tr>",
+            Name(&row.cluster),
+            Name(&row.copy),
             Escaped(&row.code),
-            Escaped(&row.object),
+            Name(&row.object),
             minute(row.opened_at),
             row.closed_at.map_or_else(|| "open".to_owned(), minute),
             length(row.age_ms(end)),
@@ -412,7 +412,7 @@ pub(super) fn configurations(page: &mut String, summary: &Summary) {
             .collect();
         let _ = writeln!(
             page,
-            "<tr><td class=\"n\">{}</td><td>{}</td><td>{}</td><td class=\"words\">{}</td><td><code>{}…</code></td></tr>",
+            "<tr><td class=\"n\">{}</td><td class=\"at\">{}</td><td class=\"at\">{}</td><td class=\"words\">{}</td><td><code>{}…</code></td></tr>",
             change.sequence,
             minute(change.at),
             if change.accepted {

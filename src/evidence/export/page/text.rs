@@ -31,6 +31,23 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// A name as [`Escaped`], with places to break it when it is long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Name<'a>(pub(super) &'a str);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const RUN: usize = 16;
+        let mut rest = self.0;
+        while let Some((at, _)) = rest.char_indices().nth(RUN) {
+            let (begin, end) = rest.split_at(at);
+            write!(f, "{}<wbr>", Escaped(begin))?;
+            rest = end;
+        }
+        write!(f, "{}", Escaped(rest))
+    }
+}
+
 /// A length of time with two units at most.
 pub(super) fn length(milliseconds: u64) -> String {
     let seconds = milliseconds / 1000;
@@ -76,6 +93,19 @@ mod tests {
         assert_eq!(
             Escaped("<b onclick='x'>\"&\u{202e}\u{1b}ä").to_string(),
             "&lt;b onclick=&#39;x&#39;&gt;&quot;&amp;\u{fffd}\u{fffd}ä"
+        );
+    }
+
+    #[test]
+    fn long_names_can_be_broken_and_short_ones_are_not() {
+        assert_eq!(Name("second-region").to_string(), "second-region");
+        assert_eq!(
+            Name("0000000100000012000000A4").to_string(),
+            "0000000100000012<wbr>000000A4"
+        );
+        assert_eq!(
+            Name(&"ß<".repeat(9)).to_string(),
+            format!("{}<wbr>ß&lt;", "ß&lt;".repeat(8))
         );
     }
 
