@@ -8,13 +8,16 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
 
 use super::database::{Transaction, Value, transact, values};
-use super::jobs::{job, take_turn};
+use super::entries::append_in;
+use super::jobs::{job, missed, take_turn};
 use super::{
-    ClaimRequest, Fence, Heartbeat, Job, JobEnd, JobProgress, JobStatus, Release, State,
+    ClaimRequest, Fence, Heartbeat, Job, JobEnd, JobKind, JobProgress, JobStatus, Release, State,
     StateError, StateErrorKind,
 };
+use crate::evidence::ledger::MissedReason;
 
 /// Jobs that may be given now: ready, not past their deadline, of a kind that is asked for,
 /// within the budgets. `$4` to `$8` are the kinds; `$9` the drills, `$10` the bytes of
@@ -46,6 +49,10 @@ const FIRST: &str = concat!(
     ready!(),
     " ORDER BY w.due_at, w.id LIMIT 1"
 );
+
+/// What a claim looks through the queue with.
+#[cfg(test)]
+pub(super) const STATEMENTS: [&str; 2] = [TURN, FIRST];
 
 impl State {
     /// Gives a job to its caller, if there is one that may be done now. Every claim gives
@@ -93,8 +100,8 @@ impl State {
     }
 
     /// Takes the jobs back whose holders fell silent: they wait again, or have failed when
-    /// their attempts are used up, or are cancelled when that was asked for. At most 1,000
-    /// at once.
+    /// their attempts are used up, which the ledger notes as missed, or are cancelled when that
+    /// was asked for. At most 1,000 at once.
     pub async fn expire_leases(&self, now: DateTime<Utc>) -> Result<Vec<Job>, StateError> {
         let none = self
             .row(
@@ -303,14 +310,21 @@ async fn expire_in(
             values![now],
         )
         .await?;
-    rows.iter().map(job).collect()
+    let jobs = rows.iter().map(job).collect::<Result<Vec<_>, _>>()?;
+    let entries = jobs
+        .iter()
+        .filter(|job| job.status == JobStatus::Failed && job.kind != JobKind::Sweep)
+        .map(|job| missed(transaction, job, MissedReason::Exhausted, now))
+        .collect::<Result<Vec<_>, _>>()?;
+    append_in(transaction, &entries).await?;
+    Ok(jobs)
 }
 
 /// Checks the attempt and settles the job, with the end of a run.
 pub(super) async fn settle_in(
     transaction: &mut Transaction,
     fence: &Fence,
-    run_id: uuid::Uuid,
+    run_id: Uuid,
     now: DateTime<Utc>,
     end: &JobEnd,
 ) -> Result<(), StateError> {
@@ -324,6 +338,7 @@ pub(super) async fn settle_in(
     if held != 1 {
         return Err(fenced(transaction, fence));
     }
+    link_in(transaction, fence, run_id).await?;
     let release = match end {
         JobEnd::GoesOn => return Ok(()),
         JobEnd::Done => return done_in(transaction, fence, now).await,
@@ -338,6 +353,31 @@ pub(super) async fn settle_in(
     release_in(transaction, fence, now, &release)
         .await
         .map(|_| ())
+}
+
+/// Remembers which attempt a run was.
+pub(super) async fn link_in(
+    transaction: &mut Transaction,
+    fence: &Fence,
+    run_id: Uuid,
+) -> Result<(), StateError> {
+    transaction
+        .execute(
+            "INSERT INTO job_runs (run_id, job_id, token) VALUES ($1, $2, $3) \
+             ON CONFLICT DO NOTHING",
+            values![run_id, fence.job, fence.token],
+        )
+        .await
+        .map(|_| ())
+}
+
+/// Checks the attempt and remembers the run that it begins.
+pub(super) async fn attempt_in(
+    transaction: &mut Transaction,
+    fence: &Fence,
+    run_id: Uuid,
+) -> Result<(), StateError> {
+    settle_in(transaction, fence, run_id, Utc::now(), &JobEnd::GoesOn).await
 }
 
 /// Marks a job as done.

@@ -287,6 +287,8 @@ impl Transaction {
         sql: &str,
         values: &[Value<'_>],
     ) -> Result<u64, StateError> {
+        #[cfg(test)]
+        crash::here(self)?;
         let done = match &mut self.inner {
             EitherTransaction::Sqlite(transaction) => bound!(sql, values)
                 .execute(&mut **transaction)
@@ -302,6 +304,8 @@ impl Transaction {
         sql: &str,
         values: &[Value<'_>],
     ) -> Result<Vec<Row>, StateError> {
+        #[cfg(test)]
+        crash::here(self)?;
         match &mut self.inner {
             EitherTransaction::Sqlite(transaction) => bound!(sql, values)
                 .fetch_all(&mut **transaction)
@@ -322,6 +326,8 @@ impl Transaction {
 
     /// Makes it so.
     pub(super) async fn commit(self) -> Result<(), StateError> {
+        #[cfg(test)]
+        crash::here(&self)?;
         match self.inner {
             EitherTransaction::Sqlite(transaction) => transaction.commit().await,
         }
@@ -423,3 +429,46 @@ macro_rules! transact {
 }
 
 pub(super) use transact;
+
+/// For tests: the process dies after a number of statements of transactions, as far as the
+/// database can tell.
+#[cfg(test)]
+pub(super) mod crash {
+    use std::cell::Cell;
+
+    use super::{StateError, StateErrorKind, Transaction};
+
+    pub(in super::super) const WORDS: &str = "crashed on purpose";
+
+    thread_local! {
+        static LEFT: Cell<Option<u32>> = const { Cell::new(None) };
+    }
+
+    pub(in super::super) fn after(statements: u32) {
+        LEFT.set(Some(statements));
+    }
+
+    pub(in super::super) fn never() {
+        LEFT.set(None);
+    }
+
+    /// Nothing crashes until [`go_on`].
+    pub(in super::super) fn pause() -> Option<u32> {
+        LEFT.take()
+    }
+
+    pub(in super::super) fn go_on(statements: Option<u32>) {
+        LEFT.set(statements);
+    }
+
+    pub(super) fn here(transaction: &Transaction) -> Result<(), StateError> {
+        match LEFT.get() {
+            None => Ok(()),
+            Some(0) => Err(transaction.trouble(StateErrorKind::Other, WORDS)),
+            Some(left) => {
+                LEFT.set(Some(left - 1));
+                Ok(())
+            }
+        }
+    }
+}

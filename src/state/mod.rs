@@ -12,6 +12,8 @@ mod copies;
 mod copy;
 #[cfg(test)]
 mod copy_tests;
+#[cfg(test)]
+mod daemon_tests;
 mod database;
 mod entries;
 mod error;

@@ -97,7 +97,7 @@ impl Sqlite {
                     started_at: from_text(&started_at).ok_or_else(|| row.strange(&started_at))?,
                 };
                 marked.push(gone.id);
-                gone_in(&mut transaction, &[gone], now).await?;
+                gone_in(&mut transaction, &gone, now).await?;
             }
             transaction.commit().await?;
             held.remove();
