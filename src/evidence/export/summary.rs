@@ -238,9 +238,15 @@ impl Summary {
             }
             Body::Interrupted(body) => {
                 self.totals.interrupted = self.totals.interrupted.saturating_add(1);
-                // Of a schedule it is an attempt; a later one at the same moment takes its
-                // place.
-                self.ran(entry, body.job, &body.asked, Outcome::Unproven);
+                if body.again {
+                    // One attempt of several, noticed perhaps after the last of them: what
+                    // the due moment came to stands in another entry.
+                    let population = self.population.entry(Self::key(entry, body.job));
+                    let population = population.or_default();
+                    population.retries = population.retries.saturating_add(1);
+                } else {
+                    self.ran(entry, body.job, &body.asked, Outcome::Unproven);
+                }
             }
             Body::Missed(body) => {
                 let schedule = body.schedule.clone().unwrap_or_default();
