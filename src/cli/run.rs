@@ -160,6 +160,7 @@ async fn run(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Backup(args) => command::backup::run(args, context).await,
         Command::Wal(args) => command::wal::run(args, context).await,
         Command::History(args) => command::history::run(args, context).await,
+        Command::Evidence(args) => command::evidence::run(args, context).await,
         Command::Help(args) => command::help::run(&args, context),
         Command::Internal(internal) => command::internal::run(&internal),
     }

@@ -34,6 +34,7 @@ mod objects;
 #[cfg(test)]
 mod parity_tests;
 mod postgres;
+mod records;
 mod run;
 mod schedule;
 mod schedules;
@@ -63,6 +64,7 @@ pub use job::{
     JobProgress, JobStatus, NewJob, Release,
 };
 pub use object::{ChangeKind, ObjectChange, ObjectSummary, ReadRate, RememberedObject};
+pub use records::RecordRow;
 pub use run::{
     HistoryFilter, NewRun, Outcome, Report, Run, RunKind, RunStatus, RunningRun, StoredDrill,
 };
