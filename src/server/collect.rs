@@ -36,6 +36,7 @@ pub(super) fn promised(config: &Config) -> Vec<ClusterFacts> {
             owner: cluster.owner.clone().unwrap_or_default(),
             objectives: objectives(config, cluster),
             copies: copies(cluster),
+            ..ClusterFacts::default()
         })
         .collect()
 }

@@ -23,8 +23,9 @@ mod text;
 pub use clock::Now;
 pub use collect::collect;
 pub use facts::{
-    BackupFacts, ClusterFacts, CopyFacts, CopyRole, DrillFacts, FindingFacts, FleetFacts, JobFacts,
-    NotificationFacts, ObjectiveFacts, ProofFacts, RecordFacts, ReplicaFacts, VerificationFacts,
+    ClusterFacts, CopyFacts, CopyRole, DrillFacts, FindingFacts, FleetFacts, JobFacts,
+    NotificationFacts, ObjectiveFacts, ProofFacts, RecordFacts, ReplicaFacts, RunFacts,
+    VerificationFacts,
 };
 pub use health::{Health, Silence, Trouble};
 pub use metrics::{CATALOGUE, MetricInfo, MetricKind, Scene, ScrapeFacts, render};
