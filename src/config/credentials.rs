@@ -54,10 +54,10 @@ pub struct Credentials {
 pub enum SecretError {
     /// The environment variable is not there or empty.
     #[error(
-        "read {key} from the environment: {variable} is not set (set it, or change `credentials` in the configuration)"
+        "read {key} from the environment: {variable} is not set (set it, or change `{key}` in the configuration)"
     )]
     Variable {
-        /// The key under `credentials`.
+        /// The key in the configuration.
         key: &'static str,
         /// The variable's name.
         variable: String,
@@ -65,7 +65,7 @@ pub enum SecretError {
     /// The file cannot be read.
     #[error("read {key} from {}: {cause} (the user that runs walproof must be able to read it)", path.display())]
     File {
-        /// The key under `credentials`.
+        /// The key in the configuration.
         key: &'static str,
         /// The file.
         path: PathBuf,
@@ -159,7 +159,9 @@ impl Credentials {
 }
 
 impl SecretSource {
-    fn read(&self, key: &'static str) -> Result<String, SecretError> {
+    /// Reads the secret now, from where it is said to be. `key` is where the source stands in
+    /// the configuration, for the error.
+    pub fn read(&self, key: &'static str) -> Result<String, SecretError> {
         match (&self.env, &self.file) {
             (Some(variable), _) => std::env::var(variable)
                 .ok()

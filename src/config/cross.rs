@@ -56,6 +56,7 @@ pub(super) fn check(
         check_copies(main, index, cluster, &mut places, mistakes);
     }
     check_drills(main, drills, mistakes);
+    super::notification_check::check(main, mistakes);
 }
 
 fn repository_path<'a>(cluster: usize, copy: usize) -> Vec<Step<'a>> {
@@ -176,7 +177,7 @@ fn check_settings(
     }
 }
 
-fn check_source(source: &SecretSource) -> Option<&'static str> {
+pub(super) fn check_source(source: &SecretSource) -> Option<&'static str> {
     match (&source.env, &source.file) {
         (Some(_), Some(_)) => Some("names both `env` and `file`; one of them is enough"),
         (None, None) => Some("needs `env` or `file`"),

@@ -5,7 +5,7 @@
 
 mod digest;
 mod file;
-mod ledger;
+pub mod ledger;
 mod record;
 mod schema;
 #[cfg(test)]
