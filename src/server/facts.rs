@@ -42,6 +42,10 @@ pub struct ClusterFacts {
     pub objectives: ObjectiveFacts,
     /// Its copies, the primary first.
     pub copies: Vec<CopyFacts>,
+    /// Open findings of no copy, such as an overdue drill.
+    pub findings: Vec<FindingFacts>,
+    /// Runs that could not check, ever, by kind.
+    pub unanswered: Vec<(&'static str, u64)>,
     /// Due runs that did not happen, ever.
     pub missed: u64,
     /// Due runs that were caught up late, ever.

@@ -11,12 +11,15 @@ mod clock;
 mod collect;
 mod connection;
 mod facts;
+mod follow;
 mod health;
 mod metrics;
 mod page;
 mod process;
+mod promised;
 mod scrape;
 mod serve;
+mod standing;
 mod tally;
 mod text;
 

@@ -237,13 +237,13 @@ catalogue! {
 
     // Proofs, findings, replicas and drills.
     PROOF_AT = Gauge "walproof_proof_timestamp" "seconds" ["cluster", "copy", "kind"]
-        "When the newest proof of this kind ended that gave an answer, good or bad; absent if none did.";
+        "When the newest run of this kind ended that gave an answer, good or bad; absent if none did.";
     PROOF_VERDICT = Gauge "walproof_proof_verdict" "" ["cluster", "copy", "kind"]
         "What the newest run of this kind came to: 1 proven, 0 unproven (it could not be checked), -1 failed; absent where a run gives no verdict.";
     PROOF_EXIT = Gauge "walproof_proof_exit_code" "" ["cluster", "copy", "kind"]
         "The exit code of the newest run of this kind: 0 good, 1 a problem was found, 3 could not be checked, 4 refused for safety.";
     FINDING_OPEN = Gauge "walproof_finding_open" "" ["cluster", "copy", "code", "severity"]
-        "An open finding; the number is how many objects it names. Gone when a run of the same kind no longer finds it.";
+        "An open finding; the number is how many there are of the code. Gone when a run of the same kind no longer finds it. The copy is empty where it is about the whole cluster.";
     REPLICA_LAG = Gauge "walproof_replica_lag" "seconds" ["cluster", "copy"]
         "At most so far the replica is behind its source, in time of commits, by the newest verifications and replications of both.";
     REPLICA_MISSING = Gauge "walproof_replica_missing_objects" "" ["cluster", "copy"]
@@ -272,6 +272,8 @@ catalogue! {
         "Jobs that the state keeps, by kind and status.";
     RUNS = Counter "walproof_runs" "" ["kind", "outcome"]
         "Runs that ended, of all daemons and by hand, since the ledger began: proven, failed, unproven; without a verdict done, found (a problem), unchecked, refused.";
+    UNANSWERED = Counter "walproof_runs_unanswered" "" ["cluster", "kind"]
+        "Runs that ended without an answer (it could not be checked), since the ledger began.";
     MISSED = Counter "walproof_runs_missed" "" ["cluster"]
         "Due runs that did not happen, since the ledger began.";
     LATE = Counter "walproof_runs_late" "" ["cluster"]

@@ -5,7 +5,9 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use prometheus_client::encoding::EncodeGaugeValue;
 
-use super::super::facts::{CopyFacts, DrillFacts, FleetFacts, ReplicaFacts, VerificationFacts};
+use super::super::facts::{
+    CopyFacts, DrillFacts, FindingFacts, FleetFacts, ReplicaFacts, VerificationFacts,
+};
 use super::catalogue::{
     BACKUP_AGE, BACKUP_AT, BACKUP_FAILED_AT, BACKUPS_USABLE, BASE_BYTES, COPY, DEPTH,
     DRILL_LAST_PHASE, DRILL_MET, DRILL_POINT, DRILL_SERVICE, DRILL_VERIFIED, END_AT, END_LSN,
@@ -94,20 +96,21 @@ fn proofs(writer: &mut Writer<'_>, fleet: &FleetFacts) -> fmt::Result {
     })
 }
 
-/// Those of a copy, and those of no cluster with empty labels.
+/// Those of a copy, and those of no copy or no cluster with empty labels.
 fn findings(writer: &mut Writer<'_>, fleet: &FleetFacts) -> fmt::Result {
     writer.family(&FINDING_OPEN, |family| {
-        for finding in &fleet.findings {
-            let labels = ["", "", &finding.code, finding.severity.as_str()];
-            family.gauge(labels, Some(finding.count))?;
-        }
+        let mut write = |cluster: &str, copy: &str, findings: &[FindingFacts]| {
+            for finding in findings {
+                let labels = [cluster, copy, &finding.code, finding.severity.as_str()];
+                family.gauge(labels, Some(finding.count))?;
+            }
+            Ok(())
+        };
+        write("", "", &fleet.findings)?;
         for cluster in &fleet.clusters {
+            write(&cluster.name, "", &cluster.findings)?;
             for copy in &cluster.copies {
-                for finding in &copy.findings {
-                    let severity = finding.severity.as_str();
-                    let labels = [&cluster.name, &copy.name, &finding.code, severity];
-                    family.gauge(labels, Some(finding.count))?;
-                }
+                write(&cluster.name, &copy.name, &copy.findings)?;
             }
         }
         Ok(())

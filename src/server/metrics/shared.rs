@@ -7,7 +7,7 @@ use super::super::facts::{ClusterFacts, FleetFacts};
 use super::super::tally::{Durations, Tally};
 use super::catalogue::{
     DRILL_PHASES, JOBS, LATE, MISSED, Metric, NOTICES_GIVEN_UP, NOTICES_WAITING, RECORDS_BROKEN,
-    RECORDS_HEAD, RUNS, SKIPPED,
+    RECORDS_HEAD, RUNS, SKIPPED, UNANSWERED,
 };
 use super::writer::Writer;
 use crate::drill::Phase;
@@ -23,6 +23,14 @@ pub(super) fn write(writer: &mut Writer<'_>, fleet: &FleetFacts, tally: &Tally) 
     writer.family(&RUNS, |family| {
         for runs in &fleet.runs {
             family.counter([runs.kind, &runs.outcome], runs.count)?;
+        }
+        Ok(())
+    })?;
+    writer.family(&UNANSWERED, |family| {
+        for cluster in &fleet.clusters {
+            for (kind, number) in &cluster.unanswered {
+                family.counter([&cluster.name, kind], *number)?;
+            }
         }
         Ok(())
     })?;
