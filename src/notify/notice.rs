@@ -131,12 +131,24 @@ pub struct Facts<'a> {
 }
 
 /// What the configuration adds to every notice.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Setting {
     runbooks: String,
     external_url: Option<String>,
     tiers: std::collections::BTreeMap<String, String>,
     redactor: Redactor,
+}
+
+impl Default for Setting {
+    /// What holds without a configuration.
+    fn default() -> Self {
+        Self {
+            runbooks: RUNBOOKS.to_owned(),
+            external_url: None,
+            tiers: std::collections::BTreeMap::new(),
+            redactor: Redactor::default(),
+        }
+    }
 }
 
 impl Setting {

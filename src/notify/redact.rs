@@ -185,7 +185,7 @@ mod tests {
             ("X-Amz-Signature=0a1b&x=y", "X-Amz-Signature=[redacted]&x=y"),
             (
                 "{\"client_secret\": \"word\"}",
-                "{\"client_secret\": [redacted]\"}",
+                "{\"client_secret\":[redacted]\"}",
             ),
             (
                 "Authorization: Bearer word next",
