@@ -8,7 +8,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Cluster, Notifications, Telemetry, Tier};
+use super::{Cluster, DaemonConfig, Notifications, Schedule, Telemetry, Tier, Zone};
 
 /// walproof.yaml: which clusters are guarded, where their backups lie, what is promised.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,12 +21,21 @@ pub struct ConfigFile {
     /// `/var/lib/walproof` for root, else below `$XDG_STATE_HOME/walproof`.
     #[serde(default)]
     pub state: Option<StateUrl>,
+    /// The zone in which schedules and blackouts are read. Default: UTC.
+    #[serde(default)]
+    pub time_zone: Option<Zone>,
     /// What groups of clusters promise, by name.
     #[serde(default)]
     pub tiers: BTreeMap<String, Tier>,
     /// The guarded clusters.
     #[serde(default)]
     pub clusters: Vec<Cluster>,
+    /// What `walproof daemon` runs, and when.
+    #[serde(default)]
+    pub schedules: Vec<Schedule>,
+    /// How `walproof daemon` works: its budgets and its rhythm.
+    #[serde(default)]
+    pub daemon: DaemonConfig,
     /// Files with drill definitions, relative to this file. `*` stands for any part of a
     /// file's name: `drills/*.yaml`, which is the default when the folder exists.
     #[serde(default)]

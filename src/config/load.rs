@@ -9,8 +9,9 @@ use serde_json::Value;
 use super::error::Mistake;
 use super::tree::Node;
 use super::{
-    Cluster, ConfigErrors, ConfigFile, Credentials, DrillDefinition, Notifications, SecretSource,
-    StateUrl, Telemetry, Tier, check, cross, default_state_directory, schema, suggest, tree,
+    Cluster, ConfigErrors, ConfigFile, Credentials, DaemonConfig, DrillDefinition, Notifications,
+    Schedule, SecretSource, StateUrl, Telemetry, Tier, Zone, check, cross, cross_schedule,
+    default_state_directory, schema, suggest, tree,
 };
 
 /// A configuration file is at most this long, in bytes.
@@ -39,6 +40,12 @@ pub struct Config {
     pub clusters: Vec<Cluster>,
     /// The drill definitions, by file name.
     pub drills: Vec<LoadedDrill>,
+    /// The zone of schedules and blackouts that name none.
+    pub time_zone: Zone,
+    /// What the daemon runs, in the order of the file.
+    pub schedules: Vec<Schedule>,
+    /// How the daemon works.
+    pub daemon: DaemonConfig,
     /// Who is told when something is wrong; nobody when it is left out.
     pub notifications: Option<Notifications>,
     /// Where traces of the work go.
@@ -54,6 +61,9 @@ impl Default for Config {
             tiers: BTreeMap::new(),
             clusters: Vec::new(),
             drills: Vec::new(),
+            time_zone: Zone::UTC,
+            schedules: Vec::new(),
+            daemon: DaemonConfig::default(),
             notifications: None,
             telemetry: Telemetry::default(),
         }
@@ -152,6 +162,7 @@ pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
         return Err(found(mistakes, file));
     };
     cross::check(&main, &drills, &mut mistakes);
+    cross_schedule::check(&main, &drills, &mut mistakes);
     if let Some(errors) = ConfigErrors::from_mistakes(mistakes) {
         return Err(errors);
     }
@@ -187,6 +198,9 @@ pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
                 definition: drill.content,
             })
             .collect(),
+        time_zone: content.time_zone.unwrap_or_default(),
+        schedules: content.schedules,
+        daemon: content.daemon,
         notifications: content.notifications,
         telemetry: content.telemetry.unwrap_or_default(),
     })

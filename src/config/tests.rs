@@ -164,6 +164,70 @@ fn how_a_replica_is_kept() {
 }
 
 #[test]
+fn what_the_daemon_runs() {
+    let clusters = "clusters:\n- name: orders\n  tier: gold\n  primary: {url: 's3://b/orders'}\n  replicas: [{name: far, url: 's3://far/orders'}]\n- name: billing\n  primary: {url: 's3://b/billing'}\n";
+    let right = format!(
+        r#"
+version: 1
+time_zone: Europe/Berlin
+tiers:
+  gold: {{due: {{verify: 1h, drill: 1d}}}}
+{clusters}
+schedules:
+- {{name: often, job: verify, cron: "*/15 * * * *", tiers: [gold], depth: sampled, jitter: 10m, deadline: 6h}}
+- {{name: copy, job: replicate, cron: "@hourly", copies: [far], blackout: ["Mon-Fri 08:00-18:00", 2026-12-24 00:00 - 2026-12-27 00:00]}}
+- {{name: nightly, job: drill, cron: 0 3 * * 0, time_zone: America/New_York, clusters: [orders], drill: nightly, catch_up: none, priority: 9}}
+- {{name: weekly, job: report, cron: "@weekly", period: 7d}}
+daemon: {{listen: "127.0.0.1:0", jobs: 2, drills: 2, per_cluster: 1, per_bucket: 8, bandwidth: 200MiB/s, scratch: 200GiB, windows: ["20:00-08:00"], blackout: [Sat], lease: 30s, stop_within: 2m, reload: 5s}}
+"#
+    );
+    let drill = ("drills/d.yaml", "version: 1\nname: nightly\n");
+    let config = load_files(&[("walproof.yaml", &right), drill]).unwrap();
+    assert_eq!(config.time_zone.to_string(), "Europe/Berlin");
+    assert_eq!(config.daemon.jobs(), 2);
+    let priorities: Vec<u8> = config
+        .schedules
+        .iter()
+        .map(crate::config::Schedule::priority)
+        .collect();
+    assert_eq!(priorities, [5, 6, 9, 2]);
+    assert!(config.schedules[0].selects("orders", Some("gold")));
+    assert!(!config.schedules[0].selects("billing", None));
+    assert!(config.schedules[1].selects("billing", None));
+    let due = config.tiers["gold"].due.unwrap();
+    assert_eq!(
+        (due.drill, due.replicate),
+        (Some("1d".parse().unwrap()), None)
+    );
+
+    let wrong = format!(
+        r#"
+version: 1
+tiers: {{gold: }}
+{clusters}
+schedules:
+- {{name: often, job: verify, cron: 0 3 * * *, tiers: [glod], drill: nightly, copies: [near]}}
+- {{name: often, job: report, cron: 0 3 * * *, clusters: [orders, ordres]}}
+- {{name: drill, job: drill, cron: 0 3 * * *, drill: nihgtly}}
+daemon: {{lease: 2s}}
+"#
+    );
+    insta::assert_snapshot!(load_files(&[("walproof.yaml", &wrong), drill]).unwrap_err());
+    let wrong = format!(
+        r#"
+version: 1
+time_zone: Berlin
+{clusters}
+schedules:
+- {{name: a/b, job: verfy, cron: 0 3 L * *, jitter: soon, blackout: [Monday], catch_up: all, priority: 10}}
+- {{job: verify}}
+daemon: {{listen: "9188", jobs: 0, windows: always}}
+"#
+    );
+    insta::assert_snapshot!(errors(&wrong));
+}
+
+#[test]
 fn notifications_are_read_with_paths_beside_the_file() {
     let text = r#"
 version: 1
@@ -454,6 +518,9 @@ fn looks_like_yaml(comment: &str) -> bool {
 
 fn assert_committed(name: &str, generated: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    if std::env::var_os("WALPROOF_WRITE_SCHEMAS").is_some() {
+        std::fs::write(&path, generated).unwrap();
+    }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         committed == generated,

@@ -5,6 +5,7 @@
 
 mod digest;
 mod file;
+pub mod ledger;
 mod record;
 mod schema;
 #[cfg(test)]
@@ -13,6 +14,9 @@ mod verdict;
 
 pub use digest::{Digest, sha256_hex};
 pub use file::{RecordFile, RecordFileError};
+pub use ledger::{
+    EntryKind, FIRST_PREVIOUS, LEDGER_ENTRY_SCHEMA, LedgerEntry, NewEntry, canonical_json, seal,
+};
 pub use record::{
     BackupRecord, CheckRecord, Cleanup, CommitRecord, DRILL_RECORD_SCHEMA, DrillRecord, Due,
     EndOfRecovery, EnvironmentRecord, Measurements, ObjectiveOutcome, ObjectiveRecord,

@@ -19,6 +19,9 @@ pub enum StateErrorKind {
     Permission,
     /// The rules of the schema refused it, among them that records never change.
     Refused,
+    /// A newer attempt at the same job has begun, or another holds the lease: nothing of
+    /// this one was kept.
+    Fenced,
     /// Anything else.
     Other,
 }
@@ -41,6 +44,9 @@ impl StateErrorKind {
                 "check owner and permissions of the directory and the file; --state names another place"
             }
             Self::Refused => "the database's own rules refused it; nothing was changed",
+            Self::Fenced => {
+                "nothing of this attempt was kept; stop it and leave the work to its new holder"
+            }
             Self::Other => "see the cause",
         }
     }

@@ -111,6 +111,7 @@ impl ObjectiveArgs {
             max_backup_age: self.max_backup_age.or(tier.max_backup_age),
             started_backup_age: self.started_backup_age.or(tier.started_backup_age),
             verification: tier.verification.clone(),
+            due: tier.due,
         }
     }
 }

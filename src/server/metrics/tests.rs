@@ -1,0 +1,1 @@
+//! What is written is what is listed, and its size is bounded.
