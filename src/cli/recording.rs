@@ -9,7 +9,7 @@ use super::{Context, ExitCode, Failure};
 use crate::config::Config;
 use crate::evidence::{DrillRecord, Verdict};
 use crate::finding::Finding;
-use crate::state::{NewRun, Outcome, Report, RunKind, RunningRun, State};
+use crate::state::{Completion, NewRun, Outcome, Report, RunKind, RunningRun, State};
 
 /// A run that the state database knows of. Dropped without [`Self::finish`] it shows as
 /// interrupted.
@@ -77,7 +77,9 @@ impl Recording {
 
     /// Notes how the run ended.
     pub(super) async fn finish(self, outcome: &Outcome) -> Result<(), Failure> {
-        self.state.finish_run(self.run, outcome).await?;
+        self.state
+            .finish_run(self.run, outcome, &Completion::default())
+            .await?;
         self.state.close().await;
         Ok(())
     }

@@ -5,14 +5,20 @@
 //! team can take its place behind [`State`]. Evidence records are append-only by triggers
 //! of the schema itself.
 
+mod claim;
+mod complete;
 mod completion;
 mod copies;
 mod copy;
 #[cfg(test)]
 mod copy_tests;
+mod database;
+mod entries;
 mod error;
 mod incident;
+mod incidents;
 mod job;
+mod jobs;
 mod lock;
 mod object;
 #[cfg(test)]
@@ -20,8 +26,10 @@ mod object_tests;
 mod objects;
 mod run;
 mod schedule;
+mod schedules;
 mod sqlite;
 mod standing;
+mod standings;
 mod store;
 #[cfg(test)]
 mod tests;

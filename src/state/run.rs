@@ -62,6 +62,12 @@ pub struct NewRun {
 pub struct RunningRun {
     /// Its identity, a UUID version 7.
     pub id: Uuid,
+    /// What kind of work.
+    pub kind: RunKind,
+    /// The cluster's name, or the last part of the URL.
+    pub cluster: String,
+    /// Which copy; empty for a bare URL.
+    pub copy: String,
     /// When it began.
     pub started_at: DateTime<Utc>,
     pub(super) lock: Held,

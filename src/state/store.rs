@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::sqlite::Sqlite;
 use super::{
-    HistoryFilter, NewRun, Outcome, Run, RunKind, RunningRun, StateError, StateErrorKind,
-    StoredDrill,
+    HistoryFilter, NewRun, Run, RunKind, RunningRun, StateError, StateErrorKind, StoredDrill,
 };
 use crate::config::StateUrl;
 use crate::evidence::{DrillRecord, RecordFile};
@@ -51,13 +50,12 @@ impl State {
         }
     }
 
-    /// Notes how a run ended.
-    pub async fn finish_run(&self, run: RunningRun, outcome: &Outcome) -> Result<(), StateError> {
+    /// Marks runs whose process is gone as interrupted, as opening does, and appends an entry
+    /// for each. Gives them.
+    pub async fn notice_interrupted(&self) -> Result<Vec<uuid::Uuid>, StateError> {
         match &self.backend {
-            Backend::Sqlite(sqlite) => sqlite.finish_run(&run, outcome).await?,
+            Backend::Sqlite(sqlite) => sqlite.mark_interrupted().await,
         }
-        run.lock.remove();
-        Ok(())
     }
 
     /// Keeps a drill and its evidence: the record as a file first, then as rows. The record
@@ -67,6 +65,19 @@ impl State {
         run: &RunningRun,
         record: &DrillRecord,
     ) -> Result<PathBuf, StateError> {
+        let file = self.record_file(run, record).await?;
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.record_drill(run, record, &file).await?,
+        }
+        Ok(self.records_directory().join(file.name))
+    }
+
+    /// Writes a drill's record as a file.
+    pub(super) async fn record_file(
+        &self,
+        run: &RunningRun,
+        record: &DrillRecord,
+    ) -> Result<RecordFile, StateError> {
         let refused = |kind, cause: String| {
             StateError::new("write a record to", &self.directory, kind, cause)
         };
@@ -80,14 +91,11 @@ impl State {
             .map_err(|error| refused(StateErrorKind::Other, error.to_string()))?;
         let directory = self.records_directory();
         let to_write = file.clone();
-        let path = tokio::task::spawn_blocking(move || to_write.write(&directory))
+        tokio::task::spawn_blocking(move || to_write.write(&directory))
             .await
             .map_err(|error| refused(StateErrorKind::Other, error.to_string()))?
             .map_err(|error| refused(StateErrorKind::Other, error.to_string()))?;
-        match &self.backend {
-            Backend::Sqlite(sqlite) => sqlite.record_drill(run, record, &file).await?,
-        }
-        Ok(path)
+        Ok(file)
     }
 
     /// Runs, newest first.

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
-use super::{HistoryFilter, NewRun, Outcome, Report, RunKind, RunStatus, State, StateErrorKind};
+use super::{
+    Completion, HistoryFilter, NewRun, Outcome, Report, RunKind, RunStatus, State, StateErrorKind,
+};
 use crate::config::StateUrl;
 use crate::evidence::Verdict;
 use crate::finding::{Code, Finding};
@@ -65,7 +67,10 @@ async fn a_run_is_kept_with_its_findings_and_report() {
         schema: "walproof.verify/v1".to_owned(),
         body: serde_json::json!({"depth": "listed"}),
     });
-    state.finish_run(run, &ended).await.unwrap();
+    state
+        .finish_run(run, &ended, &Completion::default())
+        .await
+        .unwrap();
     state.close().await;
 
     let again = State::open(&url(directory.path())).await.unwrap();
@@ -91,7 +96,10 @@ async fn the_history_is_narrowed_by_each_filter() {
         (RunKind::Drill, "billing", Some(Verdict::Failed)),
     ] {
         let run = state.begin_run(&new_run(kind, cluster)).await.unwrap();
-        state.finish_run(run, &outcome(verdict)).await.unwrap();
+        state
+            .finish_run(run, &outcome(verdict), &Completion::default())
+            .await
+            .unwrap();
     }
     let count = async |filter: HistoryFilter| state.history(&filter).await.unwrap().len();
     let none = HistoryFilter::default;
@@ -161,7 +169,10 @@ async fn a_drill_is_kept_with_its_record_as_rows_and_as_file() {
     assert_eq!(path.parent().unwrap(), state.records_directory());
     let mut ended = outcome(Some(Verdict::Proven));
     ended.findings.clone_from(&record.findings);
-    state.finish_run(run, &ended).await.unwrap();
+    state
+        .finish_run(run, &ended, &Completion::default())
+        .await
+        .unwrap();
 
     let run = state.find_runs(RunKind::Drill, "last").await.unwrap();
     let drill = state.drill(run[0].clone()).await.unwrap();
@@ -240,7 +251,10 @@ async fn writers_in_several_processes_wait_for_each_other() {
                         .begin_run(&new_run(RunKind::Verify, &format!("c{number}")))
                         .await
                         .unwrap();
-                    state.finish_run(run, &outcome(None)).await.unwrap();
+                    state
+                        .finish_run(run, &outcome(None), &Completion::default())
+                        .await
+                        .unwrap();
                 }
             })
         })
@@ -315,7 +329,10 @@ async fn a_killed_run_is_shown_as_interrupted_and_a_living_one_is_not() {
             (RunKind::Drill, RunStatus::Interrupted)
         ]
     );
-    state.finish_run(living, &outcome(None)).await.unwrap();
+    state
+        .finish_run(living, &outcome(None), &Completion::default())
+        .await
+        .unwrap();
     assert_eq!(status().await[0].1, RunStatus::Finished);
 }
 
