@@ -7,6 +7,7 @@
 //! nothing is lost when walproof is killed and nothing is told twice by two of them.
 
 mod backoff;
+mod dispatch;
 mod error;
 mod http;
 mod mail;
@@ -19,6 +20,7 @@ mod sign;
 #[cfg(test)]
 mod testing;
 
+pub use dispatch::{Dispatched, Dispatcher};
 pub use error::Refusal;
 pub use notice::{Facts, Notice, NoticeEvent, NoticeStatus, Setting};
 pub use redact::Redactor;

@@ -133,7 +133,8 @@ pub(super) async fn append_outcomes_in(
     let mut sealed = Vec::with_capacity(entries.len());
     for (new, outcome) in entries {
         sequence += 1;
-        let entry = seal(new, sequence, &previous);
+        let entry = seal(new, sequence, &previous)
+            .map_err(|error| transaction.trouble(StateErrorKind::Refused, error.to_string()))?;
         transaction
             .execute(
                 "INSERT INTO entries (sequence, previous, sha256, at, kind, cluster, copy, run_id, \

@@ -13,6 +13,8 @@ mod copy;
 #[cfg(test)]
 mod copy_tests;
 mod database;
+mod deliveries;
+mod delivery;
 mod entries;
 mod error;
 mod incident;
@@ -41,6 +43,7 @@ pub use copies::HeldPair;
 pub use copy::{
     CopyAlarm, CopyMark, CopyPair, CopySide, CopySummary, RememberedCopy, source_mark, target_mark,
 };
+pub use delivery::{Delivery, DeliveryCount, DeliveryEvent, DeliveryOutcome, Recipient};
 pub use error::{StateError, StateErrorKind};
 pub use incident::{
     DepthRank, Incident, IncidentChange, IncidentEvent, IncidentFilter, IncidentKey, IncidentKind,
