@@ -147,6 +147,7 @@ fn without_assignments(text: &str) -> String {
             continue;
         }
         let value = rest.trim_start_matches([' ', '"', '\'']);
+        let between = rest.strip_suffix(value).unwrap_or_default();
         let end = value
             .find(|letter: char| letter.is_whitespace() || "&,;\"'`)}]".contains(letter))
             .unwrap_or(value.len());
@@ -158,6 +159,7 @@ fn without_assignments(text: &str) -> String {
             after = token.split_at(end).1;
         }
         if !value.is_empty() {
+            clean.push_str(between);
             clean.push_str(REDACTED);
             rest = after;
         }
@@ -185,7 +187,7 @@ mod tests {
             ("X-Amz-Signature=0a1b&x=y", "X-Amz-Signature=[redacted]&x=y"),
             (
                 "{\"client_secret\": \"word\"}",
-                "{\"client_secret\":[redacted]\"}",
+                "{\"client_secret\": \"[redacted]\"}",
             ),
             (
                 "Authorization: Bearer word next",

@@ -15,6 +15,8 @@ mod copy_tests;
 mod database;
 mod deliveries;
 mod delivery;
+#[cfg(test)]
+mod delivery_tests;
 mod entries;
 mod error;
 mod incident;

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::config::StateUrl;
 use crate::evidence::{DrillRecord, RecordFile};
+use crate::telemetry;
 
 /// The state of this walproof: runs, findings, drills, evidence. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -45,9 +46,11 @@ impl State {
 
     /// Notes that a run begins.
     pub async fn begin_run(&self, run: &NewRun) -> Result<RunningRun, StateError> {
-        match &self.backend {
+        let running = match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.begin_run(run).await,
-        }
+        }?;
+        telemetry::begun(running.id, &run.cluster, &run.copy);
+        Ok(running)
     }
 
     /// Marks runs whose process is gone as interrupted, as opening does, and appends an entry

@@ -8,6 +8,7 @@ pub mod help;
 pub mod history;
 pub mod init;
 pub mod internal;
+pub mod notify;
 pub mod replicate;
 mod replicate_compare;
 mod replicate_expire;
