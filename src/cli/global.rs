@@ -79,7 +79,7 @@ pub struct GlobalArgs {
         hide_env = true
     )]
     pub config: Option<PathBuf>,
-    /// State database, sqlite:///path [default: as the configuration says]
+    /// State database, sqlite:///path or postgres://… [default: as the configuration says]
     #[arg(
         help_heading = "Global options",
         long,
@@ -172,6 +172,8 @@ pub enum Command {
     #[command(subcommand)]
     Job(command::job::JobCommand),
     History(command::history::HistoryArgs),
+    #[command(subcommand)]
+    Evidence(command::evidence::EvidenceCommand),
     Help(command::help::HelpArgs),
     #[command(subcommand, hide = true)]
     Internal(command::internal::InternalCommand),

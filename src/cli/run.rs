@@ -162,6 +162,7 @@ async fn run(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Status(args) => command::status::run(args, context).await,
         Command::Job(args) => command::job::run(args, context).await,
         Command::History(args) => command::history::run(args, context).await,
+        Command::Evidence(args) => command::evidence::run(args, context).await,
         Command::Help(args) => command::help::run(&args, context),
         Command::Internal(internal) => command::internal::run(&internal),
     }

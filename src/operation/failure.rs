@@ -200,9 +200,7 @@ impl From<StateError> for Failure {
             FailureClass::State,
             format_args!(
                 "{} the state database {}: {}",
-                error.verb,
-                error.path.display(),
-                error.cause
+                error.verb, error.database, error.cause
             ),
         )
         .with_hint(error.kind.hint())

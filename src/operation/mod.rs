@@ -7,6 +7,7 @@
 //! goes to an [`Observer`], what could not be done comes back as a [`Failure`] with its
 //! class, by which is decided whether trying again makes sense.
 
+pub mod evidence;
 pub mod alone;
 mod bodies;
 mod depth;

@@ -4,6 +4,7 @@ pub mod backup;
 pub mod config;
 pub mod drill;
 mod drill_run;
+pub mod evidence;
 pub mod help;
 pub mod history;
 pub mod init;

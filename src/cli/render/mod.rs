@@ -3,6 +3,7 @@
 pub mod alone;
 pub mod discover;
 pub mod drill;
+pub mod evidence;
 pub mod history;
 pub mod job;
 pub mod recoverability;
