@@ -17,6 +17,10 @@ mod copy_tests;
 #[cfg(test)]
 mod daemon_tests;
 mod database;
+mod deliveries;
+mod delivery;
+#[cfg(test)]
+mod delivery_tests;
 mod entries;
 mod error;
 mod hold;
@@ -54,6 +58,7 @@ pub use copies::HeldPair;
 pub use copy::{
     CopyAlarm, CopyMark, CopyPair, CopySide, CopySummary, RememberedCopy, source_mark, target_mark,
 };
+pub use delivery::{Delivery, DeliveryCount, DeliveryEvent, DeliveryOutcome, Recipient};
 pub use error::{StateError, StateErrorKind};
 pub use incident::{
     DepthRank, Incident, IncidentChange, IncidentEvent, IncidentFilter, IncidentKey, IncidentKind,
