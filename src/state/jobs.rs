@@ -70,7 +70,7 @@ impl State {
     pub async fn job_counts(&self) -> Result<Vec<JobCount>, StateError> {
         let rows = self
             .rows(
-                "SELECT kind, status, count(*) AS jobs FROM jobs GROUP BY status, kind \
+                "SELECT kind, status, count(*) AS jobs FROM jobs GROUP BY kind, status \
                  ORDER BY kind, status",
                 values![],
             )

@@ -1,5 +1,6 @@
 //! What the daemon works with: the same bodies on each database.
 
+mod attempts;
 mod crash;
 mod incidents;
 mod ledger;
