@@ -11,6 +11,7 @@ pub mod config;
 pub mod drill;
 pub mod evidence;
 pub mod finding;
+pub mod notify;
 pub mod operation;
 pub mod postgres;
 pub mod replicate;

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::config::{StateDatabase, StateUrl};
 use crate::evidence::{DrillRecord, RecordFile};
+use crate::telemetry;
 
 /// The state of this walproof: runs, findings, drills, evidence. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -77,10 +78,12 @@ impl State {
 
     /// Notes that a run begins.
     pub async fn begin_run(&self, run: &NewRun) -> Result<RunningRun, StateError> {
-        match &self.backend {
+        let running = match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.begin_run(run).await,
             Backend::Postgres(postgres) => postgres.begin_run(run).await,
-        }
+        }?;
+        telemetry::begun(running.id, &run.cluster, &run.copy);
+        Ok(running)
     }
 
     /// Keeps a drill and its evidence: the record as a file first, then as rows. The record

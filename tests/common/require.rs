@@ -18,6 +18,10 @@ pub enum Need {
     Azurite,
     /// The Barman Cloud tools in a virtual environment of their own.
     Barman,
+    /// Debian's Python with aiosmtpd, a mail server.
+    Aiosmtpd,
+    /// Prometheus Alertmanager (Debian's).
+    Alertmanager,
 }
 
 /// Where `scripts/install` puts what no Debian package brings.
@@ -49,6 +53,19 @@ pub fn fake_gcs_server() -> PathBuf {
 /// The script by which Node.js runs Azurite's blob server.
 pub fn azurite() -> PathBuf {
     cache().join("azurite/node_modules/azurite/dist/src/blob/main.js")
+}
+
+/// Whether the system's Python has the mail server.
+pub fn aiosmtpd() -> bool {
+    PathBuf::from("/usr/lib/python3/dist-packages/aiosmtpd").is_dir()
+}
+
+/// Alertmanager's program.
+pub fn alertmanager() -> Option<PathBuf> {
+    ["/usr/bin/prometheus-alertmanager", "/usr/bin/alertmanager"]
+        .into_iter()
+        .map(PathBuf::from)
+        .find(|path| path.is_file())
 }
 
 /// Whether a command is on the path.
@@ -90,6 +107,8 @@ impl Need {
             Self::Gcs => fake_gcs_server().is_file(),
             Self::Azurite => azurite().is_file() && command("node"),
             Self::Barman => barman_bin().join("barman-cloud-backup").is_file(),
+            Self::Aiosmtpd => aiosmtpd(),
+            Self::Alertmanager => alertmanager().is_some(),
         }
     }
 }
