@@ -253,7 +253,7 @@ async fn missed_in(
         )
         .await?;
     let mut jobs = rows.iter().map(job).collect::<Result<Vec<_>, _>>()?;
-    jobs.sort_by(|left, right| (left.due_at, left.id).cmp(&(right.due_at, right.id)));
+    jobs.sort_by_key(|job| (job.due_at, job.id));
     // Sweeping is housekeeping: the ledger is about proofs.
     let entries = jobs
         .iter()

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::super::testing::wait_until;
 use super::super::{
-    Budgets, Completion, JobFilter, JobStatus, NewRun, Release, RunKind, State, StateErrorKind,
+    Budgets, Completion, HistoryFilter, JobFilter, JobStatus, NewRun, Release, RunKind, State,
+    StateErrorKind,
 };
 use super::{Place, begin, claim, fenced_by, moment, new_job, on_both, outcome, request};
 use crate::evidence::ledger::Body;
@@ -145,7 +146,7 @@ async fn a_run_begins_only_for_the_newest_attempt(place: &Place) {
         .unwrap();
     let job = state.job(second.id).await.unwrap().unwrap();
     assert_eq!(job.run_id, Some(run.id));
-    let runs = state.history(&Default::default()).await.unwrap();
+    let runs = state.history(&HistoryFilter::default()).await.unwrap();
     assert_eq!(runs.len(), 1);
 }
 
@@ -167,8 +168,7 @@ async fn a_record_is_kept_with_the_end_of_its_run_or_not_at_all(place: &Place) {
             ..fenced_by(fence)
         }
     };
-    let files =
-        || std::fs::read_dir(state.records_directory()).map_or(0, |entries| entries.count());
+    let files = || std::fs::read_dir(state.records_directory()).map_or(0, Iterator::count);
     let stale_completion = completion(&stale, first.fence());
     let error = state
         .finish_run(stale, &outcome(), &stale_completion)

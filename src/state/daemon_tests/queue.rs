@@ -11,7 +11,7 @@ use super::super::{
 };
 use super::{LEASE, Place, begin, claim, fenced_by, moment, new_job, on_both, outcome, request};
 use crate::evidence::{EntryKind, NewEntry};
-use crate::state::{Completion, HistoryFilter};
+use crate::state::{Completion, HistoryFilter, IncidentFilter};
 
 on_both!(
     a_job_goes_from_the_queue_to_its_end,
@@ -212,7 +212,10 @@ async fn a_holder_that_falls_silent_loses_the_job_and_is_refused(place: &Place) 
     // Nothing of it is visible.
     assert_eq!(other.entry_head().await.unwrap(), None);
     assert_eq!(
-        other.incidents(false, &Default::default()).await.unwrap(),
+        other
+            .incidents(false, &IncidentFilter::default())
+            .await
+            .unwrap(),
         []
     );
     let runs = other.history(&HistoryFilter::default()).await.unwrap();
@@ -242,7 +245,7 @@ async fn a_holder_that_falls_silent_loses_the_job_and_is_refused(place: &Place) 
     .await;
     assert!(marked.contains(&run_id));
     assert_eq!(marked.len(), 3);
-    assert_eq!(other.mark_interrupted().await.unwrap(), [Uuid::nil(); 0]);
+    assert!(other.mark_interrupted().await.unwrap().is_empty());
     let entries = other.entries(1, 100).await.unwrap();
     assert_eq!(entries.len(), 3);
     assert!(
