@@ -9,9 +9,9 @@ use serde_json::Value;
 use super::error::Mistake;
 use super::tree::Node;
 use super::{
-    Cluster, ConfigErrors, ConfigFile, DaemonConfig, DrillDefinition, Notifications, Schedule,
-    StateUrl, Telemetry, Tier, Zone, check, cross, cross_schedule, default_state_directory, schema,
-    suggest, tree,
+    Cluster, ConfigErrors, ConfigFile, Credentials, DaemonConfig, DrillDefinition, Notifications,
+    Schedule, SecretSource, StateUrl, Telemetry, Tier, Zone, check, cross, cross_schedule,
+    default_state_directory, schema, suggest, tree,
 };
 
 /// A configuration file is at most this long, in bytes.
@@ -100,6 +100,29 @@ impl Config {
             .filter(move |drill| drill.definition.clusters.iter().any(|name| name == cluster))
     }
 
+    /// Where every secret that this configuration needs is found.
+    pub fn secret_sources(&self) -> Vec<&SecretSource> {
+        let mut sources: Vec<&SecretSource> = Vec::new();
+        for cluster in &self.clusters {
+            for (_, copy) in cluster.copies() {
+                let credentials = copy.credentials.as_ref();
+                sources.extend(
+                    credentials
+                        .into_iter()
+                        .flat_map(Credentials::sources)
+                        .map(|(_, source)| source),
+                );
+            }
+        }
+        if let Some(notifications) = &self.notifications {
+            sources.extend(notifications.secret_sources());
+        }
+        if let Some(otlp) = &self.telemetry.otlp {
+            sources.extend(otlp.headers.values());
+        }
+        sources
+    }
+
     /// The name that was probably meant, for "unknown cluster".
     pub fn cluster_like(&self, name: &str) -> Option<&str> {
         suggest::nearest(
@@ -163,9 +186,12 @@ pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
     }
     Ok(Config {
         file: Some(file.to_owned()),
-        state: content
-            .state
-            .map_or_else(|| Config::default().state, |state| state.below(&base)),
+        state: state_of(
+            content.state,
+            content.state_password,
+            content.state_directory,
+            &base,
+        ),
         tiers: content.tiers,
         clusters: content.clusters,
         drills: drills
@@ -181,6 +207,24 @@ pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
         notifications: content.notifications,
         telemetry: content.telemetry.unwrap_or_default(),
     })
+}
+
+/// The state database with what belongs to it, paths taken below `base`.
+fn state_of(
+    url: Option<StateUrl>,
+    password: Option<SecretSource>,
+    directory: Option<PathBuf>,
+    base: &Path,
+) -> StateUrl {
+    let mut state = url.map_or_else(|| Config::default().state, |state| state.below(base));
+    if let Some(mut password) = password {
+        password.file = password.file.map(|file| base.join(file));
+        state = state.with_password(password);
+    }
+    if let Some(directory) = directory {
+        state = state.with_directory(base.join(directory));
+    }
+    state
 }
 
 /// Reads one drill definition that stands on its own.

@@ -201,7 +201,7 @@ daemon: {{listen: "127.0.0.1:0", jobs: 2, drills: 2, per_cluster: 1, per_bucket:
     );
 
     let wrong = format!(
-        r#"
+        r"
 version: 1
 tiers: {{gold: }}
 {clusters}
@@ -210,7 +210,7 @@ schedules:
 - {{name: often, job: report, cron: 0 3 * * *, clusters: [orders, ordres]}}
 - {{name: drill, job: drill, cron: 0 3 * * *, drill: nihgtly}}
 daemon: {{lease: 2s}}
-"#
+"
     );
     insta::assert_snapshot!(load_files(&[("walproof.yaml", &wrong), drill]).unwrap_err());
     let wrong = format!(
@@ -378,8 +378,8 @@ checks:
     write(directory.path(), "drills/.ignored.yaml", "nonsense");
     let config = load(&directory.path().join("walproof.yaml")).unwrap();
     assert_eq!(
-        config.state.path(),
-        directory.path().join("state/walproof.sqlite")
+        config.state,
+        super::StateUrl::sqlite(directory.path().join("state/walproof.sqlite"))
     );
     let cluster = config.cluster("orders").unwrap();
     assert_eq!(config.tier_of(cluster).rto, Some("1h30m".parse().unwrap()));

@@ -4,10 +4,14 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use tracing::Span;
+
 use super::cancel::Cancellation;
 use super::observer::DrillObserver;
 use super::phases::{Phase, PhaseClock, PhaseTiming};
 use crate::finding::Finding;
+use crate::storage::{ErrorKind, StorageError};
+use crate::telemetry;
 
 /// Why a drill cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +25,8 @@ pub enum Stop {
     },
     /// Something cannot be checked or done here; the backup is not to blame (exit 3).
     Unproven(String),
+    /// The same, because the store did not give what it should.
+    Store(StorageError),
     /// Something is wrong with the backup (exit 1).
     Failed(Vec<Finding>),
     /// A person or the system asked to stop (exit 130).
@@ -33,10 +39,35 @@ impl Stop {
         Self::Unproven(error.to_string())
     }
 
+    /// What kept the drill from its end, where that was nothing about the backup.
+    pub const fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::Refused { .. } => Some(Trouble::Refused),
+            Self::Unproven(_) => Some(Trouble::Here),
+            Self::Store(error) => Some(Trouble::Store(error.kind)),
+            Self::Failed(_) => None,
+            Self::Interrupted => Some(Trouble::Interrupted),
+        }
+    }
+
     /// One thing is wrong with the backup.
     pub fn failed(finding: Finding) -> Self {
         Self::Failed(vec![finding])
     }
+}
+
+/// What kept a drill from its end, by whether trying again may help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It would not have been safe.
+    Refused,
+    /// The store did not give what it should.
+    Store(ErrorKind),
+    /// Something could not be done here: too little room or time, missing programs, a server
+    /// that did not answer.
+    Here,
+    /// Somebody asked to stop.
+    Interrupted,
 }
 
 /// Times the phases, tells the watcher, and watches the drill's own time limit.
@@ -46,6 +77,8 @@ pub struct Course<'a> {
     cancellation: Cancellation,
     deadline: Instant,
     limit: Duration,
+    /// The span of the phase under way, below that of the job.
+    span: Span,
 }
 
 impl<'a> Course<'a> {
@@ -62,6 +95,7 @@ impl<'a> Course<'a> {
             cancellation,
             deadline: Instant::now() + limit,
             limit,
+            span: telemetry::phase(Phase::Admit.as_str()),
         }
     }
 
@@ -90,6 +124,7 @@ impl<'a> Course<'a> {
     pub fn enter(&mut self, next: Phase) {
         let closed = self.clock.enter(next, true);
         self.told(closed);
+        self.span = telemetry::phase(next.as_str());
         self.observer.phase_started(next);
     }
 
@@ -98,6 +133,7 @@ impl<'a> Course<'a> {
     pub fn tear_down(&mut self, completed: bool) {
         let closed = self.clock.enter(Phase::TearDown, completed);
         self.told(closed);
+        self.span = telemetry::phase(Phase::TearDown.as_str());
         self.observer.phase_started(Phase::TearDown);
     }
 
@@ -105,6 +141,7 @@ impl<'a> Course<'a> {
     pub fn finish(&mut self, completed: bool) {
         let closed = self.clock.finish(completed);
         self.told(closed);
+        self.span = Span::none();
     }
 
     /// Whether the drill may go on.

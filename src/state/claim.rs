@@ -69,12 +69,14 @@ impl State {
         if nothing || request.allow.is_empty() {
             return Ok(None);
         }
-        let mut transaction = self.backend.begin().await?;
-        let claimed = claim_in(&mut transaction, request).await?;
-        if claimed.is_some() {
-            transaction.commit().await?;
-        }
-        Ok(claimed)
+        transact!(once self, transaction => async {
+            let claimed = claim_in(&mut transaction, request).await?;
+            if claimed.is_none() {
+                // Whoever asks in vain writes nothing.
+                transaction.forget();
+            }
+            Ok(claimed)
+        })
     }
 
     /// A holder's sign of life. `Lost` when the job is no longer its own.
@@ -96,7 +98,7 @@ impl State {
         now: DateTime<Utc>,
         release: &Release,
     ) -> Result<JobStatus, StateError> {
-        transact!(self, transaction => release_in(&mut transaction, fence, now, release))
+        transact!(once self, transaction => release_in(&mut transaction, fence, now, release))
     }
 
     /// Takes the jobs back whose holders fell silent: they wait again, or have failed when

@@ -1,13 +1,13 @@
 //! The end of a run: run, findings, report, record, ledger, incidents, standing and job in
 //! one transaction, so that no kill leaves a half of it and no stale attempt leaves a trace.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound as _, Utc};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::claim::{attempt_in, done_in, settle_in};
 use super::database::{EitherTransaction, Transaction, transact, values};
-use super::entries::{append_in, append_outcomes_in, head_in, new_entry};
+use super::entries::{append_in, append_outcomes_in, entry, head_in, new_entry};
 use super::incidents::{Seen, evolve_in};
 use super::jobs::job;
 use super::standings::stand_in;
@@ -20,6 +20,7 @@ use crate::evidence::ledger::{Asked, Body, InterruptedBody, RunBody, note_incide
 use crate::evidence::{
     DrillRecord, EntryKind, LedgerEntry, NewEntry, RecordFile, Trigger, Verdict,
 };
+use crate::telemetry;
 
 /// The exit code of a run that could not check.
 const UNCHECKED: u8 = 3;
@@ -63,6 +64,7 @@ impl State {
         outcome: &Outcome,
         completion: &Completion,
     ) -> Result<LedgerEntry, StateError> {
+        telemetry::ended(outcome.exit_code, outcome.verdict, outcome.findings.len());
         let record = match &completion.record {
             Some(record) => Some(self.write_record(&run, record, completion.fence).await?),
             None => None,
@@ -72,7 +74,7 @@ impl State {
             .await;
         match finished {
             Ok(entry) => {
-                run.lock.remove();
+                run.hold.remove();
                 Ok(entry)
             }
             Err(error) => {
@@ -96,7 +98,7 @@ impl State {
         now: DateTime<Utc>,
         entries: &[NewEntry],
     ) -> Result<Vec<LedgerEntry>, StateError> {
-        transact!(self, transaction => async {
+        transact!(once self, transaction => async {
             done_in(&mut transaction, fence, now).await?;
             append_in(&mut transaction, entries).await
         })
@@ -109,7 +111,25 @@ impl State {
         completion: &Completion,
         record: Option<&RecordFile>,
     ) -> Result<LedgerEntry, StateError> {
-        transact!(self, transaction => self.finish_in(&mut transaction, run, outcome, completion, record))
+        // As exact as every database keeps it.
+        let now = Utc::now().trunc_subsecs(6);
+        transact!(self, transaction => async {
+            // Done already, by an attempt whose end was not heard of?
+            let done = transaction
+                .row(
+                    "SELECT sequence, previous, sha256, text FROM entries \
+                     WHERE run_id = $1 AND kind = $2",
+                    values![run.id, EntryKind::from(run.kind).as_str()],
+                )
+                .await?;
+            match done {
+                Some(row) => entry(&row),
+                None => {
+                    self.finish_in(&mut transaction, run, outcome, completion, record, now)
+                        .await
+                }
+            }
+        })
     }
 
     async fn finish_in(
@@ -119,8 +139,8 @@ impl State {
         outcome: &Outcome,
         completion: &Completion,
         record: Option<&RecordFile>,
+        now: DateTime<Utc>,
     ) -> Result<LedgerEntry, StateError> {
-        let now = Utc::now();
         if let Some(fence) = &completion.fence {
             settle_in(transaction, fence, run.id, now, &completion.job).await?;
         }
@@ -243,7 +263,18 @@ async fn finish_rows(
         (Backend::Sqlite(sqlite), EitherTransaction::Sqlite(inner)) => {
             sqlite.finish_run(inner, run, outcome, now).await
         }
+        (Backend::Postgres(postgres), EitherTransaction::Postgres(inner)) => {
+            postgres.finish_run(inner, run, outcome, now).await
+        }
+        (Backend::Sqlite(_) | Backend::Postgres(_), _) => Err(mixed(transaction)),
     }
+}
+
+fn mixed(transaction: &Transaction) -> StateError {
+    transaction.trouble(
+        StateErrorKind::Other,
+        "the transaction is another database's",
+    )
 }
 
 async fn record_rows(
@@ -257,6 +288,10 @@ async fn record_rows(
         (Backend::Sqlite(sqlite), EitherTransaction::Sqlite(inner)) => {
             sqlite.record_rows(inner, run, record, file).await
         }
+        (Backend::Postgres(postgres), EitherTransaction::Postgres(inner)) => {
+            postgres.record_rows(inner, run.id, record, file).await
+        }
+        (Backend::Sqlite(_) | Backend::Postgres(_), _) => Err(mixed(transaction)),
     }
 }
 

@@ -15,7 +15,7 @@ const ENTRIES: u32 = 1000;
 impl State {
     /// Appends entries to the ledger, all of them or none, in the order given.
     pub async fn append(&self, entries: &[NewEntry]) -> Result<Vec<LedgerEntry>, StateError> {
-        transact!(self, transaction => append_in(&mut transaction, entries))
+        transact!(once self, transaction => append_in(&mut transaction, entries))
     }
 
     /// Entries behind a number, in order, at most `limit` and 1,000.

@@ -20,6 +20,10 @@ pub enum Need {
     Prometheus,
     /// The Barman Cloud tools in a virtual environment of their own.
     Barman,
+    /// Debian's Python with aiosmtpd, a mail server.
+    Aiosmtpd,
+    /// Prometheus Alertmanager (Debian's).
+    Alertmanager,
 }
 
 /// Where `scripts/install` puts what no Debian package brings.
@@ -63,6 +67,16 @@ pub fn prometheus(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path)
         .map(|directory| directory.join(program))
         .find(|file| file.is_file())
+}
+
+/// Whether the system's Python has the mail server.
+pub fn aiosmtpd() -> bool {
+    PathBuf::from("/usr/lib/python3/dist-packages/aiosmtpd").is_dir()
+}
+
+/// Alertmanager's program.
+pub fn alertmanager() -> Option<PathBuf> {
+    prometheus("prometheus-alertmanager").or_else(|| prometheus("alertmanager"))
 }
 
 /// Whether a command is on the path.
@@ -112,6 +126,8 @@ impl Need {
             .iter()
             .all(|program| prometheus(program).is_some()),
             Self::Barman => barman_bin().join("barman-cloud-backup").is_file(),
+            Self::Aiosmtpd => aiosmtpd(),
+            Self::Alertmanager => alertmanager().is_some(),
         }
     }
 }

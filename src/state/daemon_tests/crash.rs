@@ -8,11 +8,11 @@ use super::super::{
     Advance, Completion, DepthRank, HistoryFilter, IncidentFilter, JobFilter, JobKind, Release,
     RunKind, RunStatus, ScheduleRow, Standing, StandingFilter, State,
 };
-use super::{LEASE, Place, begin, claim, moment, new_job, on_each_database, outcome};
+use super::{LEASE, Place, begin, claim, moment, new_job, on_both, outcome};
 use crate::evidence::{EntryKind, NewEntry};
 use crate::finding::{Code, Finding};
 
-on_each_database!(
+on_both!(
     the_end_of_a_run_is_whole_or_nothing,
     a_step_of_a_schedule_is_whole_or_nothing,
     a_claim_is_whole_or_nothing,

@@ -7,10 +7,10 @@ use super::super::{
     Completion, DepthRank, IncidentChange, IncidentFilter, IncidentKey, IncidentKind, NewIncident,
     RunKind, STANDING_LIMIT, Standing, StandingFilter, State, StateErrorKind,
 };
-use super::{Place, begin, moment, on_each_database, outcome};
+use super::{Place, begin, moment, on_both, outcome};
 use crate::finding::{Code, Finding, Severity};
 
-on_each_database!(
+on_both!(
     a_run_as_deep_closes_what_it_no_longer_finds,
     a_run_that_could_not_check_closes_nothing,
     only_the_same_kind_and_scope_closes,

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::super::{Completion, RunKind, State};
-use super::{Place, begin, moment, on_each_database, outcome};
+use super::{Place, begin, moment, on_both, outcome};
 use crate::evidence::{EntryKind, FIRST_PREVIOUS, LedgerEntry, NewEntry, sha256_hex};
 
-on_each_database!(
+on_both!(
     entries_are_numbered_and_linked_and_given_in_order,
     the_database_itself_refuses_gaps_wrong_links_and_changes,
     every_run_by_hand_appends_one_entry,
@@ -152,20 +152,20 @@ async fn the_database_itself_refuses_gaps_wrong_links_and_changes(place: &Place)
                     "{} ON CONFLICT (sequence) DO UPDATE SET at = 7",
                     insert("INSERT", 2, &before[0].sha256)
                 ),
-                "no gaps",
+                "append-only",
             ),
         ]);
     }
     for (sql, why) in refused {
-        let words = place.other(&sql).await.unwrap_err();
+        let words = place.sql(&sql).await.unwrap_err().to_string();
         assert!(words.contains(why), "{sql}: {words}");
         assert_eq!(walk(&state).await, before, "{sql}");
     }
     // A text that says something else than its columns.
     let lies = insert("INSERT", 3, &head).replace(r#""sequence":3"#, r#""sequence":4"#);
-    assert!(place.other(&lies).await.is_err());
+    assert!(place.sql(&lies).await.is_err());
     // What is right is taken from any program.
-    place.other(&insert("INSERT", 3, &head)).await.unwrap();
+    place.sql(&insert("INSERT", 3, &head)).await.unwrap();
     assert_eq!(walk(&state).await.len(), 3);
     state.append(&[new_entry("orders", 4)]).await.unwrap();
     assert_eq!(walk(&state).await.len(), 4);
@@ -213,7 +213,10 @@ const TOGETHER: usize = 100;
 #[ignore = "the process that two_processes_that_append_at_once_leave_no_gap starts"]
 async fn child_that_appends() {
     let address = std::env::var("WALPROOF_TEST_STATE").expect("started by its test");
-    let state = Place::open_address(&address).await;
+    let directory = std::env::var_os("WALPROOF_TEST_DIRECTORY").unwrap();
+    let url: crate::config::StateUrl = address.parse().unwrap();
+    let url = url.with_directory(std::path::Path::new(&directory));
+    let state = State::open(&url).await.unwrap();
     for n in 0..TOGETHER {
         state.append(&[new_entry("child", n as i64)]).await.unwrap();
     }
@@ -227,7 +230,8 @@ async fn two_processes_that_append_at_once_leave_no_gap(place: &Place) {
             "--exact",
             "state::daemon_tests::ledger::child_that_appends",
         ])
-        .env("WALPROOF_TEST_STATE", place.address())
+        .env("WALPROOF_TEST_STATE", place.url().to_string())
+        .env("WALPROOF_TEST_DIRECTORY", place.directory())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

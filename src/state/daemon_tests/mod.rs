@@ -3,7 +3,6 @@
 mod crash;
 mod incidents;
 mod ledger;
-mod place;
 mod queue;
 mod sequences;
 mod turns;
@@ -14,11 +13,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::testing::{Place, on_both};
 use super::{
     Budgets, ClaimRequest, Completion, Fence, Job, JobKind, NewJob, NewRun, Outcome, RunKind,
     RunningRun, State,
 };
-pub(super) use place::{Place, on_each_database};
 
 const LEASE: Duration = Duration::from_secs(60);
 

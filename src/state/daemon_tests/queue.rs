@@ -8,13 +8,11 @@ use super::super::{
     Advance, Budgets, Heartbeat, JobEnd, JobFilter, JobKind, JobProgress, JobStatus, Release,
     RunKind, RunStatus, ScheduleRow, ScheduleSync, StateErrorKind,
 };
-use super::{
-    LEASE, Place, begin, claim, fenced_by, moment, new_job, on_each_database, outcome, request,
-};
+use super::{LEASE, Place, begin, claim, fenced_by, moment, new_job, on_both, outcome, request};
 use crate::evidence::{EntryKind, NewEntry};
 use crate::state::{Completion, HistoryFilter};
 
-on_each_database!(
+on_both!(
     a_job_goes_from_the_queue_to_its_end,
     the_same_key_does_nothing,
     what_is_not_ready_is_not_given,
@@ -235,10 +233,10 @@ async fn a_holder_that_falls_silent_loses_the_job_and_is_refused(place: &Place) 
     assert_eq!(other.entry_head().await.unwrap().unwrap().0, 1);
 
     // What was refused is noticed as interrupted, once.
-    let marked = other.notice_interrupted().await.unwrap();
+    let marked = other.mark_interrupted().await.unwrap();
     assert!(marked.contains(&run_id));
     assert_eq!(marked.len(), 3);
-    assert_eq!(other.notice_interrupted().await.unwrap(), [Uuid::nil(); 0]);
+    assert_eq!(other.mark_interrupted().await.unwrap(), [Uuid::nil(); 0]);
     let entries = other.entries(1, 100).await.unwrap();
     assert_eq!(entries.len(), 3);
     assert!(

@@ -10,9 +10,9 @@ use uuid::Uuid;
 use super::super::{
     Budgets, Heartbeat, Job, JobFilter, JobKind, JobStatus, Release, RunKind, State, StateErrorKind,
 };
-use super::{LEASE, Place, begin, fenced_by, moment, new_job, on_each_database, outcome, request};
+use super::{LEASE, Place, begin, fenced_by, moment, new_job, on_both, outcome, request};
 
-on_each_database!(no_sequence_loses_a_job_or_does_one_twice);
+on_both!(no_sequence_loses_a_job_or_does_one_twice);
 
 const BUDGETS: Budgets = Budgets {
     drills: 2,

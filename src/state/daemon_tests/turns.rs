@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::super::Release;
-use super::{Place, claim, moment, new_job, on_each_database};
+use super::{Place, claim, moment, new_job, on_both};
 
-on_each_database!(a_giant_takes_no_more_than_its_share);
+on_both!(a_giant_takes_no_more_than_its_share);
 
 const SMALL: usize = 40;
 const GIANT: usize = 10_000;
@@ -52,7 +52,7 @@ async fn a_giant_takes_no_more_than_its_share(place: &Place) {
 /// What the claim reads does not grow with the queue: each step finds its rows by an index.
 #[tokio::test]
 async fn a_claim_finds_its_rows_by_indexes() {
-    let place = Place::sqlite().await;
+    let place = Place::sqlite();
     let state = place.open().await;
     for statement in super::super::claim::STATEMENTS {
         let rows = state
