@@ -386,6 +386,19 @@ fn each_alert_fires_and_resolves() {
     broken(&runtime, state, false);
     wait_for(&prometheus, &Firing::new());
 
+    // A notice that nobody could be given, of an incident that was just closed.
+    const GIVE_UP: &str = "INSERT INTO deliveries (id, incident_id, receiver, event, number, \
+         severity, created_at, next_at, done_at, outcome) SELECT hex(randomblob(16)), id, 'pager', \
+         'firing', random(), 'critical', 0, 0, 0, 'given-up' FROM incidents LIMIT 1";
+    wait_until(Duration::from_mins(2), "NotificationsGivenUp", || {
+        place.tamper(&runtime, GIVE_UP);
+        std::thread::sleep(Duration::from_secs(1));
+        firing(&prometheus)
+            .iter()
+            .any(|(name, ..)| name == "NotificationsGivenUp")
+    });
+    wait_for(&prometheus, &Firing::new());
+
     // One of two, then both; then one over a state with fewer records.
     let (one, other) = (first.port, second.port);
     second.stop(&runtime);
