@@ -7,12 +7,12 @@
 //! goes to an [`Observer`], what could not be done comes back as a [`Failure`] with its
 //! class, by which is decided whether trying again makes sense.
 
-pub mod evidence;
 pub mod alone;
 mod bodies;
 mod depth;
 pub mod drill;
 mod drill_checks;
+pub mod evidence;
 mod failure;
 pub mod fleet;
 mod job;
@@ -20,6 +20,7 @@ mod observer;
 mod perform;
 pub mod recording;
 pub mod replicate;
+mod report;
 pub mod source;
 pub mod standing;
 mod surroundings;
