@@ -10,6 +10,7 @@ use super::drill::{DrillRequest, Drilled, check_definition, definition, prepare}
 use super::observer::{DrillWatcher, of_copying, of_reading};
 use super::recording::Origin;
 use super::replicate::{Places, Replicated, Way, replicate, trouble};
+use super::report::report;
 use super::source::{Reach, Source};
 use super::verify::{Verified, VerifyRequest, verify};
 use super::{
@@ -46,10 +47,7 @@ pub async fn perform(
         JobSpec::Drill { definition } => {
             Box::pin(drill_copy(definition.as_deref(), cluster, copy, around)).await
         }
-        JobSpec::Report { .. } => Performed::failed(
-            copy,
-            Failure::configuration("reports are not written by this kind of job"),
-        ),
+        JobSpec::Report { period } => report(*period, cluster, around).await,
         JobSpec::Sweep => sweep(around).await,
     }
 }
