@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde_json::Value;
 
 use crate::drill::DrillReport;
+use crate::notify::NoticeDocument;
 use crate::replicate::expire::{self, ExpireReport};
 use crate::replicate::statement::{self, StatusReport};
 use crate::replicate::{CompareReport, ReplicateReport};
@@ -45,6 +46,12 @@ pub fn replicate_expire() -> Value {
     schema_of::<ExpireReport>(expire::SCHEMA)
 }
 
+/// The schema of `walproof.notice/v1`, kept in the project as
+/// `docs/schema/notice.v1.schema.json`.
+pub fn notice() -> Value {
+    schema_of::<NoticeDocument>(NoticeDocument::SCHEMA)
+}
+
 /// As the reports are written: what is always there is required. The document's own name
 /// is its first field.
 fn schema_of<T: JsonSchema>(name: &str) -> Value {
@@ -80,6 +87,7 @@ mod tests {
             ("replicate-compare.v1.schema.json", replicate_compare()),
             ("replicate-status.v1.schema.json", replicate_status()),
             ("replicate-expire.v1.schema.json", replicate_expire()),
+            ("notice.v1.schema.json", notice()),
         ] {
             assert!(schema.pointer("/properties/schema/const").is_some());
             let path = Path::new(env!("CARGO_MANIFEST_DIR"))
