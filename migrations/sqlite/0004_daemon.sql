@@ -74,6 +74,14 @@ BEGIN
     SELECT RAISE(ABORT, 'a fencing token never goes back');
 END;
 
+-- Which runs were attempts at which job.
+CREATE TABLE job_runs (
+    run_id TEXT PRIMARY KEY NOT NULL,
+    job_id TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    token  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX job_runs_by_job ON job_runs (job_id);
+
 CREATE TABLE schedules (
     schedule   TEXT NOT NULL,
     cluster    TEXT NOT NULL,

@@ -62,7 +62,7 @@ impl Context {
             None => Config::default(),
         };
         if let Some(state) = &self.state {
-            config.state = state.clone();
+            config.state = state.clone().in_place_of(&config.state);
         }
         Ok(config)
     }

@@ -176,7 +176,7 @@ async fn dispatch(command: Command, context: Context) -> Result<ExitCode, Failur
     );
     let mut interrupt = context.interrupt.clone();
     let span = job_span(&command);
-    let work = run(command, &context).instrument(span);
+    let work = Box::pin(run(command, &context).instrument(span));
     if owns {
         return work.await;
     }
@@ -209,8 +209,11 @@ async fn run(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Replicate(args) => Box::pin(command::replicate::run(args, context)).await,
         Command::Backup(args) => command::backup::run(args, context).await,
         Command::Wal(args) => command::wal::run(args, context).await,
+        Command::Status(args) => command::status::run(args, context).await,
+        Command::Job(args) => command::job::run(args, context).await,
         Command::History(args) => command::history::run(args, context).await,
         Command::Notify(args) => command::notify::run(args, context).await,
+        Command::Evidence(args) => command::evidence::run(args, context).await,
         Command::Help(args) => command::help::run(&args, context),
         Command::Internal(internal) => command::internal::run(&internal),
     }

@@ -6,7 +6,7 @@ use super::error::Mistake;
 use super::load::Document;
 use super::suggest;
 use super::tree::Step;
-use super::{Cluster, ConfigFile, DrillDefinition, RepositoryConfig, SecretSource};
+use super::{Cluster, ConfigFile, DrillDefinition, RepositoryConfig, SecretSource, StateDatabase};
 use crate::storage::Scheme;
 
 /// A mistake at a place of a document.
@@ -55,8 +55,40 @@ pub(super) fn check(
         }
         check_copies(main, index, cluster, &mut places, mistakes);
     }
+    check_state(main, mistakes);
     check_drills(main, drills, mistakes);
     super::notification_check::check(main, mistakes);
+}
+
+/// A file has no password, and its directory is its own.
+fn check_state(main: &Document<ConfigFile>, mistakes: &mut Vec<Mistake>) {
+    let content = &main.content;
+    let server = content
+        .state
+        .as_ref()
+        .is_some_and(|state| matches!(state.database(), StateDatabase::Postgres(_)));
+    for (key, given) in [
+        ("state_password", content.state_password.is_some()),
+        ("state_directory", content.state_directory.is_some()),
+    ] {
+        if given && !server {
+            mistakes.push(
+                mistake_at(
+                    main,
+                    &[Step::Key(key)],
+                    format!("`{key}` has no meaning for a state in SQLite"),
+                )
+                .with_help("remove it, or name a database in PostgreSQL: `state: postgres://…`"),
+            );
+        }
+    }
+    if let Some(message) = content.state_password.as_ref().and_then(check_source) {
+        mistakes.push(mistake_at(
+            main,
+            &[Step::Key("state_password")],
+            format!("`state_password` {message}"),
+        ));
+    }
 }
 
 fn repository_path<'a>(cluster: usize, copy: usize) -> Vec<Step<'a>> {

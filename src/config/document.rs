@@ -1,14 +1,15 @@
 //! The shape of `walproof.yaml`, and the URLs in it that are no repositories.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Cluster, DaemonConfig, Notifications, Schedule, Telemetry, Tier, Zone};
+use super::{
+    Cluster, DaemonConfig, Notifications, Schedule, SecretSource, StateUrl, Telemetry, Tier, Zone,
+};
 
 /// walproof.yaml: which clusters are guarded, where their backups lie, what is promised.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +25,15 @@ pub struct ConfigFile {
     /// The zone in which schedules and blackouts are read. Default: UTC.
     #[serde(default)]
     pub time_zone: Option<Zone>,
+    /// Where the password is found, when `state` is a database in PostgreSQL. `PGPASSWORD`
+    /// and `~/.pgpass` work too.
+    #[serde(default)]
+    pub state_password: Option<SecretSource>,
+    /// The directory on this machine for records as files, logs of drills and the like,
+    /// when `state` is a database in PostgreSQL. Default: the directory where a state in
+    /// SQLite would lie.
+    #[serde(default)]
+    pub state_directory: Option<PathBuf>,
     /// What groups of clusters promise, by name.
     #[serde(default)]
     pub tiers: BTreeMap<String, Tier>,
@@ -46,100 +56,6 @@ pub struct ConfigFile {
     /// Where traces of the work go.
     #[serde(default)]
     pub telemetry: Option<Telemetry>,
-}
-
-/// The URL of the state database: `sqlite:///absolute/path` or `sqlite://relative/path`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct StateUrl {
-    path: PathBuf,
-}
-
-impl StateUrl {
-    /// The database in this file.
-    pub fn sqlite(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
-    }
-
-    /// The file of the database.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The directory that holds the database, and beside it records and logs.
-    pub fn directory(&self) -> &Path {
-        match self.path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        }
-    }
-
-    /// The same with a relative path taken below `base`.
-    #[must_use]
-    pub fn below(&self, base: &Path) -> Self {
-        Self {
-            path: base.join(&self.path),
-        }
-    }
-}
-
-impl fmt::Display for StateUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sqlite://{}", self.path.display())
-    }
-}
-
-/// A text that is no URL of a state database. Never repeats the text, which may hold a
-/// password.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0} (expected sqlite:///absolute/path/state.sqlite)")]
-pub struct ParseStateUrlError(&'static str);
-
-impl FromStr for StateUrl {
-    type Err = ParseStateUrlError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            return Err(ParseStateUrlError(
-                "a state database in PostgreSQL is not supported by this version",
-            ));
-        }
-        let Some(path) = text.strip_prefix("sqlite://") else {
-            return Err(ParseStateUrlError("not the URL of a state database"));
-        };
-        if path.is_empty() || path.ends_with('/') || path.contains(['?', '#']) {
-            return Err(ParseStateUrlError("the URL must end with a file's name"));
-        }
-        Ok(Self { path: path.into() })
-    }
-}
-
-impl TryFrom<String> for StateUrl {
-    type Error = ParseStateUrlError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<StateUrl> for String {
-    fn from(url: StateUrl) -> Self {
-        url.to_string()
-    }
-}
-
-impl JsonSchema for StateUrl {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "StateUrl".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({
-            "type": "string",
-            "pattern": "^sqlite://.*[^/]$",
-            "description": "sqlite:///absolute/path/state.sqlite; a relative path is taken from this file's directory.",
-        })
-    }
 }
 
 /// The URL of a server that speaks a store's protocol: `http` or `https`, without user and
@@ -215,29 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn state_urls_are_read_and_written_alike() {
-        let url: StateUrl = "sqlite:///var/lib/walproof/state.sqlite".parse().unwrap();
-        assert_eq!(url.path(), Path::new("/var/lib/walproof/state.sqlite"));
-        assert_eq!(url.directory(), Path::new("/var/lib/walproof"));
-        assert_eq!(url.to_string(), "sqlite:///var/lib/walproof/state.sqlite");
-        let relative: StateUrl = "sqlite://state.sqlite".parse().unwrap();
-        assert_eq!(relative.directory(), Path::new("."));
-        assert_eq!(
-            relative.below(Path::new("/etc/walproof")).path(),
-            Path::new("/etc/walproof/state.sqlite")
-        );
-    }
-
-    #[test]
     fn refusals_never_repeat_what_may_be_secret() {
-        for text in [
-            "postgres://me:hush@db/state",
-            "mysql://me:hush@db",
-            "sqlite://",
-        ] {
-            let error = text.parse::<StateUrl>().unwrap_err().to_string();
-            assert!(!error.contains("hush"), "{error}");
-        }
         for text in ["http://me:hush@host", "ftp://hush", "hush"] {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();
             assert!(!error.contains("hush"), "{error}");

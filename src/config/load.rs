@@ -186,9 +186,12 @@ pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
     }
     Ok(Config {
         file: Some(file.to_owned()),
-        state: content
-            .state
-            .map_or_else(|| Config::default().state, |state| state.below(&base)),
+        state: state_of(
+            content.state,
+            content.state_password,
+            content.state_directory,
+            &base,
+        ),
         tiers: content.tiers,
         clusters: content.clusters,
         drills: drills
@@ -204,6 +207,24 @@ pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
         notifications: content.notifications,
         telemetry: content.telemetry.unwrap_or_default(),
     })
+}
+
+/// The state database with what belongs to it, paths taken below `base`.
+fn state_of(
+    url: Option<StateUrl>,
+    password: Option<SecretSource>,
+    directory: Option<PathBuf>,
+    base: &Path,
+) -> StateUrl {
+    let mut state = url.map_or_else(|| Config::default().state, |state| state.below(base));
+    if let Some(mut password) = password {
+        password.file = password.file.map(|file| base.join(file));
+        state = state.with_password(password);
+    }
+    if let Some(directory) = directory {
+        state = state.with_directory(base.join(directory));
+    }
+    state
 }
 
 /// Reads one drill definition that stands on its own.

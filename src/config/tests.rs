@@ -378,8 +378,8 @@ checks:
     write(directory.path(), "drills/.ignored.yaml", "nonsense");
     let config = load(&directory.path().join("walproof.yaml")).unwrap();
     assert_eq!(
-        config.state.path(),
-        directory.path().join("state/walproof.sqlite")
+        config.state,
+        super::StateUrl::sqlite(directory.path().join("state/walproof.sqlite"))
     );
     let cluster = config.cluster("orders").unwrap();
     assert_eq!(config.tier_of(cluster).rto, Some("1h30m".parse().unwrap()));

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::checks::CheckResult;
+use super::course::Trouble;
 use super::environments::local::SweepReport;
 use super::neutral::SafetyReport;
 use super::phases::PhaseTiming;
@@ -125,6 +126,9 @@ pub struct DrillReport {
     pub reasons: Vec<Reason>,
     /// Whether it came to its own end.
     pub ending: Ending,
+    /// What kept it from its own end, where that was nothing about the backup.
+    #[serde(skip)]
+    pub trouble: Option<Trouble>,
     /// What it was to do; absent when it stopped before that was known.
     pub plan: Option<DrillPlan>,
     /// The phases; their times add up to the total.

@@ -24,7 +24,8 @@ pub enum FailureClass {
     },
     /// Credentials are missing, wrong, or may not do this.
     Credentials,
-    /// Too little room, time or quota here, or somebody else is at it.
+    /// Something cannot be done here now: too little room or time, missing programs,
+    /// somebody else is at it.
     Capacity,
     /// The state database failed.
     State,
@@ -199,9 +200,7 @@ impl From<StateError> for Failure {
             FailureClass::State,
             format_args!(
                 "{} the state database {}: {}",
-                error.verb,
-                error.path.display(),
-                error.cause
+                error.verb, error.database, error.cause
             ),
         )
         .with_hint(error.kind.hint())

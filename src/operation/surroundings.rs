@@ -7,12 +7,14 @@ use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::recording::Origin;
 use super::{Failure, FailureClass, Observer};
 use crate::config::Config;
+use crate::evidence::ledger::Asked;
 use crate::evidence::{Trigger, Verdict};
 use crate::finding::Severity;
 use crate::replicate::SharedBandwidth;
-use crate::state::State;
+use crate::state::{Fence, State};
 
 /// What an operation shares with others of this process.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +39,12 @@ pub struct Surroundings {
     pub initiator: String,
     /// When it was due, for a schedule.
     pub due_at: Option<DateTime<Utc>>,
+    /// The schedule that it comes from.
+    pub schedule: Option<String>,
+    /// The attempt at a job that it is. The job is marked as done with the last run, unless
+    /// something kept it from coming to its end ([`Ended::trouble`], or a [`Failure`]): then
+    /// the caller lets it go ([`State::release`]).
+    pub fence: Option<Fence>,
     /// Whether it runs later than it should, because walproof was down.
     pub late: bool,
     /// Becomes true when it is to stop and clean up.
@@ -47,12 +55,32 @@ pub struct Surroundings {
     pub limits: Limits,
 }
 
+impl Surroundings {
+    /// Where a run of it comes from; `goes_on` when others of the same job follow.
+    pub(super) fn origin(&self, goes_on: bool) -> Origin {
+        Origin {
+            asked: Asked {
+                trigger: self.trigger,
+                initiator: self.initiator.clone(),
+                schedule: self.schedule.clone(),
+                job: self.fence.map(|fence| fence.job),
+                due_at: self.due_at,
+                late: self.late,
+            },
+            fence: self.fence,
+            goes_on,
+        }
+    }
+}
+
 impl fmt::Debug for Surroundings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Surroundings")
             .field("trigger", &self.trigger)
             .field("initiator", &self.initiator)
             .field("due_at", &self.due_at)
+            .field("schedule", &self.schedule)
+            .field("fence", &self.fence)
             .field("late", &self.late)
             .field("limits", &self.limits)
             .finish_non_exhaustive()

@@ -48,7 +48,7 @@ impl Session {
                 let known = state
                     .copy_pair(&pair.source.name(), &pair.target.name())
                     .await?;
-                let held = state.hold_pair(&known)?;
+                let held = state.hold_pair(&known).await?;
                 if held.is_none() {
                     return Err(ReplicateError::Busy {
                         target_url: pair.target_url(),

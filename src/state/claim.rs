@@ -8,13 +8,16 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
 
 use super::database::{Transaction, Value, transact, values};
-use super::jobs::{job, take_turn};
+use super::entries::append_in;
+use super::jobs::{job, missed, take_turn};
 use super::{
-    ClaimRequest, Fence, Heartbeat, Job, JobEnd, JobProgress, JobStatus, Release, State,
+    ClaimRequest, Fence, Heartbeat, Job, JobEnd, JobKind, JobProgress, JobStatus, Release, State,
     StateError, StateErrorKind,
 };
+use crate::evidence::ledger::MissedReason;
 
 /// Jobs that may be given now: ready, not past their deadline, of a kind that is asked for,
 /// within the budgets. `$4` to `$8` are the kinds; `$9` the drills, `$10` the bytes of
@@ -47,6 +50,10 @@ const FIRST: &str = concat!(
     " ORDER BY w.due_at, w.id LIMIT 1"
 );
 
+/// What a claim looks through the queue with.
+#[cfg(test)]
+pub(super) const STATEMENTS: [&str; 2] = [TURN, FIRST];
+
 impl State {
     /// Gives a job to its caller, if there is one that may be done now. Every claim gives
     /// the job a greater token.
@@ -62,12 +69,14 @@ impl State {
         if nothing || request.allow.is_empty() {
             return Ok(None);
         }
-        let mut transaction = self.backend.begin().await?;
-        let claimed = claim_in(&mut transaction, request).await?;
-        if claimed.is_some() {
-            transaction.commit().await?;
-        }
-        Ok(claimed)
+        transact!(once self, transaction => async {
+            let claimed = claim_in(&mut transaction, request).await?;
+            if claimed.is_none() {
+                // Whoever asks in vain writes nothing.
+                transaction.forget();
+            }
+            Ok(claimed)
+        })
     }
 
     /// A holder's sign of life. `Lost` when the job is no longer its own.
@@ -89,12 +98,12 @@ impl State {
         now: DateTime<Utc>,
         release: &Release,
     ) -> Result<JobStatus, StateError> {
-        transact!(self, transaction => release_in(&mut transaction, fence, now, release))
+        transact!(once self, transaction => release_in(&mut transaction, fence, now, release))
     }
 
     /// Takes the jobs back whose holders fell silent: they wait again, or have failed when
-    /// their attempts are used up, or are cancelled when that was asked for. At most 1,000
-    /// at once.
+    /// their attempts are used up, which the ledger notes as missed, or are cancelled when that
+    /// was asked for. At most 1,000 at once.
     pub async fn expire_leases(&self, now: DateTime<Utc>) -> Result<Vec<Job>, StateError> {
         let none = self
             .row(
@@ -303,14 +312,21 @@ async fn expire_in(
             values![now],
         )
         .await?;
-    rows.iter().map(job).collect()
+    let jobs = rows.iter().map(job).collect::<Result<Vec<_>, _>>()?;
+    let entries = jobs
+        .iter()
+        .filter(|job| job.status == JobStatus::Failed && job.kind != JobKind::Sweep)
+        .map(|job| missed(transaction, job, MissedReason::Exhausted, now))
+        .collect::<Result<Vec<_>, _>>()?;
+    append_in(transaction, &entries).await?;
+    Ok(jobs)
 }
 
 /// Checks the attempt and settles the job, with the end of a run.
 pub(super) async fn settle_in(
     transaction: &mut Transaction,
     fence: &Fence,
-    run_id: uuid::Uuid,
+    run_id: Uuid,
     now: DateTime<Utc>,
     end: &JobEnd,
 ) -> Result<(), StateError> {
@@ -324,6 +340,7 @@ pub(super) async fn settle_in(
     if held != 1 {
         return Err(fenced(transaction, fence));
     }
+    link_in(transaction, fence, run_id).await?;
     let release = match end {
         JobEnd::GoesOn => return Ok(()),
         JobEnd::Done => return done_in(transaction, fence, now).await,
@@ -338,6 +355,31 @@ pub(super) async fn settle_in(
     release_in(transaction, fence, now, &release)
         .await
         .map(|_| ())
+}
+
+/// Remembers which attempt a run was.
+pub(super) async fn link_in(
+    transaction: &mut Transaction,
+    fence: &Fence,
+    run_id: Uuid,
+) -> Result<(), StateError> {
+    transaction
+        .execute(
+            "INSERT INTO job_runs (run_id, job_id, token) VALUES ($1, $2, $3) \
+             ON CONFLICT DO NOTHING",
+            values![run_id, fence.job, fence.token],
+        )
+        .await
+        .map(|_| ())
+}
+
+/// Checks the attempt and remembers the run that it begins.
+pub(super) async fn attempt_in(
+    transaction: &mut Transaction,
+    fence: &Fence,
+    run_id: Uuid,
+) -> Result<(), StateError> {
+    settle_in(transaction, fence, run_id, Utc::now(), &JobEnd::GoesOn).await
 }
 
 /// Marks a job as done.

@@ -1,23 +1,25 @@
 //! The end of a run: run, findings, report, record, ledger, incidents, standing and job in
 //! one transaction, so that no kill leaves a half of it and no stale attempt leaves a trace.
 
-use std::collections::BTreeMap;
-
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound as _, Utc};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::claim::{done_in, settle_in};
+use super::claim::{attempt_in, done_in, settle_in};
 use super::database::{EitherTransaction, Transaction, transact, values};
-use super::entries::{append_in, append_outcomes_in};
+use super::entries::{append_in, append_outcomes_in, entry, head_in, new_entry};
 use super::incidents::{Seen, evolve_in};
+use super::jobs::job;
 use super::standings::stand_in;
 use super::store::Backend;
 use super::{
-    Completion, DepthRank, Fence, IncidentKind, Outcome, RunKind, RunningRun, State, StateError,
-    StateErrorKind,
+    Completion, DepthRank, Fence, IncidentKind, JobStatus, NewRun, Outcome, RunKind, RunningRun,
+    State, StateError, StateErrorKind,
 };
-use crate::evidence::{DrillRecord, EntryKind, LedgerEntry, NewEntry, RecordFile, Verdict};
+use crate::evidence::ledger::{Asked, Body, InterruptedBody, RunBody, note_incidents};
+use crate::evidence::{
+    DrillRecord, EntryKind, LedgerEntry, NewEntry, RecordFile, Trigger, Verdict,
+};
 use crate::telemetry;
 
 /// The exit code of a run that could not check.
@@ -38,6 +40,20 @@ impl From<RunKind> for EntryKind {
 }
 
 impl State {
+    /// Notes that a run begins that is an attempt at a job. Refused
+    /// ([`StateErrorKind::Fenced`]) when the attempt is no longer the newest.
+    pub async fn begin_run_of(
+        &self,
+        fence: &Fence,
+        run: &NewRun,
+    ) -> Result<RunningRun, StateError> {
+        self.held(fence).await?;
+        let running = self.begin_run(run).await?;
+        let linked: Result<(), StateError> = transact!(
+            self, transaction => attempt_in(&mut transaction, fence, running.id));
+        linked.map(|()| running)
+    }
+
     /// Notes how a run ended, with all that goes with it, all of it or nothing. Gives the
     /// ledger's entry. Refused ([`StateErrorKind::Fenced`]) when the run belongs to an
     /// attempt at a job that is no longer the newest; the run then shows as interrupted at
@@ -58,7 +74,7 @@ impl State {
             .await;
         match finished {
             Ok(entry) => {
-                run.lock.remove();
+                run.hold.remove();
                 Ok(entry)
             }
             Err(error) => {
@@ -82,7 +98,7 @@ impl State {
         now: DateTime<Utc>,
         entries: &[NewEntry],
     ) -> Result<Vec<LedgerEntry>, StateError> {
-        transact!(self, transaction => async {
+        transact!(once self, transaction => async {
             done_in(&mut transaction, fence, now).await?;
             append_in(&mut transaction, entries).await
         })
@@ -95,7 +111,25 @@ impl State {
         completion: &Completion,
         record: Option<&RecordFile>,
     ) -> Result<LedgerEntry, StateError> {
-        transact!(self, transaction => self.finish_in(&mut transaction, run, outcome, completion, record))
+        // As exact as every database keeps it.
+        let now = Utc::now().trunc_subsecs(6);
+        transact!(self, transaction => async {
+            // Done already, by an attempt whose end was not heard of?
+            let done = transaction
+                .row(
+                    "SELECT sequence, previous, sha256, text FROM entries \
+                     WHERE run_id = $1 AND kind = $2",
+                    values![run.id, EntryKind::from(run.kind).as_str()],
+                )
+                .await?;
+            match done {
+                Some(row) => entry(&row),
+                None => {
+                    self.finish_in(&mut transaction, run, outcome, completion, record, now)
+                        .await
+                }
+            }
+        })
     }
 
     async fn finish_in(
@@ -105,8 +139,8 @@ impl State {
         outcome: &Outcome,
         completion: &Completion,
         record: Option<&RecordFile>,
+        now: DateTime<Utc>,
     ) -> Result<LedgerEntry, StateError> {
-        let now = Utc::now();
         if let Some(fence) = &completion.fence {
             settle_in(transaction, fence, run.id, now, &completion.job).await?;
         }
@@ -114,28 +148,13 @@ impl State {
             record_rows(&self.backend, transaction, run, record, file).await?;
         }
         finish_rows(&self.backend, transaction, run, outcome, now).await?;
-        let cluster = Some(run.cluster.clone()).filter(|name| !name.is_empty());
-        let copy = Some(run.copy.clone()).filter(|name| !name.is_empty());
-        let new = NewEntry {
-            kind: EntryKind::from(run.kind),
-            at: now,
-            cluster,
-            copy,
-            run_id: Some(run.id),
-            body: completion.body.clone().unwrap_or_else(|| plain(outcome)),
-        };
-        let came_to = came_to(outcome);
-        let appended = append_outcomes_in(transaction, &[(&new, came_to)])
-            .await?
-            .into_iter()
-            .next()
-            .ok_or_else(|| transaction.trouble(StateErrorKind::Other, "nothing was appended"))?;
+        let (newest, _) = head_in(transaction).await?;
         let (raises, closes) = match (run.kind, completion.depth) {
             (_, Some(depth)) => (depth, depth),
             (RunKind::Verify, None) => (DepthRank::READ, DepthRank::LISTED),
             (_, None) => (DepthRank::LISTED, DepthRank::LISTED),
         };
-        evolve_in(
+        let evolved = evolve_in(
             transaction,
             &Seen {
                 cluster: &run.cluster,
@@ -145,15 +164,54 @@ impl State {
                 findings: &outcome.findings,
                 raises,
                 closes: (outcome.exit_code <= 1).then_some(closes),
-                by: appended.sequence,
+                by: newest + 1,
                 at: now,
             },
         )
         .await?;
+        let mut body = match &completion.body {
+            Some(body) => body.clone(),
+            None => plain(run, outcome, now),
+        };
+        note_incidents(&mut body, &evolved.opened, &evolved.closed);
+        let new = NewEntry {
+            kind: EntryKind::from(run.kind),
+            at: now,
+            cluster: Some(run.cluster.clone()).filter(|name| !name.is_empty()),
+            copy: Some(run.copy.clone()).filter(|name| !name.is_empty()),
+            run_id: Some(run.id),
+            body,
+        };
+        let appended = append_outcomes_in(transaction, &[(&new, came_to(outcome))])
+            .await?
+            .into_iter()
+            .next()
+            .ok_or_else(|| transaction.trouble(StateErrorKind::Other, "nothing was appended"))?;
         if let Some(standing) = &completion.standing {
             stand_in(transaction, standing).await?;
         }
         Ok(appended)
+    }
+
+    /// Whether an attempt is the newest, for now.
+    async fn held(&self, fence: &Fence) -> Result<(), StateError> {
+        let held = self
+            .row(
+                "SELECT id FROM jobs WHERE id = $1 AND token = $2 AND status = 'running'",
+                values![fence.job, fence.token],
+            )
+            .await?;
+        if held.is_some() {
+            return Ok(());
+        }
+        Err(self.backend.trouble(
+            "write to",
+            StateErrorKind::Fenced,
+            format!(
+                "job {} is no longer held by its attempt {}",
+                fence.job, fence.token
+            ),
+        ))
     }
 
     /// Writes a record's file, unless it is clear already that it will be refused.
@@ -164,36 +222,23 @@ impl State {
         fence: Option<Fence>,
     ) -> Result<RecordFile, StateError> {
         if let Some(fence) = fence {
-            let held = self
-                .row(
-                    "SELECT id FROM jobs WHERE id = $1 AND token = $2 AND status = 'running'",
-                    values![fence.job, fence.token],
-                )
-                .await?;
-            if held.is_none() {
-                return Err(self.backend.trouble(
-                    "write a record to",
-                    StateErrorKind::Fenced,
-                    format!("job {} is no longer held", fence.job),
-                ));
-            }
+            self.held(&fence).await?;
         }
         self.record_file(run, record).await
     }
 }
 
 /// The body of an entry about a run of which nothing more was said.
-fn plain(outcome: &Outcome) -> Value {
-    let mut findings: BTreeMap<&str, u64> = BTreeMap::new();
-    for finding in &outcome.findings {
-        *findings.entry(finding.code.as_str()).or_default() += 1;
-    }
-    json!({
-        "verdict": outcome.verdict,
-        "exit_code": outcome.exit_code,
-        "summary": outcome.summary,
-        "findings": findings,
-    })
+fn plain(run: &RunningRun, outcome: &Outcome, now: DateTime<Utc>) -> Value {
+    let body = RunBody::new(
+        Asked::default(),
+        (run.started_at, now),
+        outcome.verdict,
+        outcome.exit_code,
+        &outcome.summary,
+        &outcome.findings,
+    );
+    json!({ "run": body })
 }
 
 /// What a run came to, as it is counted.
@@ -218,7 +263,18 @@ async fn finish_rows(
         (Backend::Sqlite(sqlite), EitherTransaction::Sqlite(inner)) => {
             sqlite.finish_run(inner, run, outcome, now).await
         }
+        (Backend::Postgres(postgres), EitherTransaction::Postgres(inner)) => {
+            postgres.finish_run(inner, run, outcome, now).await
+        }
+        (Backend::Sqlite(_) | Backend::Postgres(_), _) => Err(mixed(transaction)),
     }
+}
+
+fn mixed(transaction: &Transaction) -> StateError {
+    transaction.trouble(
+        StateErrorKind::Other,
+        "the transaction is another database's",
+    )
 }
 
 async fn record_rows(
@@ -232,6 +288,10 @@ async fn record_rows(
         (Backend::Sqlite(sqlite), EitherTransaction::Sqlite(inner)) => {
             sqlite.record_rows(inner, run, record, file).await
         }
+        (Backend::Postgres(postgres), EitherTransaction::Postgres(inner)) => {
+            postgres.record_rows(inner, run.id, record, file).await
+        }
+        (Backend::Sqlite(_) | Backend::Postgres(_), _) => Err(mixed(transaction)),
     }
 }
 
@@ -248,27 +308,38 @@ pub(super) struct Gone {
 /// Why a run is interrupted, in its summary and in the ledger.
 pub(super) const GONE: &str = "killed, or the machine went down";
 
-/// Says in the ledger that runs were interrupted; in the transaction that marks them so.
+/// Says in the ledger that a run was interrupted; in the transaction that marks it so.
 pub(super) async fn gone_in(
     transaction: &mut Transaction,
-    gone: &[Gone],
+    run: &Gone,
     now: DateTime<Utc>,
 ) -> Result<(), StateError> {
-    let named = |name: &String| Some(name.clone()).filter(|name| !name.is_empty());
-    let entries: Vec<NewEntry> = gone
-        .iter()
-        .map(|run| NewEntry {
-            kind: EntryKind::Interrupted,
-            at: now,
-            cluster: named(&run.cluster),
-            copy: named(&run.copy),
-            run_id: Some(run.id),
-            body: json!({
-                "run": run.kind,
-                "started_at": run.started_at,
-                "reason": GONE,
-            }),
-        })
-        .collect();
-    append_in(transaction, &entries).await.map(|_| ())
+    let attempt = transaction
+        .row(
+            "SELECT jobs.* FROM job_runs JOIN jobs ON jobs.id = job_runs.job_id \
+             WHERE job_runs.run_id = $1",
+            values![run.id],
+        )
+        .await?
+        .as_ref()
+        .map(job)
+        .transpose()?;
+    let asked = attempt.as_ref().map_or_else(Asked::default, |job| Asked {
+        trigger: Trigger::Schedule,
+        initiator: String::new(),
+        schedule: job.schedule.clone(),
+        job: Some(job.id),
+        due_at: Some(job.due_at),
+        late: job.late,
+    });
+    let body = Body::Interrupted(Box::new(InterruptedBody {
+        job: EntryKind::from(run.kind),
+        asked,
+        started_at: run.started_at,
+        noticed_at: now,
+        // Even when it is over by now: another attempt brought it to its end.
+        again: attempt.is_some_and(|job| !job.status.is_over() || job.status == JobStatus::Done),
+    }));
+    let entry = new_entry(transaction, now, &body, &run.cluster, &run.copy)?.of_run(run.id);
+    append_in(transaction, &[entry]).await.map(|_| ())
 }

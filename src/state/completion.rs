@@ -15,8 +15,8 @@ pub struct Completion {
     pub fence: Option<Fence>,
     /// What becomes of that job.
     pub job: JobEnd,
-    /// The body of the ledger's entry; without it one of verdict, exit code, summary and the
-    /// number of findings by code.
+    /// The body of the ledger's entry (a [`crate::evidence::ledger::Body`] of the run's kind as JSON);
+    /// without it the run alone. Which incidents the run opened and closed is added to it.
     pub body: Option<Value>,
     /// Where the copy stands now. Left out when nothing could be checked, so that what was
     /// last known stays.

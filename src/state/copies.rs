@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
+use super::hold::Hold;
 use super::lock;
 use super::store::Backend;
 use super::{CopyMark, CopyPair, CopySummary, RememberedCopy, State, StateError};
@@ -9,22 +10,28 @@ use super::{CopyMark, CopyPair, CopySummary, RememberedCopy, State, StateError};
 /// Nobody else copies the same pair while this lives.
 #[derive(Debug)]
 pub struct HeldPair {
-    _lock: lock::Held,
+    _hold: Hold,
 }
 
 impl State {
-    /// Takes a pair for oneself; `None` if another process has it. The kernel gives it back
-    /// when its holder dies.
-    pub fn hold_pair(&self, pair: &CopyPair) -> Result<Option<HeldPair>, StateError> {
-        let held = lock::try_take(self.directory(), &format!("copy-{}", pair.id))
-            .map_err(|error| StateError::io("write to", self.directory(), &error))?;
-        Ok(held.map(|lock| HeldPair { _lock: lock }))
+    /// Takes a pair for oneself; `None` if another process has it. When its holder dies it
+    /// is free: at once with SQLite, where the kernel gives it back, and within a minute
+    /// with PostgreSQL.
+    pub async fn hold_pair(&self, pair: &CopyPair) -> Result<Option<HeldPair>, StateError> {
+        let held = match &self.backend {
+            Backend::Sqlite(_) => lock::try_take(self.directory(), &format!("copy-{}", pair.id))
+                .map_err(|error| StateError::io("write to", self.directory(), &error))?
+                .map(Hold::File),
+            Backend::Postgres(postgres) => postgres.hold_pair(pair).await?.map(Hold::Process),
+        };
+        Ok(held.map(|hold| HeldPair { _hold: hold }))
     }
 
     /// The pair of two repositories, noted if it is new.
     pub async fn copy_pair(&self, source: &str, target: &str) -> Result<CopyPair, StateError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.copy_pair(source, target).await,
+            Backend::Postgres(postgres) => postgres.copy_pair(source, target).await,
         }
     }
 
@@ -39,6 +46,7 @@ impl State {
     ) -> Result<Vec<CopyMark>, StateError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.copies_page(pair, after, until, limit).await,
+            Backend::Postgres(postgres) => postgres.copies_page(pair, after, until, limit).await,
         }
     }
 
@@ -50,6 +58,7 @@ impl State {
     ) -> Result<Vec<RememberedCopy>, StateError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.copies_lookup(pair, keys).await,
+            Backend::Postgres(postgres) => postgres.copies_lookup(pair, keys).await,
         }
     }
 
@@ -61,6 +70,7 @@ impl State {
     ) -> Result<(), StateError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.copies_write(pair, copies).await,
+            Backend::Postgres(postgres) => postgres.copies_write(pair, copies).await,
         }
     }
 
@@ -73,6 +83,7 @@ impl State {
     ) -> Result<Vec<RememberedCopy>, StateError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.copies_alarmed(pair, limit).await,
+            Backend::Postgres(postgres) => postgres.copies_alarmed(pair, limit).await,
         }
     }
 
@@ -84,6 +95,7 @@ impl State {
     ) -> Result<Option<(DateTime<Utc>, String)>, StateError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.copy_front(pair).await,
+            Backend::Postgres(postgres) => postgres.copy_front(pair).await,
         }
     }
 
@@ -97,6 +109,7 @@ impl State {
     ) -> Result<(), StateError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.keep_copy_front(pair, compared_at, front).await,
+            Backend::Postgres(postgres) => postgres.keep_copy_front(pair, compared_at, front).await,
         }
     }
 
@@ -104,6 +117,7 @@ impl State {
     pub async fn copies_summary(&self, pair: &CopyPair) -> Result<CopySummary, StateError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.copies_summary(pair).await,
+            Backend::Postgres(postgres) => postgres.copies_summary(pair).await,
         }
     }
 }

@@ -1,22 +1,18 @@
 //! What is remembered of copies: kept whole, compared by marks, and a database of the
 //! version before taken over.
 
-use std::borrow::Cow;
-use std::path::Path;
-
 use chrono::{DateTime, Utc};
 
-use super::tests::other_program;
-use super::{CopyAlarm, CopySide, NewRun, RememberedCopy, RunKind, State, source_mark};
+use super::testing::{Place, on_both, wait_until};
+use super::{CopyAlarm, CopySide, NewRun, RememberedCopy, RunKind, source_mark};
 use crate::codec::Sha256;
-use crate::config::StateUrl;
 use crate::storage::ObjectIdentity;
 
-async fn open(directory: &Path) -> State {
-    State::open(&StateUrl::sqlite(directory.join("state.sqlite")))
-        .await
-        .unwrap()
-}
+on_both!(
+    copies_are_kept_whole_and_apart_by_pair,
+    one_process_holds_a_pair,
+    a_database_of_the_version_before_learns_new_kinds_of_runs,
+);
 
 fn moment(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
@@ -57,10 +53,8 @@ fn alarmed(key: &str) -> RememberedCopy {
     }
 }
 
-#[tokio::test]
-async fn copies_are_kept_whole_and_apart_by_pair() {
-    let directory = tempfile::tempdir().unwrap();
-    let state = open(directory.path()).await;
+pub(super) async fn copies_are_kept_whole_and_apart_by_pair(place: &Place) {
+    let state = place.open().await;
     let pair = state.copy_pair("s3://a", "s3://b").await.unwrap();
     let other = state.copy_pair("s3://a", "s3://c").await.unwrap();
     assert_eq!(pair, state.copy_pair("s3://a", "s3://b").await.unwrap());
@@ -146,24 +140,18 @@ fn a_mark_is_another_when_anything_else_is_told() {
     assert_eq!(source_mark(&version), mark, "listings tell no version");
 }
 
-#[tokio::test]
-async fn a_database_of_the_version_before_learns_new_kinds_of_runs() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut before = sqlx::migrate!("migrations/sqlite");
-    before.migrations = Cow::Owned(before.migrations.iter().take(2).cloned().collect());
-    std::fs::write(directory.path().join("state.sqlite"), []).unwrap();
-    let pool = other_program(directory.path()).await;
-    before.run(&pool).await.unwrap();
-    sqlx::query(
-        "INSERT INTO runs (id, kind, cluster, copy, location, started_at, finished_at, status, version) \
-         VALUES ('1', 'verify', 'orders', '', 's3://a', '2026', '2026', 'finished', '0')",
-    )
-    .execute(&pool)
-    .await
-    .unwrap();
-    pool.close().await;
+pub(super) async fn a_database_of_the_version_before_learns_new_kinds_of_runs(place: &Place) {
+    place.migrate_to(2).await;
+    let id = "00000000-0000-0000-0000-000000000001";
+    place
+        .sql(&format!(
+            "INSERT INTO runs (id, kind, cluster, copy, location, started_at, finished_at, status, version) \
+             VALUES ('{id}', 'verify', 'orders', '', 's3://a', '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z', 'finished', '0')"
+        ))
+        .await
+        .unwrap();
 
-    let state = open(directory.path()).await;
+    let state = place.open().await;
     for kind in [RunKind::Replicate, RunKind::Compare, RunKind::Expire] {
         let run = NewRun {
             kind,
@@ -174,21 +162,49 @@ async fn a_database_of_the_version_before_learns_new_kinds_of_runs() {
         drop(state.begin_run(&run).await.unwrap());
     }
     state.close().await;
-    let pool = other_program(directory.path()).await;
-    let whole: String = sqlx::query_scalar("PRAGMA integrity_check")
-        .fetch_one(&pool)
+    if place.is_sqlite() {
+        assert_eq!(place.texts("PRAGMA integrity_check").await, ["ok"]);
+    }
+    assert_eq!(place.number("SELECT count(*) FROM runs").await, 4);
+    let refused = place.sql("UPDATE runs SET kind = 'other'").await;
+    let refused = refused.unwrap_err().to_string().to_lowercase();
+    assert!(refused.contains("check constraint"), "{refused}");
+}
+
+pub(super) async fn one_process_holds_a_pair(place: &Place) {
+    let (here, there) = (place.open().await, place.open().await);
+    let pair = here.copy_pair("s3://a", "s3://b").await.unwrap();
+    let other = here.copy_pair("s3://a", "s3://c").await.unwrap();
+    let held = here.hold_pair(&pair).await.unwrap().unwrap();
+    assert!(there.hold_pair(&pair).await.unwrap().is_none());
+    assert!(here.hold_pair(&pair).await.unwrap().is_none(), "twice");
+    assert!(there.hold_pair(&other).await.unwrap().is_some());
+    drop(held);
+    // That it was given up is told behind the scenes to a server, at once to a file.
+    let mut again = None;
+    wait_until("the pair to be given up", async || {
+        again = there.hold_pair(&pair).await.unwrap();
+        again.is_some()
+    })
+    .await;
+    assert!(here.hold_pair(&pair).await.unwrap().is_none());
+    if place.is_sqlite() {
+        return;
+    }
+    // Held by a process that does not tell any more that it lives.
+    place.a_minute_passes().await;
+    let taken = here.hold_pair(&pair).await.unwrap();
+    assert!(taken.is_some());
+    // What its holder gives up late is not what somebody else holds since.
+    drop(again);
+    there.close().await;
+    let third = place.open().await;
+    place
+        .sql("UPDATE processes SET beat_at = clock_timestamp()")
         .await
         .unwrap();
-    assert_eq!(whole, "ok");
-    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM runs")
-        .fetch_one(&pool)
-        .await
-        .unwrap();
-    assert_eq!(kept, 4);
-    let refused = sqlx::query("UPDATE runs SET kind = 'other'")
-        .execute(&pool)
-        .await
-        .unwrap_err()
-        .to_string();
-    assert!(refused.contains("CHECK constraint failed"), "{refused}");
+    assert!(third.hold_pair(&pair).await.unwrap().is_none());
+    // One that leaves in good order holds nothing any more.
+    here.close().await;
+    assert!(third.hold_pair(&pair).await.unwrap().is_some());
 }

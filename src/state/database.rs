@@ -8,12 +8,13 @@ use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
+use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row as _};
 use uuid::Uuid;
 
 use super::store::Backend;
-use super::{State, StateError, StateErrorKind};
+use super::{State, StateError, StateErrorKind, postgres};
 
 /// A value on its way into the database.
 #[derive(Clone, Debug)]
@@ -120,14 +121,18 @@ macro_rules! values {
 
 pub(super) use values;
 
-/// Binds values to a statement of either database.
+fn as_it_is(text: &str) -> Cow<'_, str> {
+    Cow::Borrowed(text)
+}
+
+/// Binds values to a statement of either database, with texts as that database takes them.
 macro_rules! bound {
-    ($sql:expr, $values:expr) => {{
+    ($sql:expr, $values:expr, $text:expr) => {{
         let mut query = sqlx::query(AssertSqlSafe($sql.to_owned()));
         for value in $values {
             query = match value.clone() {
                 Value::Integer(number) => query.bind(number),
-                Value::Text(text) => query.bind(text.map(Cow::into_owned)),
+                Value::Text(text) => query.bind(text.map(|text| $text(&text).into_owned())),
             };
         }
         query
@@ -144,20 +149,25 @@ pub(super) struct Row {
 #[derive(Debug)]
 enum EitherRow {
     Sqlite(SqliteRow),
+    Postgres(PgRow),
 }
 
 impl Row {
     fn optional_number(&self, column: &str) -> Result<Option<i64>, StateError> {
         match &self.row {
-            EitherRow::Sqlite(row) => row.try_get(column).map_err(|error| self.wrong(&error)),
+            EitherRow::Sqlite(row) => row.try_get(column),
+            EitherRow::Postgres(row) => row.try_get(column),
         }
+        .map_err(|error| self.wrong(&error))
     }
 
     /// A text that may be missing.
     pub(super) fn optional_text(&self, column: &str) -> Result<Option<String>, StateError> {
         match &self.row {
-            EitherRow::Sqlite(row) => row.try_get(column).map_err(|error| self.wrong(&error)),
+            EitherRow::Sqlite(row) => row.try_get(column),
+            EitherRow::Postgres(row) => row.try_get(column),
         }
+        .map_err(|error| self.wrong(&error))
     }
 
     fn wrong(&self, error: &sqlx::Error) -> StateError {
@@ -272,12 +282,16 @@ impl Row {
 pub(super) struct Transaction {
     pub(super) inner: EitherTransaction,
     backend: Backend,
+    forgotten: bool,
 }
 
 #[derive(Debug)]
 pub(super) enum EitherTransaction {
     /// One at a time: it begins with the right to write.
     Sqlite(sqlx::Transaction<'static, sqlx::Sqlite>),
+    /// Each statement sees what others have committed by then; rows that it changed are its
+    /// own until the end.
+    Postgres(sqlx::Transaction<'static, sqlx::Postgres>),
 }
 
 impl Transaction {
@@ -287,8 +301,14 @@ impl Transaction {
         sql: &str,
         values: &[Value<'_>],
     ) -> Result<u64, StateError> {
+        #[cfg(test)]
+        crash::here(self)?;
         let done = match &mut self.inner {
-            EitherTransaction::Sqlite(transaction) => bound!(sql, values)
+            EitherTransaction::Sqlite(transaction) => bound!(sql, values, as_it_is)
+                .execute(&mut **transaction)
+                .await
+                .map(|done| done.rows_affected()),
+            EitherTransaction::Postgres(transaction) => bound!(sql, values, postgres::text)
                 .execute(&mut **transaction)
                 .await
                 .map(|done| done.rows_affected()),
@@ -302,11 +322,17 @@ impl Transaction {
         sql: &str,
         values: &[Value<'_>],
     ) -> Result<Vec<Row>, StateError> {
+        #[cfg(test)]
+        crash::here(self)?;
         match &mut self.inner {
-            EitherTransaction::Sqlite(transaction) => bound!(sql, values)
+            EitherTransaction::Sqlite(transaction) => bound!(sql, values, as_it_is)
                 .fetch_all(&mut **transaction)
                 .await
                 .map(|rows| self.backend.rows(rows, EitherRow::Sqlite)),
+            EitherTransaction::Postgres(transaction) => bound!(sql, values, postgres::text)
+                .fetch_all(&mut **transaction)
+                .await
+                .map(|rows| self.backend.rows(rows, EitherRow::Postgres)),
         }
         .map_err(|error| self.backend.sql("write to", &error))
     }
@@ -320,10 +346,21 @@ impl Transaction {
         Ok(self.rows(sql, values).await?.into_iter().next())
     }
 
+    /// Lets [`Self::commit`] do nothing.
+    pub(super) const fn forget(&mut self) {
+        self.forgotten = true;
+    }
+
     /// Makes it so.
     pub(super) async fn commit(self) -> Result<(), StateError> {
+        #[cfg(test)]
+        crash::here(&self)?;
+        if self.forgotten {
+            return Ok(());
+        }
         match self.inner {
             EitherTransaction::Sqlite(transaction) => transaction.commit().await,
+            EitherTransaction::Postgres(transaction) => transaction.commit().await,
         }
         .map_err(|error| self.backend.sql("write to", &error))
     }
@@ -353,12 +390,14 @@ impl Backend {
     fn sql(&self, verb: &'static str, error: &sqlx::Error) -> StateError {
         match self {
             Self::Sqlite(sqlite) => StateError::sql(verb, sqlite.path(), error),
+            Self::Postgres(postgres) => StateError::server(verb, postgres.name(), error),
         }
     }
 
     fn strange(&self, what: &str) -> StateError {
         match self {
             Self::Sqlite(sqlite) => sqlite.strange(what),
+            Self::Postgres(postgres) => postgres.strange(what),
         }
     }
 
@@ -371,6 +410,7 @@ impl Backend {
     ) -> StateError {
         match self {
             Self::Sqlite(sqlite) => StateError::new(verb, sqlite.path(), kind, cause),
+            Self::Postgres(postgres) => StateError::new(verb, postgres.name(), kind, cause),
         }
     }
 
@@ -378,10 +418,12 @@ impl Backend {
     pub(super) async fn begin(&self) -> Result<Transaction, StateError> {
         let inner = match self {
             Self::Sqlite(sqlite) => EitherTransaction::Sqlite(sqlite.begin().await?),
+            Self::Postgres(postgres) => EitherTransaction::Postgres(postgres.begin().await?),
         };
         Ok(Transaction {
             inner,
             backend: self.clone(),
+            forgotten: false,
         })
     }
 }
@@ -393,13 +435,25 @@ impl State {
         sql: &str,
         values: &[Value<'_>],
     ) -> Result<Vec<Row>, StateError> {
+        let reading = |error: sqlx::Error| self.backend.sql("read", &error);
         match &self.backend {
-            Backend::Sqlite(sqlite) => bound!(sql, values)
+            Backend::Sqlite(sqlite) => bound!(sql, values, as_it_is)
                 .fetch_all(sqlite.readers())
                 .await
-                .map(|rows| self.backend.rows(rows, EitherRow::Sqlite)),
+                .map(|rows| self.backend.rows(rows, EitherRow::Sqlite))
+                .map_err(reading),
+            Backend::Postgres(postgres) => {
+                postgres
+                    .patiently(|| async {
+                        bound!(sql, values, postgres::text)
+                            .fetch_all(postgres.pool())
+                            .await
+                            .map(|rows| self.backend.rows(rows, EitherRow::Postgres))
+                            .map_err(reading)
+                    })
+                    .await
+            }
         }
-        .map_err(|error| self.backend.sql("read", &error))
     }
 
     /// The one row that a statement gives that only reads, if it gives any.
@@ -412,14 +466,119 @@ impl State {
     }
 }
 
-/// Does something in one transaction: all of it or nothing.
+/// The waits between the attempts of one operation: none with SQLite, whose own waiting is
+/// for its locks; a server that went away is waited for.
+#[derive(Debug)]
+pub(super) enum Patience<'a> {
+    None,
+    Server(postgres::Waiting<'a>),
+}
+
+impl Patience<'_> {
+    /// Waits a moment after a failure; gives the failure back when it will not pass.
+    pub(super) async fn after(&mut self, error: StateError) -> Result<(), StateError> {
+        match self {
+            Self::None => Err(error),
+            Self::Server(waiting) => waiting.after(error).await,
+        }
+    }
+}
+
+impl Backend {
+    pub(super) fn patience(&self) -> Patience<'_> {
+        match self {
+            Self::Sqlite(_) => Patience::None,
+            Self::Postgres(postgres) => Patience::Server(postgres.waiting()),
+        }
+    }
+
+    /// One attempt, with an end.
+    pub(super) async fn limited<T>(
+        &self,
+        attempt: impl Future<Output = Result<T, StateError>>,
+    ) -> Result<T, StateError> {
+        match self {
+            Self::Sqlite(_) => attempt.await,
+            Self::Postgres(postgres) => postgres::limited(postgres, attempt).await,
+        }
+    }
+}
+
+/// Does something in one transaction: all of it or nothing. Tried again while the server is
+/// away, also when the end of an attempt was not heard of; so it must be right when it is
+/// done twice. With `once` it is not tried again after such an end.
 macro_rules! transact {
-    ($state:expr, $transaction:ident => $work:expr) => {{
-        let mut $transaction = $state.backend.begin().await?;
-        let done = $work.await?;
-        $transaction.commit().await?;
-        Ok(done)
+    (once $state:expr, $transaction:ident => $work:expr) => {
+        $crate::state::database::transact!(@ $state, $transaction => $work, true)
+    };
+    ($state:expr, $transaction:ident => $work:expr) => {
+        $crate::state::database::transact!(@ $state, $transaction => $work, false)
+    };
+    (@ $state:expr, $transaction:ident => $work:expr, $once:literal) => {{
+        let mut patience = $state.backend.patience();
+        loop {
+            let mut ending = false;
+            let attempt = async {
+                let mut $transaction = $state.backend.begin().await?;
+                let done = $work.await?;
+                ending = true;
+                $transaction.commit().await?;
+                Ok(done)
+            };
+            match $state.backend.limited(attempt).await {
+                Ok(done) => break Ok(done),
+                Err(error) if $once && ending => break Err(error),
+                Err(error) => {
+                    if let Err(error) = patience.after(error).await {
+                        break Err(error);
+                    }
+                }
+            }
+        }
     }};
 }
 
 pub(super) use transact;
+
+/// For tests: the process dies after a number of statements of transactions, as far as the
+/// database can tell.
+#[cfg(test)]
+pub(super) mod crash {
+    use std::cell::Cell;
+
+    use super::{StateError, StateErrorKind, Transaction};
+
+    pub(in super::super) const WORDS: &str = "crashed on purpose";
+
+    thread_local! {
+        static LEFT: Cell<Option<u32>> = const { Cell::new(None) };
+    }
+
+    pub(in super::super) fn after(statements: u32) {
+        LEFT.set(Some(statements));
+    }
+
+    pub(in super::super) fn never() {
+        LEFT.set(None);
+    }
+
+    /// Nothing crashes until [`go_on`].
+    pub(in super::super) fn pause() -> Option<u32> {
+        LEFT.take()
+    }
+
+    pub(in super::super) fn go_on(statements: Option<u32>) {
+        LEFT.set(statements);
+    }
+
+    pub(super) fn here(transaction: &Transaction) -> Result<(), StateError> {
+        match LEFT.get() {
+            None => Ok(()),
+            Some(0) => Err(transaction.trouble(StateErrorKind::Other, WORDS)),
+            Some(left) => {
+                LEFT.set(Some(left - 1));
+                Ok(())
+            }
+        }
+    }
+}

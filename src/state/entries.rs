@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::database::{Row, Transaction, transact, values};
 use super::{EntryCount, State, StateError, StateErrorKind};
+use crate::evidence::ledger::Body;
 use crate::evidence::{EntryKind, FIRST_PREVIOUS, LedgerEntry, NewEntry, seal};
 
 /// Entries that one call gives at most. An entry is a few KiB.
@@ -14,7 +15,7 @@ const ENTRIES: u32 = 1000;
 impl State {
     /// Appends entries to the ledger, all of them or none, in the order given.
     pub async fn append(&self, entries: &[NewEntry]) -> Result<Vec<LedgerEntry>, StateError> {
-        transact!(self, transaction => append_in(&mut transaction, entries))
+        transact!(once self, transaction => append_in(&mut transaction, entries))
     }
 
     /// Entries behind a number, in order, at most `limit` and 1,000.
@@ -102,6 +103,37 @@ pub(super) async fn take_head(transaction: &mut Transaction) -> Result<(), State
     }
 }
 
+/// The newest entry's number and digest, which stay the newest until the end of the
+/// transaction.
+pub(super) async fn head_in(transaction: &mut Transaction) -> Result<(u64, String), StateError> {
+    take_head(transaction).await?;
+    let newest = transaction
+        .row(
+            "SELECT sequence, sha256 FROM entries ORDER BY sequence DESC LIMIT 1",
+            values![],
+        )
+        .await?;
+    match newest {
+        Some(row) => Ok((row.count("sequence")?, row.text("sha256")?)),
+        None => Ok((0, FIRST_PREVIOUS.to_owned())),
+    }
+}
+
+/// An entry of a body. One that is empty is none.
+pub(super) fn new_entry(
+    transaction: &Transaction,
+    at: DateTime<Utc>,
+    body: &Body,
+    cluster: &str,
+    copy: &str,
+) -> Result<NewEntry, StateError> {
+    let mut entry = NewEntry::new(at, body)
+        .map_err(|error| transaction.trouble(StateErrorKind::Refused, error.to_string()))?;
+    entry.cluster = (!cluster.is_empty()).then(|| cluster.to_owned());
+    entry.copy = (!copy.is_empty()).then(|| copy.to_owned());
+    Ok(entry)
+}
+
 pub(super) async fn append_in(
     transaction: &mut Transaction,
     entries: &[NewEntry],
@@ -118,17 +150,7 @@ pub(super) async fn append_outcomes_in(
     if entries.is_empty() {
         return Ok(Vec::new());
     }
-    take_head(transaction).await?;
-    let newest = transaction
-        .row(
-            "SELECT sequence, sha256 FROM entries ORDER BY sequence DESC LIMIT 1",
-            values![],
-        )
-        .await?;
-    let (mut sequence, mut previous) = match newest {
-        Some(row) => (row.count("sequence")?, row.text("sha256")?),
-        None => (0, FIRST_PREVIOUS.to_owned()),
-    };
+    let (mut sequence, mut previous) = head_in(transaction).await?;
     let mut counts: BTreeMap<(&str, &str, &str, &str), u64> = BTreeMap::new();
     let mut sealed = Vec::with_capacity(entries.len());
     for (new, outcome) in entries {

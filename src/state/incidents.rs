@@ -12,6 +12,7 @@ use super::{
     DepthRank, Incident, IncidentChange, IncidentEvent, IncidentFilter, IncidentKey, IncidentKind,
     NewIncident, State, StateError, StateErrorKind,
 };
+use crate::evidence::ledger::{ClosedIncident, OpenedIncident};
 use crate::finding::{Finding, Severity};
 
 const INCIDENTS: u32 = 10_000;
@@ -92,7 +93,9 @@ impl State {
     ) -> Result<bool, StateError> {
         transact!(self, transaction => async {
             take_head(&mut transaction).await?;
-            raise_in(&mut transaction, new, 1, DepthRank::LISTED, now).await
+            raise_in(&mut transaction, new, 1, DepthRank::LISTED, now)
+                .await
+                .map(|id| id.is_some())
         })
     }
 
@@ -130,12 +133,20 @@ pub(super) struct Seen<'a> {
     pub(super) at: DateTime<Utc>,
 }
 
-/// Opens what a run found, and closes what it no longer finds.
+/// What a run changed.
+#[derive(Debug, Default)]
+pub(super) struct Evolved {
+    pub(super) opened: Vec<OpenedIncident>,
+    pub(super) closed: Vec<ClosedIncident>,
+}
+
+/// Opens what a run found, and closes what it no longer finds. The head of the ledger is
+/// held.
 pub(super) async fn evolve_in(
     transaction: &mut Transaction,
     seen: &Seen<'_>,
-) -> Result<(), StateError> {
-    take_head(transaction).await?;
+) -> Result<Evolved, StateError> {
+    let mut evolved = Evolved::default();
     // By code: how many, the worst of them, the first one of that severity.
     let mut codes: BTreeMap<&str, (u64, &Finding)> = BTreeMap::new();
     for finding in seen.findings {
@@ -163,6 +174,13 @@ pub(super) async fn evolve_in(
             let open = incident(row)?;
             if !codes.contains_key(open.code.as_str()) {
                 close_in(transaction, &open, Some(seen.by), seen.at).await?;
+                evolved.closed.push(ClosedIncident {
+                    id: open.id,
+                    code: open.code,
+                    severity: open.severity,
+                    opened_at: open.opened_at,
+                    opened_by: open.opened_by,
+                });
             }
         }
     }
@@ -178,9 +196,12 @@ pub(super) async fn evolve_in(
             message: finding.message.clone(),
             by: Some(seen.by),
         };
-        raise_in(transaction, &new, count, seen.raises, seen.at).await?;
+        if let Some(id) = raise_in(transaction, &new, count, seen.raises, seen.at).await? {
+            let opened = OpenedIncident::new(id, code, new.severity, &new.object);
+            evolved.opened.push(opened);
+        }
     }
-    Ok(())
+    Ok(evolved)
 }
 
 async fn open_in(
@@ -199,13 +220,14 @@ async fn open_in(
         .transpose()
 }
 
+/// Opens an incident and gives it, or notes that one that is open was seen again.
 async fn raise_in(
     transaction: &mut Transaction,
     new: &NewIncident,
     count: u64,
     depth: DepthRank,
     now: DateTime<Utc>,
-) -> Result<bool, StateError> {
+) -> Result<Option<Uuid>, StateError> {
     let key = IncidentKey {
         cluster: new.cluster.clone(),
         copy: new.copy.clone(),
@@ -237,7 +259,7 @@ async fn raise_in(
         if new.severity > open.severity {
             event_in(transaction, open.id, IncidentChange::Worsened, now).await?;
         }
-        return Ok(false);
+        return Ok(None);
     }
     let id = Uuid::now_v7();
     transaction
@@ -263,7 +285,7 @@ async fn raise_in(
         )
         .await?;
     event_in(transaction, id, IncidentChange::Opened, now).await?;
-    Ok(true)
+    Ok(Some(id))
 }
 
 async fn close_in(

@@ -9,6 +9,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::words::words;
+use crate::evidence::EntryKind;
 
 /// How long a job's spec may be as JSON text, in bytes.
 pub const JOB_SPEC_LIMIT: usize = 64 * 1024;
@@ -46,6 +47,18 @@ words! {
         Missed = "missed",
         /// It was left out, because an earlier one was still under way.
         Skipped = "skipped",
+    }
+}
+
+impl From<JobKind> for EntryKind {
+    /// What the ledger calls it. Sweeping is not in the ledger; it counts as a report does.
+    fn from(kind: JobKind) -> Self {
+        match kind {
+            JobKind::Verify => Self::Verify,
+            JobKind::Replicate => Self::Replicate,
+            JobKind::Drill => Self::Drill,
+            JobKind::Report | JobKind::Sweep => Self::Report,
+        }
     }
 }
 

@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use serde_json::json;
 use uuid::Uuid;
 
 use super::database::{Row, Transaction, transact, values};
-use super::entries::append_in;
+use super::entries::{append_in, new_entry};
 use super::{
     JOB_SPEC_LIMIT, Job, JobCount, JobFilter, JobKind, JobStatus, NewJob, State, StateError,
     StateErrorKind,
 };
+use crate::evidence::ledger::{Body, MissedBody, MissedReason};
 use crate::evidence::{EntryKind, NewEntry};
 
 /// Jobs that one call gives when it names no limit.
@@ -134,9 +134,15 @@ impl State {
     /// came of them. Their keys are free again: the moment must lie further back than any
     /// schedule looks.
     pub async fn prune_jobs(&self, before: DateTime<Utc>, limit: u32) -> Result<u64, StateError> {
-        let sql = "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs \
-                   WHERE finished_at IS NOT NULL AND finished_at < $1 ORDER BY finished_at LIMIT $2)";
-        transact!(self, transaction => transaction.execute(sql, values![before, limit]))
+        transact!(self, transaction => async {
+            transaction
+                .execute(
+                    "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE finished_at IS NOT NULL \
+                     AND finished_at < $1 ORDER BY finished_at LIMIT $2)",
+                    values![before, limit],
+                )
+                .await
+        })
     }
 }
 
@@ -248,30 +254,36 @@ async fn missed_in(
         .await?;
     let mut jobs = rows.iter().map(job).collect::<Result<Vec<_>, _>>()?;
     jobs.sort_by(|left, right| (left.due_at, left.id).cmp(&(right.due_at, right.id)));
-    let entries: Vec<NewEntry> = jobs.iter().map(|job| missed(job, now)).collect();
+    // Sweeping is housekeeping: the ledger is about proofs.
+    let entries = jobs
+        .iter()
+        .filter(|job| job.kind != JobKind::Sweep)
+        .map(|job| missed(transaction, job, MissedReason::Deadline, now))
+        .collect::<Result<Vec<_>, _>>()?;
     append_in(transaction, &entries).await?;
     Ok(jobs)
 }
 
-/// What the ledger says of a job that was not begun before its deadline.
-fn missed(job: &Job, now: DateTime<Utc>) -> NewEntry {
-    let reason = match &job.error {
-        Some(error) => format!("not done before its deadline; the last attempt: {error}"),
-        None => "not begun before its deadline".to_owned(),
-    };
-    NewEntry {
-        kind: EntryKind::Missed,
-        at: now,
-        cluster: Some(job.cluster.clone()).filter(|name| !name.is_empty()),
-        copy: Some(job.copy.clone()).filter(|name| !name.is_empty()),
-        run_id: None,
-        body: json!({
-            "schedule": job.schedule,
-            "job": job.kind,
-            "due_at": job.due_at,
-            "reason": reason,
-        }),
-    }
+/// What the ledger says of a job that did not happen.
+pub(super) fn missed(
+    transaction: &Transaction,
+    job: &Job,
+    reason: MissedReason,
+    now: DateTime<Utc>,
+) -> Result<NewEntry, StateError> {
+    let body = Body::Missed(Box::new(MissedBody {
+        job: EntryKind::from(job.kind),
+        schedule: job.schedule.clone(),
+        key: Some(job.key.clone()),
+        due_at: job.due_at,
+        first_due_at: None,
+        moments: 1,
+        reason,
+        newest_at: None,
+        opened: Vec::new(),
+        closed: Vec::new(),
+    }));
+    new_entry(transaction, now, &body, &job.cluster, &job.copy)
 }
 
 /// A row of `jobs`.

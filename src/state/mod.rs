@@ -1,17 +1,21 @@
 //! State: what was run, what it came to, the evidence, and what is remembered of the objects
 //! in repositories, in one database.
 //!
-//! A SQLite file for now; the SQL stands in `sqlite/` alone, so that a database shared by a
-//! team can take its place behind [`State`]. Evidence records are append-only by triggers
-//! of the schema itself.
+//! A SQLite file for one machine, or a database in PostgreSQL that several share. Each has
+//! its own SQL, in `sqlite/` and `postgres/` with the same files, behind [`State`]; the
+//! same tests hold for both. Evidence records are append-only by triggers of the schema
+//! itself.
 
 mod claim;
 mod complete;
 mod completion;
 mod copies;
 mod copy;
+mod copy_row;
 #[cfg(test)]
 mod copy_tests;
+#[cfg(test)]
+mod daemon_tests;
 mod database;
 mod deliveries;
 mod delivery;
@@ -19,15 +23,22 @@ mod delivery;
 mod delivery_tests;
 mod entries;
 mod error;
+mod hold;
 mod incident;
 mod incidents;
 mod job;
 mod jobs;
 mod lock;
+mod number;
 mod object;
+mod object_row;
 #[cfg(test)]
 mod object_tests;
 mod objects;
+#[cfg(test)]
+mod parity_tests;
+mod postgres;
+mod records;
 mod run;
 mod schedule;
 mod schedules;
@@ -35,6 +46,8 @@ mod sqlite;
 mod standing;
 mod standings;
 mod store;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -56,6 +69,7 @@ pub use job::{
     JobProgress, JobStatus, NewJob, Release,
 };
 pub use object::{ChangeKind, ObjectChange, ObjectSummary, ReadRate, RememberedObject};
+pub use records::RecordRow;
 pub use run::{
     HistoryFilter, NewRun, Outcome, Report, Run, RunKind, RunStatus, RunningRun, StoredDrill,
 };

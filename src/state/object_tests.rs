@@ -1,22 +1,24 @@
 //! What is remembered of objects: kept whole, changed by one at a time, forgotten when asked.
 
-use std::path::Path;
-
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::testing::{Place, on_both, sqlite_pool};
 use super::{ChangeKind, ObjectChange, ReadRate, RememberedObject, State, StateErrorKind};
 use crate::codec::Sha256;
-use crate::config::StateUrl;
 use crate::finding::{Code, Finding};
 use crate::storage::ObjectIdentity;
 
 const PLACE: &str = "s3://backups/orders";
 
-async fn open(directory: &Path) -> State {
-    State::open(&StateUrl::sqlite(directory.join("state.sqlite")))
-        .await
-        .unwrap()
-}
+on_both!(
+    an_object_is_kept_whole_and_per_place,
+    the_summary_counts_what_is_there_and_the_marked_are_found,
+    the_rate_of_reading_is_kept,
+    writers_at_once_do_not_undo_each_other,
+    what_another_program_wrote_wrongly_is_not_believed,
+    keys_sort_by_bytes,
+    many_objects_are_found_by_their_keys,
+);
 
 fn moment(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
@@ -72,17 +74,15 @@ async fn lookup(state: &State, place: &str, keys: &[&str]) -> Vec<RememberedObje
     found
 }
 
-#[tokio::test]
-async fn an_object_is_kept_whole_and_per_place() {
-    let directory = tempfile::tempdir().unwrap();
-    let state = open(directory.path()).await;
+pub(super) async fn an_object_is_kept_whole_and_per_place(place: &Place) {
+    let state = place.open().await;
     let strange = "base/it's \"odd\" ä\\/data.tar";
     assert!(lookup(&state, PLACE, &["wals/a"]).await.is_empty());
     write(&state, PLACE, vec![object("wals/a"), eventful(strange)]).await;
     write(&state, "s3://other/orders", vec![eventful("wals/a")]).await;
     state.close().await;
 
-    let state = open(directory.path()).await;
+    let state = place.open().await;
     assert_eq!(
         lookup(&state, PLACE, &["wals/a", strange, "wals/none"]).await,
         [eventful(strange), object("wals/a")]
@@ -96,10 +96,8 @@ async fn an_object_is_kept_whole_and_per_place() {
     assert_eq!(lookup(&state, PLACE, &[strange]).await, [object(strange)]);
 }
 
-#[tokio::test]
-async fn the_summary_counts_what_is_there_and_the_marked_are_found() {
-    let directory = tempfile::tempdir().unwrap();
-    let state = open(directory.path()).await;
+pub(super) async fn the_summary_counts_what_is_there_and_the_marked_are_found(place: &Place) {
+    let state = place.open().await;
     assert_eq!(
         state.objects_summary(PLACE).await.unwrap(),
         super::ObjectSummary::default()
@@ -152,10 +150,8 @@ async fn the_summary_counts_what_is_there_and_the_marked_are_found() {
     assert_eq!(lookup(&state, PLACE, &["f"]).await.len(), 1);
 }
 
-#[tokio::test]
-async fn the_rate_of_reading_is_kept() {
-    let directory = tempfile::tempdir().unwrap();
-    let state = open(directory.path()).await;
+pub(super) async fn the_rate_of_reading_is_kept(place: &Place) {
+    let state = place.open().await;
     assert_eq!(state.read_rate(PLACE).await.unwrap(), None);
     write(&state, PLACE, vec![object("a")]).await;
     assert_eq!(state.read_rate(PLACE).await.unwrap(), None);
@@ -167,17 +163,15 @@ async fn the_rate_of_reading_is_kept() {
     assert_eq!(state.read_rate(PLACE).await.unwrap(), Some(rate));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn writers_at_once_do_not_undo_each_other() {
-    let directory = tempfile::tempdir().unwrap();
+pub(super) async fn writers_at_once_do_not_undo_each_other(place: &Place) {
     let keys: Vec<String> = (0..50).map(|number| format!("wals/{number:03}")).collect();
     // Each opens the state for itself, as processes of their own would, and adds a second
     // to what it finds.
     let tasks: Vec<_> = (0..4)
         .map(|_| {
-            let (directory, keys) = (directory.path().to_owned(), keys.clone());
+            let (url, keys) = (place.url().clone(), keys.clone());
             tokio::spawn(async move {
-                let state = open(&directory).await;
+                let state = State::open(&url).await.unwrap();
                 for _ in 0..10 {
                     let add = |known: Vec<RememberedObject>| {
                         if known.is_empty() {
@@ -197,41 +191,51 @@ async fn writers_at_once_do_not_undo_each_other() {
     for task in tasks {
         task.await.unwrap();
     }
-    let state = open(directory.path()).await;
+    let state = place.open().await;
     let found = state.objects_lookup(PLACE, &keys).await.unwrap();
     assert_eq!(found.len(), 50);
     assert!(found.iter().all(|object| object.first_seen == moment(39)));
 }
 
-#[tokio::test]
-async fn what_another_program_wrote_wrongly_is_not_believed() {
-    let directory = tempfile::tempdir().unwrap();
-    let state = open(directory.path()).await;
+pub(super) async fn what_another_program_wrote_wrongly_is_not_believed(place: &Place) {
+    let state = place.open().await;
     write(&state, PLACE, vec![eventful("a")]).await;
-    let other = super::tests::other_program(directory.path()).await;
-    let run = async |sql: &'static str| sqlx::query(sql).execute(&other).await;
     // The schema itself refuses half a change and half a digest.
+    let one_byte = if place.is_sqlite() {
+        "x'00'"
+    } else {
+        "'\\x00'"
+    };
     for sql in [
-        "UPDATE objects SET sha256 = x'00'",
+        &*format!("UPDATE objects SET sha256 = {one_byte}"),
         "UPDATE objects SET sha256 = NULL",
         "UPDATE objects SET change = 'colour'",
         "UPDATE objects SET changed_at = NULL",
         "UPDATE objects SET findings = 'none'",
     ] {
-        run(sql).await.unwrap_err();
+        place.sql(sql).await.expect_err(sql);
     }
-    run("UPDATE objects SET findings = '[{}]'").await.unwrap();
+    place
+        .sql("UPDATE objects SET findings = '[{}]'")
+        .await
+        .unwrap();
     let error = state
         .objects_lookup(PLACE, &["a".to_owned()])
         .await
         .unwrap_err();
-    assert_eq!(error.kind, StateErrorKind::Corrupt, "{error}");
+    let kind = if place.is_sqlite() {
+        StateErrorKind::Corrupt
+    } else {
+        StateErrorKind::Damaged
+    };
+    assert_eq!(error.kind, kind, "{error}");
 }
 
 #[tokio::test]
 async fn a_database_of_the_version_before_is_brought_up_to_date() {
     let directory = tempfile::tempdir().unwrap();
-    let state = open(directory.path()).await;
+    let url = crate::config::StateUrl::sqlite(directory.path().join("state.sqlite"));
+    let state = State::open(&url).await.unwrap();
     let run = state
         .begin_run(&super::NewRun {
             kind: super::RunKind::Verify,
@@ -242,7 +246,7 @@ async fn a_database_of_the_version_before_is_brought_up_to_date() {
         .await
         .unwrap();
     state.close().await;
-    let other = super::tests::other_program(directory.path()).await;
+    let other = sqlite_pool(&directory.path().join("state.sqlite")).await;
     sqlx::raw_sql(
         "DROP TABLE objects; DROP TABLE repositories; \
          DELETE FROM _sqlx_migrations WHERE version = 2;",
@@ -251,23 +255,50 @@ async fn a_database_of_the_version_before_is_brought_up_to_date() {
     .await
     .unwrap();
     other.close().await;
-    let state = open(directory.path()).await;
+    let state = State::open(&url).await.unwrap();
     write(&state, PLACE, vec![object("a")]).await;
     assert_eq!(state.objects_summary(PLACE).await.unwrap().objects, 1);
     let runs = state.history(&super::HistoryFilter::default()).await;
     assert_eq!(runs.unwrap()[0].id, run.id);
 }
 
-#[tokio::test]
-async fn many_objects_are_found_by_their_keys() {
+pub(super) async fn keys_sort_by_bytes(place: &Place) {
+    let state = place.open().await;
+    // As stores list them, whatever the language of the database.
+    let keys = [
+        "A",
+        "B",
+        "a",
+        "a-b",
+        "a/b",
+        "a0",
+        "ab",
+        "\u{e4}",
+        "\u{1F418}",
+    ];
+    write(&state, PLACE, keys.map(object).to_vec()).await;
+    assert_eq!(state.objects_keys(PLACE, "", 99).await.unwrap(), keys);
+    assert_eq!(
+        state.objects_keys(PLACE, "a/b", 2).await.unwrap(),
+        ["a0", "ab"]
+    );
+    // The same key twice in one batch: the last counts.
+    let later = RememberedObject {
+        first_seen: moment(9),
+        ..object("A")
+    };
+    write(&state, PLACE, vec![object("A"), later.clone()]).await;
+    assert_eq!(lookup(&state, PLACE, &["A"]).await, [later]);
+}
+
+pub(super) async fn many_objects_are_found_by_their_keys(place: &Place) {
     // A million with optimisation; without it SQLite itself is ten times slower.
     const OBJECTS: u64 = if cfg!(debug_assertions) {
         100_000
     } else {
         1_000_000
     };
-    let directory = tempfile::tempdir().unwrap();
-    let state = open(directory.path()).await;
+    let state = place.open().await;
     let key = |number: u64| format!("wals/{:016X}/{number:024X}.gz", number >> 8);
     let begin = std::time::Instant::now();
     let mut number = 0;
@@ -292,9 +323,13 @@ async fn many_objects_are_found_by_their_keys() {
     let summed = begin.elapsed();
     assert!(state.objects_marked(PLACE, 10).await.unwrap().is_empty());
     state.close().await;
-    let size = std::fs::metadata(directory.path().join("state.sqlite"))
-        .unwrap()
-        .len();
+    let size = if place.is_sqlite() {
+        let file = place.directory().join("state.sqlite");
+        std::fs::metadata(file).unwrap().len()
+    } else {
+        let size = "SELECT pg_total_relation_size('objects')";
+        u64::try_from(place.number(size).await).unwrap()
+    };
     eprintln!(
         "{OBJECTS} objects: written in {written:?}, {found} looked up in {looked_up:?}, \
          summed in {summed:?}, {} bytes each",

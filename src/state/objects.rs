@@ -19,12 +19,14 @@ impl State {
     ) -> Result<Vec<RememberedObject>, StateError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.objects_lookup(location, keys).await,
+            Backend::Postgres(postgres) => postgres.objects_lookup(location, keys).await,
         }
     }
 
     /// Writes what `decide` makes of what is remembered of these objects; nobody else writes
     /// in between, so that two runs at once do not undo each other's work. What `decide`
-    /// leaves out stays as it is.
+    /// leaves out stays as it is. It is asked again, and starts anew, when the database went
+    /// away before all was written.
     pub async fn objects_update(
         &self,
         location: &str,
@@ -33,6 +35,9 @@ impl State {
     ) -> Result<(), StateError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.objects_update(location, keys, &mut decide).await,
+            Backend::Postgres(postgres) => {
+                postgres.objects_update(location, keys, &mut decide).await
+            }
         }
     }
 
@@ -46,6 +51,7 @@ impl State {
     ) -> Result<Vec<String>, StateError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.objects_keys(location, after, limit).await,
+            Backend::Postgres(postgres) => postgres.objects_keys(location, after, limit).await,
         }
     }
 
@@ -58,6 +64,7 @@ impl State {
     ) -> Result<Vec<RememberedObject>, StateError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.objects_marked(location, limit).await,
+            Backend::Postgres(postgres) => postgres.objects_marked(location, limit).await,
         }
     }
 
@@ -65,6 +72,7 @@ impl State {
     pub async fn objects_summary(&self, location: &str) -> Result<ObjectSummary, StateError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.objects_summary(location).await,
+            Backend::Postgres(postgres) => postgres.objects_summary(location).await,
         }
     }
 
@@ -77,6 +85,7 @@ impl State {
     ) -> Result<u64, StateError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.objects_forget_absent(location, before).await,
+            Backend::Postgres(postgres) => postgres.objects_forget_absent(location, before).await,
         }
     }
 
@@ -84,6 +93,7 @@ impl State {
     pub async fn read_rate(&self, location: &str) -> Result<Option<ReadRate>, StateError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.read_rate(location).await,
+            Backend::Postgres(postgres) => postgres.read_rate(location).await,
         }
     }
 
@@ -91,6 +101,7 @@ impl State {
     pub async fn keep_read_rate(&self, location: &str, rate: ReadRate) -> Result<(), StateError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.keep_read_rate(location, rate).await,
+            Backend::Postgres(postgres) => postgres.keep_read_rate(location, rate).await,
         }
     }
 }

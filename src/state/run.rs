@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::lock::Held;
+use super::hold::Hold;
 use super::words::words;
 use crate::evidence::Verdict;
 use crate::finding::Finding;
@@ -70,7 +70,7 @@ pub struct RunningRun {
     pub copy: String,
     /// When it began.
     pub started_at: DateTime<Utc>,
-    pub(super) lock: Held,
+    pub(super) hold: Hold,
 }
 
 /// The whole report of a run.

@@ -2,11 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use super::postgres::Postgres;
 use super::sqlite::Sqlite;
 use super::{
     HistoryFilter, NewRun, Run, RunKind, RunningRun, StateError, StateErrorKind, StoredDrill,
 };
-use crate::config::StateUrl;
+use crate::config::{StateDatabase, StateUrl};
 use crate::evidence::{DrillRecord, RecordFile};
 use crate::telemetry;
 
@@ -21,20 +25,29 @@ pub struct State {
 #[derive(Clone, Debug)]
 pub(super) enum Backend {
     Sqlite(Sqlite),
+    Postgres(Postgres),
 }
 
 impl State {
     /// Opens the state, makes it if there is none, brings its schema up to date, and marks
     /// runs whose process is gone as interrupted.
     pub async fn open(url: &StateUrl) -> Result<Self, StateError> {
-        let sqlite = Sqlite::open(url.path(), url.directory()).await?;
+        let backend = match url.database() {
+            StateDatabase::Sqlite(path) => {
+                Backend::Sqlite(Sqlite::open(path, url.directory()).await?)
+            }
+            StateDatabase::Postgres(settings) => {
+                Backend::Postgres(Postgres::open(settings, settings.url()).await?)
+            }
+        };
         Ok(Self {
-            backend: Backend::Sqlite(sqlite),
+            backend,
             directory: url.directory().to_owned(),
         })
     }
 
-    /// The directory of the state, which also holds records and logs.
+    /// The directory on this machine with records and logs. With SQLite it holds the
+    /// database too; with PostgreSQL it is made when something is first kept in it.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
@@ -44,21 +57,33 @@ impl State {
         self.directory.join("records")
     }
 
+    /// What to add to this machine's clock to get the time of the database, which several
+    /// machines go by: nothing with SQLite; with PostgreSQL what the server's clock says,
+    /// exact to half the time that asking it takes.
+    pub async fn clock_offset(&self) -> Result<TimeDelta, StateError> {
+        match &self.backend {
+            Backend::Sqlite(_) => Ok(TimeDelta::zero()),
+            Backend::Postgres(postgres) => postgres.clock_offset().await,
+        }
+    }
+
+    /// Marks runs that were under way and whose process is gone as interrupted, as opening
+    /// does, and says so in the ledger. Gives their ids.
+    pub async fn mark_interrupted(&self) -> Result<Vec<Uuid>, StateError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.mark_interrupted().await,
+            Backend::Postgres(postgres) => postgres.mark_interrupted().await,
+        }
+    }
+
     /// Notes that a run begins.
     pub async fn begin_run(&self, run: &NewRun) -> Result<RunningRun, StateError> {
         let running = match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.begin_run(run).await,
+            Backend::Postgres(postgres) => postgres.begin_run(run).await,
         }?;
         telemetry::begun(running.id, &run.cluster, &run.copy);
         Ok(running)
-    }
-
-    /// Marks runs whose process is gone as interrupted, as opening does, and appends an entry
-    /// for each. Gives them.
-    pub async fn notice_interrupted(&self) -> Result<Vec<uuid::Uuid>, StateError> {
-        match &self.backend {
-            Backend::Sqlite(sqlite) => sqlite.mark_interrupted().await,
-        }
     }
 
     /// Keeps a drill and its evidence: the record as a file first, then as rows. The record
@@ -71,6 +96,7 @@ impl State {
         let file = self.record_file(run, record).await?;
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.record_drill(run, record, &file).await?,
+            Backend::Postgres(postgres) => postgres.record_drill(run, record, &file).await?,
         }
         Ok(self.records_directory().join(file.name))
     }
@@ -82,7 +108,7 @@ impl State {
         record: &DrillRecord,
     ) -> Result<RecordFile, StateError> {
         let refused = |kind, cause: String| {
-            StateError::new("write a record to", &self.directory, kind, cause)
+            StateError::new("write a record to", &*self.directory, kind, cause)
         };
         if record.run_id != run.id {
             return Err(refused(
@@ -105,6 +131,7 @@ impl State {
     pub async fn history(&self, filter: &HistoryFilter) -> Result<Vec<Run>, StateError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.history(filter).await,
+            Backend::Postgres(postgres) => postgres.history(filter).await,
         }
     }
 
@@ -113,6 +140,7 @@ impl State {
     pub async fn find_runs(&self, kind: RunKind, beginning: &str) -> Result<Vec<Run>, StateError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.find_runs(kind, beginning).await,
+            Backend::Postgres(postgres) => postgres.find_runs(kind, beginning).await,
         }
     }
 
@@ -120,13 +148,16 @@ impl State {
     pub async fn drill(&self, run: Run) -> Result<StoredDrill, StateError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.drill(run).await,
+            Backend::Postgres(postgres) => postgres.drill(run).await,
         }
     }
 
-    /// Closes the database, so that its file holds everything.
+    /// Closes the database, so that a file holds everything, and the others of a server
+    /// know that this process has gone.
     pub async fn close(&self) {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.close().await,
+            Backend::Postgres(postgres) => postgres.close().await,
         }
     }
 }

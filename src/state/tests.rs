@@ -1,11 +1,10 @@
 //! The state as a whole: what survives a kill, what is refused, what is told.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-
+use super::sqlite::MIGRATIONS;
+use super::testing::{Place, on_both, sqlite_pool, wait_until};
 use super::{
     Completion, HistoryFilter, NewRun, Outcome, Report, RunKind, RunStatus, State, StateErrorKind,
 };
@@ -13,11 +12,20 @@ use crate::config::StateUrl;
 use crate::evidence::Verdict;
 use crate::finding::{Code, Finding};
 
-fn url(directory: &Path) -> StateUrl {
-    StateUrl::sqlite(directory.join("state.sqlite"))
-}
+on_both!(
+    a_run_is_kept_with_its_findings_and_report,
+    the_history_is_narrowed_by_each_filter,
+    a_drill_is_kept_with_its_record_as_rows_and_as_file,
+    records_cannot_be_changed_removed_or_replaced_by_any_program,
+    writers_in_several_processes_wait_for_each_other,
+    a_killed_run_is_shown_as_interrupted_and_a_living_one_is_not,
+    a_run_that_is_given_up_is_interrupted_at_the_next_start,
+    many_processes_may_begin_at_once,
+    what_cannot_be_text_is_kept_all_the_same,
+    the_clock_of_the_database_is_told,
+);
 
-fn new_run(kind: RunKind, cluster: &str) -> NewRun {
+pub(super) fn new_run(kind: RunKind, cluster: &str) -> NewRun {
     NewRun {
         kind,
         cluster: cluster.to_owned(),
@@ -26,7 +34,7 @@ fn new_run(kind: RunKind, cluster: &str) -> NewRun {
     }
 }
 
-fn outcome(verdict: Option<Verdict>) -> Outcome {
+pub(super) fn outcome(verdict: Option<Verdict>) -> Outcome {
     Outcome {
         verdict,
         exit_code: 0,
@@ -36,23 +44,8 @@ fn outcome(verdict: Option<Verdict>) -> Outcome {
     }
 }
 
-/// A connection of its own, as any other program would open it.
-pub(super) async fn other_program(directory: &Path) -> sqlx::SqlitePool {
-    SqlitePoolOptions::new()
-        .max_connections(1)
-        .connect_with(
-            SqliteConnectOptions::new()
-                .filename(directory.join("state.sqlite"))
-                .busy_timeout(Duration::from_millis(50)),
-        )
-        .await
-        .unwrap()
-}
-
-#[tokio::test]
-async fn a_run_is_kept_with_its_findings_and_report() {
-    let directory = tempfile::tempdir().unwrap();
-    let state = State::open(&url(directory.path())).await.unwrap();
+pub(super) async fn a_run_is_kept_with_its_findings_and_report(place: &Place) {
+    let state = place.open().await;
     let run = state
         .begin_run(&new_run(RunKind::Verify, "orders"))
         .await
@@ -73,7 +66,7 @@ async fn a_run_is_kept_with_its_findings_and_report() {
         .unwrap();
     state.close().await;
 
-    let again = State::open(&url(directory.path())).await.unwrap();
+    let again = place.open().await;
     let shown = again.history(&HistoryFilter::default()).await.unwrap();
     assert_eq!(shown.len(), 1);
     assert_eq!(shown[0].id, id);
@@ -82,14 +75,12 @@ async fn a_run_is_kept_with_its_findings_and_report() {
     assert_eq!(shown[0].exit_code, Some(1));
     assert_eq!(shown[0].findings, 1);
     assert!(shown[0].finished_at.unwrap() >= shown[0].started_at);
-    let locks = super::lock::folder(directory.path());
+    let locks = super::lock::folder(place.directory());
     assert!(!locks.join(id.to_string()).exists());
 }
 
-#[tokio::test]
-async fn the_history_is_narrowed_by_each_filter() {
-    let directory = tempfile::tempdir().unwrap();
-    let state = State::open(&url(directory.path())).await.unwrap();
+pub(super) async fn the_history_is_narrowed_by_each_filter(place: &Place) {
+    let state = place.open().await;
     for (kind, cluster, verdict) in [
         (RunKind::Verify, "orders", None),
         (RunKind::Drill, "orders", Some(Verdict::Proven)),
@@ -150,10 +141,8 @@ async fn the_history_is_narrowed_by_each_filter() {
     );
 }
 
-#[tokio::test]
-async fn a_drill_is_kept_with_its_record_as_rows_and_as_file() {
-    let directory = tempfile::tempdir().unwrap();
-    let state = State::open(&url(directory.path())).await.unwrap();
+pub(super) async fn a_drill_is_kept_with_its_record_as_rows_and_as_file(place: &Place) {
+    let state = place.open().await;
     let run = state
         .begin_run(&new_run(RunKind::Drill, "orders"))
         .await
@@ -183,23 +172,19 @@ async fn a_drill_is_kept_with_its_record_as_rows_and_as_file() {
         drill.record_sha256,
         Some(crate::evidence::sha256_hex(&text))
     );
-    let other = other_program(directory.path()).await;
     for (table, rows) in [
         ("phases", 1_i64),
         ("checks", 1),
         ("drills", 1),
         ("records", 1),
     ] {
-        let sql = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
-        let count: i64 = sqlx::query_scalar(sql).fetch_one(&other).await.unwrap();
+        let count = place.number(&format!("SELECT count(*) FROM {table}")).await;
         assert_eq!(count, rows, "{table}");
     }
 }
 
-#[tokio::test]
-async fn records_cannot_be_changed_removed_or_replaced_by_any_program() {
-    let directory = tempfile::tempdir().unwrap();
-    let state = State::open(&url(directory.path())).await.unwrap();
+pub(super) async fn records_cannot_be_changed_removed_or_replaced_by_any_program(place: &Place) {
+    let state = place.open().await;
     let run = state
         .begin_run(&new_run(RunKind::Drill, "orders"))
         .await
@@ -207,43 +192,46 @@ async fn records_cannot_be_changed_removed_or_replaced_by_any_program() {
     let mut record = crate::evidence::sample();
     record.run_id = run.id;
     state.record_drill(&run, &record).await.unwrap();
-    let other = other_program(directory.path()).await;
     let row = "run_id, schema, cluster, created_at, verdict, sha256, body";
-    for sql in [
+    let mut attacks = vec![
         "UPDATE records SET verdict = 'failed'".to_owned(),
-        "UPDATE records SET sequence = 7".to_owned(),
+        "UPDATE records SET schema = 'x'".to_owned(),
         "DELETE FROM records".to_owned(),
-        format!("INSERT OR REPLACE INTO records (id, {row}) SELECT id, {row} FROM records"),
-        format!(
-            "INSERT OR REPLACE INTO records (sequence, id, {row}) SELECT sequence, 'x', {row} FROM records"
-        ),
-        format!(
-            "INSERT INTO records (id, {row}) SELECT id, {row} FROM records WHERE true ON CONFLICT DO UPDATE SET verdict = 'failed'"
-        ),
-    ] {
-        let error = sqlx::query(sqlx::AssertSqlSafe(sql.clone()))
-            .execute(&other)
-            .await
-            .expect_err(&sql);
+    ];
+    attacks.extend(if place.is_sqlite() {
+        vec![
+            "UPDATE records SET sequence = 7".to_owned(),
+            format!("INSERT OR REPLACE INTO records (id, {row}) SELECT id, {row} FROM records"),
+            format!("INSERT OR REPLACE INTO records (sequence, id, {row}) SELECT sequence, 'x', {row} FROM records"),
+            format!("INSERT INTO records (id, {row}) SELECT id, {row} FROM records WHERE true ON CONFLICT DO UPDATE SET verdict = 'failed'"),
+        ]
+    } else {
+        vec![
+            "TRUNCATE records".to_owned(),
+            "TRUNCATE runs CASCADE".to_owned(),
+            // Of the statement there, so that what meets no row is refused as well.
+            "DELETE FROM records WHERE sequence = 999".to_owned(),
+            "SET session_replication_role = replica; DELETE FROM records".to_owned(),
+            format!("INSERT INTO records (id, {row}) SELECT id, {row} FROM records ON CONFLICT (id) DO UPDATE SET verdict = 'failed'"),
+        ]
+    });
+    for sql in attacks {
+        let error = place.sql(&sql).await.expect_err(&sql);
         assert!(error.to_string().contains("append-only"), "{sql}: {error}");
     }
-    let body: String = sqlx::query_scalar("SELECT body FROM records")
-        .fetch_one(&other)
-        .await
-        .unwrap();
+    let bodies = place.texts("SELECT CAST(body AS TEXT) FROM records").await;
+    assert_eq!(bodies.len(), 1);
     assert_eq!(
-        serde_json::from_str::<crate::evidence::DrillRecord>(&body).unwrap(),
+        serde_json::from_str::<crate::evidence::DrillRecord>(&bodies[0]).unwrap(),
         record
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn writers_in_several_processes_wait_for_each_other() {
-    let directory = tempfile::tempdir().unwrap();
+pub(super) async fn writers_in_several_processes_wait_for_each_other(place: &Place) {
     // Each task opens the state for itself, as processes of their own would.
     let tasks: Vec<_> = (0..8)
         .map(|number| {
-            let url = url(directory.path());
+            let url = place.url().clone();
             tokio::spawn(async move {
                 let state = State::open(&url).await.unwrap();
                 for _ in 0..10 {
@@ -262,7 +250,7 @@ async fn writers_in_several_processes_wait_for_each_other() {
     for task in tasks {
         task.await.unwrap();
     }
-    let state = State::open(&url(directory.path())).await.unwrap();
+    let state = place.open().await;
     let runs = state.history(&HistoryFilter::default()).await.unwrap();
     assert_eq!(runs.len(), 80);
     assert!(runs.iter().all(|run| run.status == RunStatus::Finished));
@@ -271,57 +259,61 @@ async fn writers_in_several_processes_wait_for_each_other() {
 #[tokio::test]
 #[ignore = "the process that a_killed_run_is_shown_as_interrupted_and_a_living_one_is_not starts"]
 async fn child_that_is_killed() {
-    let directory = std::env::var_os("WALPROOF_TEST_STATE").expect("started by its test");
-    let directory = Path::new(&directory);
-    let state = State::open(&url(directory)).await.unwrap();
+    let directory = std::env::var("WALPROOF_TEST_DIRECTORY").expect("started by its test");
+    let url: StateUrl = std::env::var("WALPROOF_TEST_STATE")
+        .unwrap()
+        .parse()
+        .unwrap();
+    let state = State::open(&url.with_directory(&directory)).await.unwrap();
     let _run = state
         .begin_run(&new_run(RunKind::Drill, "orders"))
         .await
         .unwrap();
-    std::fs::write(directory.join("begun"), "").unwrap();
+    std::fs::write(std::path::Path::new(&directory).join("begun"), "").unwrap();
     tokio::time::sleep(Duration::from_mins(1)).await;
 }
 
-#[tokio::test]
-async fn a_killed_run_is_shown_as_interrupted_and_a_living_one_is_not() {
-    let directory = tempfile::tempdir().unwrap();
+pub(super) async fn a_killed_run_is_shown_as_interrupted_and_a_living_one_is_not(place: &Place) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "state::tests::child_that_is_killed"])
-        .env("WALPROOF_TEST_STATE", directory.path())
+        .env("WALPROOF_TEST_STATE", place.url().to_string())
+        .env("WALPROOF_TEST_DIRECTORY", place.directory())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let begun = directory.path().join("begun");
-    let deadline = std::time::Instant::now() + Duration::from_secs(30);
-    while !begun.exists() {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "the child never began"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let state = State::open(&url(directory.path())).await.unwrap();
+    let begun = place.directory().join("begun");
+    wait_until("the child to begin", async || begun.exists()).await;
+    let state = place.open().await;
     let living = state
         .begin_run(&new_run(RunKind::Verify, "orders"))
         .await
         .unwrap();
     let status = async || {
-        let state = State::open(&url(directory.path())).await.unwrap();
+        let state = place.open().await;
         let runs = state.history(&HistoryFilter::default()).await.unwrap();
         runs.iter()
             .map(|run| (run.kind, run.status))
             .collect::<Vec<_>>()
     };
-    assert_eq!(
-        status().await,
-        [
-            (RunKind::Verify, RunStatus::Running),
-            (RunKind::Drill, RunStatus::Running)
-        ]
-    );
+    let both = [
+        (RunKind::Verify, RunStatus::Running),
+        (RunKind::Drill, RunStatus::Running),
+    ];
+    assert_eq!(status().await, both);
     child.kill().unwrap();
     child.wait().unwrap();
+    if !place.is_sqlite() {
+        // Nobody can know yet: the process may only be slow.
+        assert_eq!(status().await, both);
+        let dead = format!("WHERE pid = {}", child.id());
+        place
+            .sql(&format!(
+                "UPDATE processes SET beat_at = beat_at - interval '61 seconds' {dead}"
+            ))
+            .await
+            .unwrap();
+    }
     assert_eq!(
         status().await,
         [
@@ -336,22 +328,78 @@ async fn a_killed_run_is_shown_as_interrupted_and_a_living_one_is_not() {
     assert_eq!(status().await[0].1, RunStatus::Finished);
 }
 
-#[tokio::test]
-async fn a_run_that_is_given_up_is_interrupted_at_the_next_start() {
-    let directory = tempfile::tempdir().unwrap();
-    let state = State::open(&url(directory.path())).await.unwrap();
+pub(super) async fn a_run_that_is_given_up_is_interrupted_at_the_next_start(place: &Place) {
+    let state = place.open().await;
     drop(
         state
             .begin_run(&new_run(RunKind::Drill, "orders"))
             .await
             .unwrap(),
     );
-    let state = State::open(&url(directory.path())).await.unwrap();
-    let runs = state.history(&HistoryFilter::default()).await.unwrap();
+    // That a run was given up is told behind the scenes to a server, at once to a file.
+    let mut runs = Vec::new();
+    wait_until("the run to be given up", async || {
+        let state = place.open().await;
+        runs = state.history(&HistoryFilter::default()).await.unwrap();
+        runs[0].status != RunStatus::Running
+    })
+    .await;
     assert_eq!(runs[0].status, RunStatus::Interrupted);
     assert!(runs[0].finished_at.is_some());
-    let locks = super::lock::folder(directory.path());
+    let locks = super::lock::folder(place.directory());
     assert!(!locks.join(runs[0].id.to_string()).exists());
+}
+
+pub(super) async fn many_processes_may_begin_at_once(place: &Place) {
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let url = place.url().clone();
+            tokio::spawn(async move { State::open(&url).await.map(|_| ()) })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    let applied = place.number("SELECT count(*) FROM _sqlx_migrations").await;
+    assert_eq!(applied, i64::try_from(MIGRATIONS.iter().count()).unwrap());
+}
+
+pub(super) async fn what_cannot_be_text_is_kept_all_the_same(place: &Place) {
+    let state = place.open().await;
+    let run = state
+        .begin_run(&new_run(RunKind::Verify, "or\u{0}ders"))
+        .await
+        .unwrap();
+    let mut ended = outcome(None);
+    ended.summary = "a \u{0} in the name, \u{1F418} and \u{fffd}".to_owned();
+    ended.findings = vec![Finding::new(Code::WalGap, "wals/\u{0}1", "\u{0}\\u0000")];
+    ended.report = Some(Report {
+        schema: "walproof.verify/v1".to_owned(),
+        body: serde_json::json!({"odd\u{0}": "\u{0}\u{1F418}"}),
+    });
+    state
+        .finish_run(run, &ended, &Completion::default())
+        .await
+        .unwrap();
+    let run = state.find_runs(RunKind::Verify, "last").await.unwrap();
+    assert!(run[0].summary.ends_with("\u{1F418} and \u{fffd}"));
+    let kept = state.drill(run[0].clone()).await.unwrap();
+    assert_eq!(kept.findings, ended.findings);
+    assert_eq!(kept.report, ended.report);
+}
+
+pub(super) async fn the_clock_of_the_database_is_told(place: &Place) {
+    let offset = place.open().await.clock_offset().await.unwrap();
+    if place.is_sqlite() {
+        assert_eq!(offset, chrono::TimeDelta::zero());
+    } else {
+        // The same machine, and a zone that is not ours.
+        assert!(offset.abs() < chrono::TimeDelta::seconds(5), "{offset}");
+    }
+}
+
+fn url(directory: &std::path::Path) -> StateUrl {
+    StateUrl::sqlite(directory.join("state.sqlite"))
 }
 
 #[tokio::test]
@@ -374,7 +422,7 @@ async fn trouble_is_told_in_clear_words() {
         .unwrap()
         .close()
         .await;
-    let other = other_program(directory.path()).await;
+    let other = sqlite_pool(&directory.path().join("state.sqlite")).await;
     sqlx::query(
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
          VALUES (9999, 'later', true, x'00', 0)",
@@ -407,7 +455,7 @@ async fn a_full_database_and_a_locked_one_are_told_apart() {
         .unwrap()
         .close()
         .await;
-    let other = other_program(directory.path()).await;
+    let other = sqlite_pool(&directory.path().join("state.sqlite")).await;
     sqlx::raw_sql("PRAGMA max_page_count = 1; CREATE TABLE filler (text);")
         .execute(&other)
         .await
@@ -416,7 +464,7 @@ async fn a_full_database_and_a_locked_one_are_told_apart() {
         .map_err(|error| assert_eq!(error.kind, StateErrorKind::Full, "{error}"))
         .unwrap_err();
 
-    let holder = other_program(directory.path()).await;
+    let holder = sqlite_pool(&directory.path().join("state.sqlite")).await;
     let _held = holder.begin_with("BEGIN IMMEDIATE").await.unwrap();
     let error = sqlx::query("DELETE FROM runs")
         .execute(&other)

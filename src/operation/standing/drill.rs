@@ -13,9 +13,9 @@ use crate::drill::{DrillReport, Ending};
 use crate::evidence::Verdict;
 
 /// How many reasons are kept.
-const REASONS: usize = 4;
+const REASONS: usize = 3;
 /// How much of each, in characters.
-const REASON: usize = 300;
+const REASON: usize = 250;
 
 /// A phase of a drill.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -130,6 +130,11 @@ pub struct DrillStanding {
 }
 
 impl DrillStanding {
+    /// As it is kept; `None` when this version cannot read it.
+    pub fn read(body: serde_json::Value) -> Option<Self> {
+        serde_json::from_value(body).ok()
+    }
+
     /// Where a copy stands by this report; `before` is what the drills before it proved.
     pub fn of(report: &DrillReport, before: Option<ProofStanding>) -> Self {
         let own = (report.verdict == Verdict::Proven).then_some(ProofStanding {

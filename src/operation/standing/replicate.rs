@@ -65,6 +65,11 @@ pub struct ReplicateStanding {
 }
 
 impl ReplicateStanding {
+    /// As it is kept; `None` when this version cannot read it.
+    pub fn read(body: serde_json::Value) -> Option<Self> {
+        serde_json::from_value(body).ok()
+    }
+
     /// Where a replica stands by this report.
     pub fn of(report: &ReplicateReport) -> Self {
         let (left, copied) = (report.left.total(), report.copied.by_kind.total());

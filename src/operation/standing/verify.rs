@@ -119,6 +119,11 @@ pub struct VerifyStanding {
 }
 
 impl VerifyStanding {
+    /// As it is kept; `None` when this version cannot read it.
+    pub fn read(body: serde_json::Value) -> Option<Self> {
+        serde_json::from_value(body).ok()
+    }
+
     /// Where a copy stands by this report; `objectives` are those that it was held to.
     pub fn of(report: &VerifyReport, objectives: &Tier) -> Self {
         let newest = report.windows.last();

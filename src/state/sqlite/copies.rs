@@ -2,14 +2,12 @@
 //! do.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
+use super::super::copy_row::CopyRow;
 use super::super::{CopyMark, CopyPair, CopySummary, RememberedCopy, StateError};
 use super::Sqlite;
-use super::write::signed;
-use crate::codec::Sha256;
 use crate::storage::ObjectIdentity;
 
 const COLUMNS: &str = "key, size, sha256, source_etag, source_version, source_modified, \
@@ -30,25 +28,6 @@ const UPSERT: &str = "INSERT INTO copies (pair_id, key, size, sha256, source_eta
     target_mark = excluded.target_mark, copied_at = excluded.copied_at, \
     read_back_at = excluded.read_back_at, expired_at = excluded.expired_at, \
     alarm = excluded.alarm";
-
-/// A row on its way into the database.
-#[derive(Serialize)]
-struct RowText<'a> {
-    key: &'a str,
-    size: i64,
-    sha256: Option<Sha256>,
-    source_etag: Option<&'a str>,
-    source_version: Option<&'a str>,
-    source_modified: i64,
-    target_etag: Option<&'a str>,
-    target_version: Option<&'a str>,
-    source_mark: i64,
-    target_mark: i64,
-    copied_at: Option<i64>,
-    read_back_at: Option<i64>,
-    expired_at: Option<i64>,
-    alarm: Option<String>,
-}
 
 impl Sqlite {
     pub(in super::super) async fn copy_pair(
@@ -134,7 +113,7 @@ impl Sqlite {
     ) -> Result<(), StateError> {
         let rows = copies
             .iter()
-            .map(|copy| self.copy_text(copy))
+            .map(|copy| CopyRow::new(copy, |alarm| self.json(alarm)))
             .collect::<Result<Vec<_>, _>>()?;
         sqlx::query(UPSERT)
             .bind(pair.id)
@@ -215,30 +194,6 @@ impl Sqlite {
             .await
             .map_err(self.writing())?;
         Ok(())
-    }
-
-    fn copy_text<'a>(&self, copy: &'a RememberedCopy) -> Result<RowText<'a>, StateError> {
-        let micros = |time: DateTime<Utc>| time.timestamp_micros();
-        Ok(RowText {
-            key: &copy.key,
-            size: signed(copy.source.size),
-            sha256: copy.sha256,
-            source_etag: copy.source.etag.as_deref(),
-            source_version: copy.source.version.as_deref(),
-            source_modified: micros(copy.source.modified),
-            target_etag: copy.target_etag.as_deref(),
-            target_version: copy.target_version.as_deref(),
-            source_mark: copy.source_mark(),
-            target_mark: copy.target_mark(),
-            copied_at: copy.copied_at.map(micros),
-            read_back_at: copy.read_back_at.map(micros),
-            expired_at: copy.expired_at.map(micros),
-            alarm: copy
-                .alarm
-                .as_ref()
-                .map(|alarm| self.json(alarm))
-                .transpose()?,
-        })
     }
 
     fn copy(&self, row: &SqliteRow) -> Result<RememberedCopy, StateError> {

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use sqlx::SqlitePool;
 
 use super::StateError;
+#[cfg(test)]
+pub(super) use open::MIGRATIONS;
 
 /// A SQLite database that is open.
 #[derive(Clone, Debug)]

@@ -2,15 +2,15 @@
 //! each would take ten times as long.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Executor, Row as _, Sqlite as Driver};
 
+use super::super::number::signed;
+use super::super::object_row::ObjectRow;
 use super::super::{
     ChangeKind, ObjectChange, ObjectSummary, ReadRate, RememberedObject, StateError,
 };
 use super::Sqlite;
-use super::write::signed;
 use crate::codec::Sha256;
 use crate::storage::ObjectIdentity;
 
@@ -32,27 +32,6 @@ const UPSERT: &str = "INSERT INTO objects (repository_id, key, size, etag, versi
     changed_at = excluded.changed_at, size_before = excluded.size_before, \
     etag_before = excluded.etag_before, sha256_after = excluded.sha256_after, \
     absent_since = excluded.absent_since";
-
-/// A row on its way into the database.
-#[derive(Serialize)]
-struct RowText<'a> {
-    key: &'a str,
-    size: i64,
-    etag: Option<&'a str>,
-    version: Option<&'a str>,
-    modified: i64,
-    sha256: Option<Sha256>,
-    first_seen: i64,
-    first_read: Option<i64>,
-    last_read: Option<i64>,
-    findings: Option<String>,
-    change: Option<&'static str>,
-    changed_at: Option<i64>,
-    size_before: Option<i64>,
-    etag_before: Option<&'a str>,
-    sha256_after: Option<Sha256>,
-    absent_since: Option<i64>,
-}
 
 impl Sqlite {
     pub(in super::super) async fn objects_lookup(
@@ -91,7 +70,7 @@ impl Sqlite {
         if !changed.is_empty() {
             let rows = changed
                 .iter()
-                .map(|object| self.row_text(object))
+                .map(|object| ObjectRow::new(object, |all| self.json(all)))
                 .collect::<Result<Vec<_>, _>>()?;
             sqlx::query(UPSERT)
                 .bind(repository)
@@ -234,33 +213,6 @@ impl Sqlite {
             .fetch_optional(&self.readers)
             .await
             .map_err(self.reading())
-    }
-
-    fn row_text<'a>(&self, object: &'a RememberedObject) -> Result<RowText<'a>, StateError> {
-        let change = object.change.as_ref();
-        let micros = |time: DateTime<Utc>| time.timestamp_micros();
-        Ok(RowText {
-            key: &object.key,
-            size: signed(object.identity.size),
-            etag: object.identity.etag.as_deref(),
-            version: object.identity.version.as_deref(),
-            modified: micros(object.identity.modified),
-            sha256: object.first_read.map(|(sha256, _)| sha256),
-            first_seen: micros(object.first_seen),
-            first_read: object.first_read.map(|(_, time)| micros(time)),
-            last_read: object.last_read.map(micros),
-            findings: if object.findings.is_empty() {
-                None
-            } else {
-                Some(self.json(&object.findings)?)
-            },
-            change: change.map(|change| change.kind.as_str()),
-            changed_at: change.map(|change| micros(change.noticed)),
-            size_before: change.map(|change| signed(change.size_before)),
-            etag_before: change.and_then(|change| change.etag_before.as_deref()),
-            sha256_after: change.and_then(|change| change.sha256_after),
-            absent_since: object.absent_since.map(micros),
-        })
     }
 
     fn remembered(&self, rows: &[SqliteRow]) -> Result<Vec<RememberedObject>, StateError> {

@@ -17,7 +17,7 @@ use super::super::time::{from_text, to_text};
 use super::super::{RunKind, StateError, StateErrorKind, lock};
 use super::Sqlite;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+pub(in super::super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// How long to wait for another process.
 const BUSY: Duration = Duration::from_secs(15);
@@ -45,10 +45,9 @@ impl Sqlite {
             .connect_with(options.clone())
             .await
             .map_err(sql)?;
-        MIGRATIONS
-            .run(&writer)
-            .await
-            .map_err(|error| StateError::migrate(path, &error))?;
+        MIGRATIONS.run(&writer).await.map_err(|error| {
+            StateError::migrate(path, &error, |error| StateError::sql("open", path, error))
+        })?;
         drop(setting_up);
         let readers = SqlitePoolOptions::new()
             .max_connections(4)
@@ -64,6 +63,7 @@ impl Sqlite {
     }
 
     /// Marks runs that were under way and whose process is gone, and says so in the ledger.
+    /// Gives their ids.
     pub(in super::super) async fn mark_interrupted(&self) -> Result<Vec<Uuid>, StateError> {
         let backend = Backend::Sqlite(self.clone());
         let running: Vec<String> =
@@ -97,7 +97,7 @@ impl Sqlite {
                     started_at: from_text(&started_at).ok_or_else(|| row.strange(&started_at))?,
                 };
                 marked.push(gone.id);
-                gone_in(&mut transaction, &[gone], now).await?;
+                gone_in(&mut transaction, &gone, now).await?;
             }
             transaction.commit().await?;
             held.remove();

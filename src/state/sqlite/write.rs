@@ -4,15 +4,12 @@ use chrono::{DateTime, Utc};
 use sqlx::{Sqlite as Driver, Transaction};
 use uuid::Uuid;
 
+use super::super::hold::Hold;
+pub(super) use super::super::number::signed;
 use super::super::time::to_text;
 use super::super::{NewRun, Outcome, RunningRun, StateError, StateErrorKind, lock};
 use super::Sqlite;
 use crate::evidence::{DrillRecord, RecordFile};
-
-/// Numbers in SQLite are signed.
-pub(super) fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
 
 impl Sqlite {
     pub(in super::super) async fn begin(&self) -> Result<Transaction<'static, Driver>, StateError> {
@@ -57,7 +54,7 @@ impl Sqlite {
                 cluster: run.cluster.clone(),
                 copy: run.copy.clone(),
                 started_at,
-                lock,
+                hold: Hold::File(lock),
             }),
             Err(error) => {
                 lock.remove();

@@ -235,7 +235,9 @@ impl Listed {
                 .filter(|key| self.present.binary_search(&digest(key)).is_err())
                 .collect();
             for keys in absent.chunks(State::OBJECTS_TOGETHER) {
+                let mut noted = 0;
                 let update = |rows: Vec<RememberedObject>| {
+                    noted = 0;
                     let rows = rows.into_iter();
                     // What another run has seen since this listing began is there.
                     rows.filter(|known| known.first_seen < place.now)
@@ -243,13 +245,14 @@ impl Listed {
                             absent_since: Some(place.now),
                             ..known
                         })
-                        .inspect(|_| gone += 1)
+                        .inspect(|_| noted += 1)
                         .collect()
                 };
                 place
                     .state
                     .objects_update(&place.name, keys, update)
                     .await?;
+                gone += noted;
             }
             after = last;
         }
