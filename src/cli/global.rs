@@ -173,9 +173,9 @@ pub enum Command {
     Job(command::job::JobCommand),
     History(command::history::HistoryArgs),
     #[command(subcommand)]
-    Notify(command::notify::NotifyCommand),
-    #[command(subcommand)]
     Evidence(command::evidence::EvidenceCommand),
+    #[command(subcommand)]
+    Notify(command::notify::NotifyCommand),
     Help(command::help::HelpArgs),
     #[command(subcommand, hide = true)]
     Internal(command::internal::InternalCommand),

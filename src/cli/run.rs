@@ -121,15 +121,21 @@ fn start(
 /// The way to a collector of traces, for commands whose work is worth one. What the
 /// configuration has wrong the command itself will say.
 fn traces(cli: &Cli) -> Option<Traces> {
-    let works = matches!(
+    let idle = matches!(
         cli.command,
-        Command::Verify(_)
-            | Command::Drill(_)
-            | Command::Replicate(_)
-            | Command::Restore(_)
-            | Command::Backup(_)
+        Command::Init(_)
+            | Command::Config(_)
+            | Command::Repository(_)
+            | Command::Wal(_)
+            | Command::Status(_)
+            | Command::Job(_)
+            | Command::History(_)
+            | Command::Evidence(_)
+            | Command::Notify(_)
+            | Command::Help(_)
+            | Command::Internal(_)
     );
-    if !works {
+    if idle {
         return None;
     }
     let file = super::context::config_file(cli.global.config.as_deref());
@@ -176,7 +182,7 @@ async fn dispatch(command: Command, context: Context) -> Result<ExitCode, Failur
     );
     let mut interrupt = context.interrupt.clone();
     let span = job_span(&command);
-    let work = Box::pin(run(command, &context).instrument(span));
+    let work = Box::pin(run(command, &context)).instrument(span);
     if owns {
         return work.await;
     }
@@ -212,8 +218,8 @@ async fn run(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Status(args) => command::status::run(args, context).await,
         Command::Job(args) => command::job::run(args, context).await,
         Command::History(args) => command::history::run(args, context).await,
-        Command::Notify(args) => command::notify::run(args, context).await,
         Command::Evidence(args) => command::evidence::run(args, context).await,
+        Command::Notify(args) => command::notify::run(args, context).await,
         Command::Help(args) => command::help::run(&args, context),
         Command::Internal(internal) => command::internal::run(&internal),
     }

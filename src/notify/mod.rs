@@ -20,7 +20,7 @@ mod sign;
 #[cfg(test)]
 mod testing;
 
-pub use dispatch::{Dispatched, Dispatcher};
+pub use dispatch::{Dispatched, Dispatcher, run};
 pub use error::Refusal;
 pub use notice::{Facts, Notice, NoticeEvent, NoticeStatus, Setting};
 pub use redact::Redactor;
