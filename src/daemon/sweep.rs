@@ -20,7 +20,7 @@ pub(super) async fn sweep(state: &State, config: &Config, now: DateTime<Utc>) {
     for root in roots(config) {
         sweep_root(root).await;
     }
-    match state.notice_interrupted().await {
+    match state.mark_interrupted().await {
         Ok(runs) if runs.is_empty() => {}
         Ok(runs) => tracing::warn!(runs = runs.len(), "runs were interrupted"),
         Err(error) => tracing::warn!(%error, "interrupted runs could not be looked for"),
