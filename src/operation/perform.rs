@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::Utc;
+use tracing::Instrument as _;
 
 use super::depth::requested;
 use super::drill::{DrillRequest, Drilled, check_definition, definition, prepare};
@@ -26,6 +27,7 @@ use crate::evidence::export::{Scope, directory_name};
 use crate::finding::Severity;
 use crate::replicate::ReplicateOptions;
 use crate::state::{Outcome, RunKind};
+use crate::telemetry;
 
 /// From which severity a finding of a job is a problem.
 const THRESHOLD: Severity = Severity::Warning;
@@ -36,6 +38,19 @@ const THRESHOLD: Severity = Severity::Warning;
 /// It ends soon after `around.cancellation` becomes true, with everything that it owned
 /// cleaned up.
 pub async fn perform(
+    job: &JobSpec,
+    cluster: &str,
+    copy: Option<&str>,
+    around: &Surroundings,
+) -> Performed {
+    let span = telemetry::job(job.kind());
+    span.record("walproof.cluster", cluster);
+    perform_in(job, cluster, copy, around)
+        .instrument(span)
+        .await
+}
+
+async fn perform_in(
     job: &JobSpec,
     cluster: &str,
     copy: Option<&str>,
