@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod drill;
 pub mod evidence;
 pub mod finding;
+pub mod notify;
 pub mod operation;
 pub mod postgres;
 pub mod replicate;

@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde_json::Value;
 
+use super::command::evidence::EvidenceVerifyReport;
 use crate::drill::DrillReport;
+use crate::notify::NoticeDocument;
 use crate::operation::fleet::{self, Fleet};
 use crate::replicate::expire::{self, ExpireReport};
 use crate::replicate::statement::{self, StatusReport};
@@ -44,6 +46,18 @@ pub fn replicate_status() -> Value {
 /// `docs/schema/replicate-expire.v1.schema.json`.
 pub fn replicate_expire() -> Value {
     schema_of::<ExpireReport>(expire::SCHEMA)
+}
+
+/// The schema of `walproof.notice/v1`, kept in the project as
+/// `docs/schema/notice.v1.schema.json`.
+pub fn notice() -> Value {
+    schema_of::<NoticeDocument>(NoticeDocument::SCHEMA)
+}
+
+/// The schema of `walproof.evidence-verify/v1`, kept in the project as
+/// `docs/schema/evidence-verify.v1.schema.json`.
+pub fn evidence_verify() -> Value {
+    schema_of::<EvidenceVerifyReport>(EvidenceVerifyReport::SCHEMA)
 }
 
 /// The schema of `walproof.status/v1`, kept in the project as
@@ -87,6 +101,8 @@ mod tests {
             ("replicate-compare.v1.schema.json", replicate_compare()),
             ("replicate-status.v1.schema.json", replicate_status()),
             ("replicate-expire.v1.schema.json", replicate_expire()),
+            ("notice.v1.schema.json", notice()),
+            ("evidence-verify.v1.schema.json", evidence_verify()),
             ("status.v1.schema.json", status()),
         ] {
             assert!(schema.pointer("/properties/schema/const").is_some());

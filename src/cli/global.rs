@@ -175,6 +175,10 @@ pub enum Command {
     #[command(subcommand)]
     Job(command::job::JobCommand),
     History(command::history::HistoryArgs),
+    #[command(subcommand)]
+    Evidence(command::evidence::EvidenceCommand),
+    #[command(subcommand)]
+    Notify(command::notify::NotifyCommand),
     Help(command::help::HelpArgs),
     #[command(subcommand, hide = true)]
     Internal(command::internal::InternalCommand),

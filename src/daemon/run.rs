@@ -24,6 +24,7 @@ use super::{DaemonError, overdue, sweep, systemd};
 use crate::config::{Config, StateUrl};
 use crate::evidence::NewEntry;
 use crate::evidence::ledger::{Body, ConfigurationBody, DaemonBody, SealError};
+use crate::notify;
 use crate::server::{self, Health, Limits, Now, ServerState};
 use crate::state::{State, StateError};
 
@@ -175,6 +176,15 @@ impl Daemon {
                 systemd: self.process,
             };
             beside.push(tokio::spawn(reload.run(signals.hangup, stop.clone())));
+        }
+        if self.process {
+            let clock = Arc::clone(&self.clock);
+            beside.push(tokio::spawn(notify::run(
+                self.state.clone(),
+                self.config.subscribe(),
+                move || clock.now(),
+                stop.clone(),
+            )));
         }
         let watchdog = self.process.then(systemd::watchdog).flatten().map(|every| {
             let (health, clock) = (Arc::clone(&self.health), Arc::clone(&self.clock));

@@ -21,6 +21,8 @@ pub struct FleetFacts {
     pub findings: Vec<FindingFacts>,
     /// Jobs by kind and status.
     pub jobs: Vec<JobFacts>,
+    /// Runs by kind and outcome, ever.
+    pub runs: Vec<RunFacts>,
     /// The ledger of records.
     pub records: RecordFacts,
     /// Notifications on their way.
@@ -40,6 +42,16 @@ pub struct ClusterFacts {
     pub objectives: ObjectiveFacts,
     /// Its copies, the primary first.
     pub copies: Vec<CopyFacts>,
+    /// Open findings of no copy, such as an overdue drill.
+    pub findings: Vec<FindingFacts>,
+    /// Runs that could not check, ever, by kind.
+    pub unanswered: Vec<(&'static str, u64)>,
+    /// Due runs that did not happen, ever.
+    pub missed: u64,
+    /// Due runs that were caught up late, ever.
+    pub late: u64,
+    /// Due runs that were skipped, ever.
+    pub skipped: u64,
 }
 
 /// The limits of a tier, in seconds; `None` where it has none.
@@ -105,59 +117,58 @@ pub struct CopyFacts {
 /// What a verification of a copy said.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct VerificationFacts {
-    /// When it ended.
+    /// As of this moment.
     pub at: DateTime<Utc>,
     /// How deep it looked: 0 listed, 1 sampled, 2 read.
     pub depth: u8,
-    /// The commit time at the archive's tip.
+    /// The commit time at the archive's tip, or a bound for it.
     pub tip_at: Option<DateTime<Utc>>,
+    /// Whether `tip_at` was read from WAL, and is no mere bound.
+    pub tip_known: bool,
     /// The archive's tip, in bytes of WAL.
     pub tip_lsn: Option<u64>,
-    /// When the newest WAL of the archive arrived there, beyond holes too.
+    /// When the newest WAL of the archive arrived there, beyond gaps too.
     pub archive_end_at: Option<DateTime<Utc>>,
     /// The newest WAL of the archive, in bytes of WAL.
     pub archive_end_lsn: Option<u64>,
-    /// The earliest moment that can be restored.
+    /// The begin of the oldest window.
+    pub oldest_begin: Option<DateTime<Utc>>,
+    /// The begin of the newest window.
     pub window_begin: Option<DateTime<Utc>>,
-    /// The latest moment that can be restored.
+    /// The end of the newest window.
     pub window_end: Option<DateTime<Utc>>,
-    /// Holes in the WAL.
+    /// Gaps in the WAL.
     pub gaps: u64,
-    /// Base backups.
-    pub backups: BackupFacts,
-    /// WAL segments that lie there.
+    /// Segments that are missing in them.
+    pub missing_segments: u64,
+    /// Base backups that can be restored.
+    pub usable_backups: u64,
+    /// When the newest of them ended.
+    pub backup_at: Option<DateTime<Utc>>,
+    /// When the newest failed one began, if none that can be used ended after it.
+    pub failed_backup_at: Option<DateTime<Utc>>,
+    /// Full WAL segments.
     pub segments: u64,
     /// Bytes of WAL, as stored.
     pub wal_bytes: u64,
     /// Bytes of base backups, as stored.
     pub base_bytes: u64,
-    /// Bytes that this verification read, as stored.
+    /// Decoded bytes that were read.
     pub read_bytes: u64,
-}
-
-/// Base backups of a copy.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BackupFacts {
-    /// How many can be restored.
-    pub usable: u64,
-    /// When the newest usable one ended.
-    pub newest_at: Option<DateTime<Utc>>,
-    /// When the newest failed one began.
-    pub newest_failed_at: Option<DateTime<Utc>>,
 }
 
 /// How a replica stands to its source.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReplicaFacts {
-    /// How far behind it is, in milliseconds of commits.
+    /// At most so far behind it is, in milliseconds of commits.
     pub lag_ms: Option<u64>,
-    /// Objects that it lacks.
+    /// Objects that the last replication left to be copied.
     pub missing: Option<u64>,
-    /// Objects that differ from the source.
-    pub differing: Option<u64>,
-    /// When it was last compared with its source.
+    /// Objects that it could not copy.
+    pub failures: Option<u64>,
+    /// When it compared both sides.
     pub compared_at: Option<DateTime<Utc>>,
-    /// Bytes that the last run copied.
+    /// Bytes that it copied.
     pub copied_bytes: Option<u64>,
 }
 
@@ -212,6 +223,18 @@ pub struct JobFacts {
     /// `waiting`, `running`, `done`, `failed`, `cancelled`, `missed` or `skipped`.
     pub status: &'static str,
     /// How many the state keeps.
+    pub count: u64,
+}
+
+/// Runs of one kind that came to one outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunFacts {
+    /// `verify`, `replicate`, `compare`, `drill`, `restore`, `backup`, `expire` or `report`.
+    pub kind: &'static str,
+    /// `proven`, `failed` or `unproven`; without a verdict `done`, `found`, `unchecked` or
+    /// `refused`.
+    pub outcome: String,
+    /// How many, since the ledger began.
     pub count: u64,
 }
 

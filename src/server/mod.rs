@@ -11,20 +11,24 @@ mod clock;
 mod collect;
 mod connection;
 mod facts;
+mod follow;
 mod health;
 mod metrics;
 mod page;
 mod process;
+mod promised;
 mod scrape;
 mod serve;
+mod standing;
 mod tally;
 mod text;
 
 pub use clock::Now;
 pub use collect::collect;
 pub use facts::{
-    BackupFacts, ClusterFacts, CopyFacts, CopyRole, DrillFacts, FindingFacts, FleetFacts, JobFacts,
-    NotificationFacts, ObjectiveFacts, ProofFacts, RecordFacts, ReplicaFacts, VerificationFacts,
+    ClusterFacts, CopyFacts, CopyRole, DrillFacts, FindingFacts, FleetFacts, JobFacts,
+    NotificationFacts, ObjectiveFacts, ProofFacts, RecordFacts, ReplicaFacts, RunFacts,
+    VerificationFacts,
 };
 pub use health::{Health, Silence, Trouble};
 pub use metrics::{CATALOGUE, MetricInfo, MetricKind, Scene, ScrapeFacts, render};

@@ -5,16 +5,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::collect::collect;
 use super::facts::FleetFacts;
+use super::follow::Follower;
 use super::metrics::{Scene, ScrapeFacts};
 use super::process::ProcessFacts;
 use super::serve::{Limits, ServerState};
 use super::tally::Tally;
-use crate::state::HistoryFilter;
+use crate::config::Config;
+use crate::state::{HistoryFilter, StateError};
 
 /// What is known, and when the state was last asked.
 #[derive(Debug, Default)]
@@ -22,6 +24,7 @@ struct Known {
     asked: Option<Instant>,
     fleet: Option<Arc<FleetFacts>>,
     tally: Arc<Tally>,
+    follower: Follower,
     facts: ScrapeFacts,
 }
 
@@ -76,11 +79,26 @@ impl Scraper {
         }
     }
 
+    async fn fleet(
+        &self,
+        config: &Config,
+        now: DateTime<Utc>,
+        known: &mut Known,
+    ) -> Result<FleetFacts, StateError> {
+        let state = &self.server.state;
+        let fleet = collect(state, config, now).await?;
+        let mut tally = Tally::clone(&known.tally);
+        let mut follower = known.follower;
+        follower.follow(state, &fleet, &mut tally).await?;
+        (known.follower, known.tally) = (follower, Arc::new(tally));
+        Ok(fleet)
+    }
+
     async fn ask(self, mut known: OwnedMutexGuard<Known>) -> OwnedMutexGuard<Known> {
         let config = Arc::clone(&self.server.config.borrow());
         let now = self.server.now.get();
         let begun = Instant::now();
-        let asked = collect(&self.server.state, &config, now);
+        let asked = self.fleet(&config, now, &mut known);
         let answer = tokio::time::timeout(self.server.limits.collection, asked).await;
         known.facts.took_ms = milliseconds(begun.elapsed());
         known.facts.up = matches!(answer, Ok(Ok(_)));

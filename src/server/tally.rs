@@ -1,9 +1,8 @@
-//! What happened since the process started, read from the records of the ledger: every
-//! daemon of a state counts what all of them did, so dashboards take the largest of several
-//! daemons, not their sum.
+//! How long the phases of drills took that ended since the process started, read from the
+//! records of the ledger: every daemon of a state counts the drills of all of them, so
+//! dashboards take the largest of several daemons, not their sum.
 //!
-//! Bounded: a number per cluster of the configuration and kind, a histogram per tier and
-//! phase.
+//! Bounded: a histogram per tier and phase.
 
 use std::collections::BTreeMap;
 
@@ -13,21 +12,6 @@ use crate::drill::Phase;
 const LIMITS: [f64; 14] = [
     0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0, 43200.0,
 ];
-
-/// The kinds of runs that are counted.
-pub(super) const KINDS: [&str; 8] = [
-    "verify",
-    "replicate",
-    "compare",
-    "drill",
-    "restore",
-    "backup",
-    "expire",
-    "report",
-];
-
-/// What a run can come to.
-pub(super) const VERDICTS: [&str; 4] = ["proven", "failed", "unproven", "none"];
 
 /// Durations in buckets.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -70,14 +54,10 @@ impl Durations {
     }
 }
 
-/// What happened since the process started.
+/// Drills that ended since the process started.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tally {
     phases: BTreeMap<(String, Phase), Durations>,
-    runs: BTreeMap<(&'static str, &'static str), u64>,
-    missed: BTreeMap<String, u64>,
-    late: BTreeMap<String, u64>,
-    skipped: BTreeMap<String, u64>,
 }
 
 impl Tally {
@@ -89,26 +69,6 @@ impl Tally {
             .observe(milliseconds);
     }
 
-    /// A run of this kind ended with this verdict, or `none`.
-    pub fn run(&mut self, kind: &'static str, verdict: &'static str) {
-        *self.runs.entry((kind, verdict)).or_default() += 1;
-    }
-
-    /// A due run of this cluster did not happen.
-    pub fn miss(&mut self, cluster: &str) {
-        add(&mut self.missed, cluster);
-    }
-
-    /// A due run of this cluster was caught up late.
-    pub fn catch_up(&mut self, cluster: &str) {
-        add(&mut self.late, cluster);
-    }
-
-    /// A due run of this cluster was skipped.
-    pub fn skip(&mut self, cluster: &str) {
-        add(&mut self.skipped, cluster);
-    }
-
     pub(super) fn durations(&self, tier: &str, phase: Phase) -> Option<&Durations> {
         self.phases.get(&(tier.to_owned(), phase))
     }
@@ -116,26 +76,6 @@ impl Tally {
     pub(super) fn tiers(&self) -> impl Iterator<Item = &str> {
         self.phases.keys().map(|(tier, _)| tier.as_str())
     }
-
-    pub(super) fn runs(&self, kind: &'static str, verdict: &'static str) -> u64 {
-        self.runs.get(&(kind, verdict)).copied().unwrap_or_default()
-    }
-
-    pub(super) const fn missed(&self) -> &BTreeMap<String, u64> {
-        &self.missed
-    }
-
-    pub(super) const fn late(&self) -> &BTreeMap<String, u64> {
-        &self.late
-    }
-
-    pub(super) const fn skipped(&self) -> &BTreeMap<String, u64> {
-        &self.skipped
-    }
-}
-
-fn add(numbers: &mut BTreeMap<String, u64>, cluster: &str) {
-    *numbers.entry(cluster.to_owned()).or_default() += 1;
 }
 
 #[cfg(test)]

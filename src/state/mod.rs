@@ -17,6 +17,10 @@ mod copy_tests;
 #[cfg(test)]
 mod daemon_tests;
 mod database;
+mod deliveries;
+mod delivery;
+#[cfg(test)]
+mod delivery_tests;
 mod entries;
 mod error;
 mod hold;
@@ -35,6 +39,7 @@ mod objects;
 mod parity_tests;
 mod postgres;
 mod proofs;
+mod records;
 mod run;
 mod schedule;
 mod schedules;
@@ -54,6 +59,7 @@ pub use copies::HeldPair;
 pub use copy::{
     CopyAlarm, CopyMark, CopyPair, CopySide, CopySummary, RememberedCopy, source_mark, target_mark,
 };
+pub use delivery::{Delivery, DeliveryCount, DeliveryEvent, DeliveryOutcome, Recipient};
 pub use error::{StateError, StateErrorKind};
 pub use incident::{
     DepthRank, Incident, IncidentChange, IncidentEvent, IncidentFilter, IncidentKey, IncidentKind,
@@ -65,6 +71,7 @@ pub use job::{
 };
 pub use object::{ChangeKind, ObjectChange, ObjectSummary, ReadRate, RememberedObject};
 pub use proofs::Proof;
+pub use records::RecordRow;
 pub use run::{
     HistoryFilter, NewRun, Outcome, Report, Run, RunKind, RunStatus, RunningRun, StoredDrill,
 };

@@ -3,6 +3,7 @@
 pub mod alone;
 pub mod discover;
 pub mod drill;
+pub mod evidence;
 pub mod history;
 pub mod job;
 pub mod recoverability;
@@ -14,6 +15,8 @@ pub mod replicate_status;
 pub mod restore;
 pub mod status;
 mod status_cluster;
+#[cfg(test)]
+mod status_tests;
 pub mod style;
 mod table;
 pub mod verify;

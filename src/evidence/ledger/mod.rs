@@ -9,6 +9,9 @@ mod body;
 mod canonical;
 mod entry;
 mod kind;
+mod schema;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 pub use body::{
@@ -23,4 +26,5 @@ pub use entry::{
     SealCause, SealError, seal,
 };
 pub use kind::EntryKind;
-pub use walk::{Break, BreakKind, Head, ParseHeadError, Walk};
+pub use schema::ledger_entry_schema;
+pub use walk::{Break, BreakKind, Head, Labels, ParseHeadError, Walk};

@@ -4,11 +4,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use uuid::Uuid;
 
-use super::{FIRST_PREVIOUS, LEDGER_ENTRY_SCHEMA, LedgerEntry, canonical_json};
+use super::{EntryContent, FIRST_PREVIOUS, LEDGER_ENTRY_SCHEMA, LedgerEntry, canonical_json};
 use crate::evidence::sha256_hex;
 
 /// An entry's number and digest: all that is needed to hold everything up to it fast.
@@ -145,15 +147,45 @@ impl fmt::Display for Break {
     }
 }
 
+/// What a database keeps beside an entry's text, to find it by. It must say the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labels {
+    /// When it happened.
+    pub at: DateTime<Utc>,
+    /// Its kind.
+    pub kind: String,
+    /// The cluster.
+    pub cluster: Option<String>,
+    /// The copy.
+    pub copy: Option<String>,
+    /// The run.
+    pub run_id: Option<Uuid>,
+}
+
+impl Labels {
+    /// The first label that says something else than the text.
+    fn differing(&self, content: &EntryContent) -> Option<&'static str> {
+        [
+            ("time", self.at == content.at),
+            ("kind", self.kind == content.kind.as_str()),
+            ("cluster", self.cluster == content.cluster),
+            ("copy", self.copy == content.copy),
+            ("run", self.run_id == content.run_id),
+        ]
+        .into_iter()
+        .find_map(|(name, same)| (!same).then_some(name))
+    }
+}
+
 /// Follows a ledger entry by entry. Memory: one digest.
 #[derive(Clone, Debug)]
 pub struct Walk {
     next: u64,
     last: String,
     count: u64,
-    /// Heads that were noted elsewhere and are still ahead.
-    noted: Option<Head>,
-    seen_noted: bool,
+    /// Heads that were noted elsewhere, and whether they were met.
+    noted: Vec<(Head, bool)>,
+    gaps: bool,
 }
 
 impl Default for Walk {
@@ -174,16 +206,56 @@ impl Walk {
             next: sequence,
             last: previous.to_owned(),
             count: 0,
-            noted: None,
-            seen_noted: false,
+            noted: Vec::new(),
+            gaps: false,
         }
     }
 
-    /// Compares with a head that was noted elsewhere.
+    /// An extract: entries may be missing in between. Then only links between neighbours can
+    /// be followed.
     #[must_use]
-    pub fn against(mut self, noted: Option<Head>) -> Self {
-        self.noted = noted;
+    pub const fn with_gaps(mut self) -> Self {
+        self.gaps = true;
         self
+    }
+
+    /// Compares with heads that were noted elsewhere.
+    #[must_use]
+    pub fn against(mut self, noted: impl IntoIterator<Item = Head>) -> Self {
+        self.noted
+            .extend(noted.into_iter().map(|head| (head, false)));
+        self
+    }
+
+    /// The next entry as a database keeps it, with its labels; gives what it says. After a
+    /// break nothing that follows can be relied on: stop.
+    pub fn step_labelled(
+        &mut self,
+        entry: &LedgerEntry,
+        labels: &Labels,
+    ) -> Result<EntryContent, Break> {
+        // The walk must not go on when the labels do not hold.
+        let mut ahead = self.clone();
+        ahead.step(entry)?;
+        let broken = |kind, message: String| Break {
+            kind,
+            sequence: entry.sequence,
+            message,
+        };
+        let content = entry.content().map_err(|error| {
+            broken(
+                BreakKind::NotCanonical,
+                format!("its text is no entry: {error}"),
+            )
+        })?;
+        if let Some(label) = labels.differing(&content) {
+            return Err(broken(
+                BreakKind::Mislabelled,
+                format!("the {label} beside its text is not the one in it"),
+            ));
+        }
+        *self = ahead;
+        Ok(content)
     }
 
     /// The next entry. After a break nothing that follows can be relied on: stop.
@@ -195,7 +267,8 @@ impl Walk {
                 message,
             })
         };
-        if entry.sequence > self.next {
+        let jump = entry.sequence > self.next;
+        if jump && !self.gaps {
             let last = entry.sequence - 1;
             return broken(
                 BreakKind::Gap,
@@ -241,7 +314,7 @@ impl Walk {
                 "the link beside its text is not the one in it".to_owned(),
             );
         }
-        if entry.previous != self.last {
+        if entry.previous != self.last && !jump {
             return broken(
                 BreakKind::WrongPrevious,
                 format!(
@@ -250,9 +323,10 @@ impl Walk {
                 ),
             );
         }
-        if let Some(noted) = &self.noted
-            && noted.sequence == entry.sequence
-        {
+        for (noted, met) in &mut self.noted {
+            if noted.sequence != entry.sequence {
+                continue;
+            }
             if noted.sha256 != entry.sha256 {
                 return broken(
                     BreakKind::HeadDiffers,
@@ -262,7 +336,7 @@ impl Walk {
                     ),
                 );
             }
-            self.seen_noted = true;
+            *met = true;
         }
         self.next = entry.sequence.saturating_add(1);
         self.last.clone_from(&entry.sha256);
@@ -270,21 +344,30 @@ impl Walk {
         Ok(())
     }
 
-    /// The end: whether the noted head was reached.
+    /// The end: whether the noted heads were reached.
     pub fn finish(&self) -> Result<(), Break> {
-        match &self.noted {
-            Some(noted) if noted.sequence >= self.next => Err(Break {
+        let ahead = self.noted.iter().map(|(noted, _)| noted.sequence).max();
+        match ahead {
+            Some(sequence) if sequence >= self.next => Err(Break {
                 kind: BreakKind::HeadMissing,
-                sequence: noted.sequence,
-                message: format!("the ledger ends with entry {}", self.next.saturating_sub(1)),
+                sequence,
+                message: match self.next.saturating_sub(1) {
+                    0 => "there is no entry at all".to_owned(),
+                    last => format!("the last entry is {last}"),
+                },
             }),
             _ => Ok(()),
         }
     }
 
-    /// Whether the noted head was met and holds.
-    pub const fn met_noted(&self) -> bool {
-        self.seen_noted
+    /// Whether a noted head was met and holds.
+    pub fn met(&self, noted: &Head) -> bool {
+        self.noted.iter().any(|(head, met)| *met && head == noted)
+    }
+
+    /// The number that the next entry must have.
+    pub const fn next_sequence(&self) -> u64 {
+        self.next
     }
 
     /// How many entries hold.

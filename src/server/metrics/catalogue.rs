@@ -190,10 +190,14 @@ catalogue! {
     // Copies, as the last verification saw them.
     COPY = Info "walproof_copy" "" ["cluster", "copy", "role"]
         "A copy of a cluster's repository: primary (the backup tool writes it) or replica (walproof copies to it).";
+    VERIFIED_AT = Gauge "walproof_verification_timestamp" "seconds" ["cluster", "copy"]
+        "When this copy was last verified. What the metrics of exposure, archive, windows, WAL and backups say is as of this moment.";
     EXPOSURE = Gauge "walproof_exposure" "seconds" ["cluster", "copy"]
         "What would be lost if production vanished now, as far as is known: now minus the commit time at the archive's tip. It grows between two verifications.";
     EXPOSURE_MEASURED = Gauge "walproof_exposure_measured" "seconds" ["cluster", "copy"]
         "The exposure at the moment of the last verification: its time minus the commit time at the archive's tip.";
+    EXPOSURE_KNOWN = Gauge "walproof_exposure_known" "" ["cluster", "copy"]
+        "Whether the commit time at the tip was read from WAL: 1; or is a bound by the times of objects, so that the true exposure is greater: 0.";
     TIP_AT = Gauge "walproof_archive_tip_timestamp" "seconds" ["cluster", "copy"]
         "Commit time at the archive's tip, the last point that is reachable through contiguous, valid WAL.";
     TIP_LSN = Gauge "walproof_archive_tip_position" "bytes" ["cluster", "copy"]
@@ -202,14 +206,18 @@ catalogue! {
         "When the newest WAL arrived in this copy, beyond gaps too.";
     END_LSN = Gauge "walproof_archive_end_position" "bytes" ["cluster", "copy"]
         "LSN of the newest WAL in this copy, beyond gaps too, as a number of bytes.";
+    OLDEST_BEGIN = Gauge "walproof_window_oldest_begin_timestamp" "seconds" ["cluster", "copy"]
+        "The earliest moment that can be restored from this copy; later ones may lie in gaps.";
     WINDOW_BEGIN = Gauge "walproof_window_begin_timestamp" "seconds" ["cluster", "copy"]
-        "The earliest moment that can be restored from this copy.";
+        "Begin of the newest window: from here to its end every moment can be restored from this copy.";
     WINDOW_END = Gauge "walproof_window_end_timestamp" "seconds" ["cluster", "copy"]
-        "The latest moment that can be restored from this copy.";
+        "End of the newest window: the latest moment that can be restored from this copy.";
     GAPS = Gauge "walproof_wal_gaps" "" ["cluster", "copy"]
         "Gaps in the WAL of this copy.";
+    MISSING_SEGMENTS = Gauge "walproof_wal_missing_segments" "" ["cluster", "copy"]
+        "WAL segments that are missing in the gaps.";
     SEGMENTS = Gauge "walproof_wal_segments" "" ["cluster", "copy"]
-        "WAL segments in this copy.";
+        "Full WAL segments in this copy.";
     WAL_BYTES = Gauge "walproof_wal_stored" "bytes" ["cluster", "copy"]
         "WAL in this copy, as stored.";
     BASE_BYTES = Gauge "walproof_backup_stored" "bytes" ["cluster", "copy"]
@@ -221,29 +229,29 @@ catalogue! {
     BACKUP_AGE = Gauge "walproof_backup_newest_age" "seconds" ["cluster", "copy"]
         "How long ago the newest usable base backup ended.";
     BACKUP_FAILED_AT = Gauge "walproof_backup_failed_timestamp" "seconds" ["cluster", "copy"]
-        "When the newest base backup that failed began; absent if none did.";
+        "When the newest base backup that failed began; absent once one that can be used has ended after it.";
     DEPTH = Gauge "walproof_verification_depth" "" ["cluster", "copy"]
         "How deep the last verification looked: 0 names and sizes, 1 a part was read, 2 everything was read.";
     READ_BYTES = Gauge "walproof_verification_read" "bytes" ["cluster", "copy"]
-        "What the last verification read, as stored.";
+        "What the last verification read, decoded.";
 
     // Proofs, findings, replicas and drills.
     PROOF_AT = Gauge "walproof_proof_timestamp" "seconds" ["cluster", "copy", "kind"]
-        "When the newest proof of this kind ended that gave an answer, good or bad; absent if none did.";
+        "When the newest run of this kind ended that gave an answer, good or bad; absent if none did.";
     PROOF_VERDICT = Gauge "walproof_proof_verdict" "" ["cluster", "copy", "kind"]
         "What the newest run of this kind came to: 1 proven, 0 unproven (it could not be checked), -1 failed; absent where a run gives no verdict.";
     PROOF_EXIT = Gauge "walproof_proof_exit_code" "" ["cluster", "copy", "kind"]
         "The exit code of the newest run of this kind: 0 good, 1 a problem was found, 3 could not be checked, 4 refused for safety.";
     FINDING_OPEN = Gauge "walproof_finding_open" "" ["cluster", "copy", "code", "severity"]
-        "An open finding; the number is how many objects it names. Gone when a run of the same kind no longer finds it.";
+        "An open finding; the number is how many there are of the code. Gone when a run of the same kind no longer finds it. The copy is empty where it is about the whole cluster.";
     REPLICA_LAG = Gauge "walproof_replica_lag" "seconds" ["cluster", "copy"]
-        "How far the replica was behind its source, in time of commits, at the last look.";
+        "At most so far the replica is behind its source, in time of commits, by the newest verifications and replications of both.";
     REPLICA_MISSING = Gauge "walproof_replica_missing_objects" "" ["cluster", "copy"]
-        "Objects of the source that the replica lacked at the last look.";
-    REPLICA_DIFFERING = Gauge "walproof_replica_differing_objects" "" ["cluster", "copy"]
-        "Objects that differed between the replica and its source at the last look.";
+        "Objects that the last replication left to be copied.";
+    REPLICA_FAILURES = Gauge "walproof_replica_failed_objects" "" ["cluster", "copy"]
+        "Objects that the last replication could not copy.";
     REPLICA_COMPARED_AT = Gauge "walproof_replica_compared_timestamp" "seconds" ["cluster", "copy"]
-        "When the replica was last compared with its source.";
+        "When the last replication compared the replica with its source.";
     REPLICA_COPIED = Gauge "walproof_replica_copied" "bytes" ["cluster", "copy"]
         "What the last replication copied.";
     DRILL_LAST_PHASE = Gauge "walproof_drill_last_phase" "seconds" ["cluster", "copy", "phase"]
@@ -262,14 +270,16 @@ catalogue! {
     // Work, records and notifications of the whole state.
     JOBS = Gauge "walproof_jobs" "" ["kind", "status"]
         "Jobs that the state keeps, by kind and status.";
-    RUNS = Counter "walproof_runs" "" ["kind", "verdict"]
-        "Runs that ended since this process started, in any daemon or by hand; the verdict is proven, failed, unproven, or none where a kind gives none.";
+    RUNS = Counter "walproof_runs" "" ["kind", "outcome"]
+        "Runs that ended, of all daemons and by hand, since the ledger began: proven, failed, unproven; without a verdict done, found (a problem), unchecked, refused.";
+    UNANSWERED = Counter "walproof_runs_unanswered" "" ["cluster", "kind"]
+        "Runs that ended without an answer (it could not be checked), since the ledger began.";
     MISSED = Counter "walproof_runs_missed" "" ["cluster"]
-        "Due runs that did not happen, recorded since this process started.";
+        "Due runs that did not happen, since the ledger began.";
     LATE = Counter "walproof_runs_late" "" ["cluster"]
-        "Due runs that were caught up late, recorded since this process started.";
+        "Due runs that were caught up late, since the ledger began.";
     SKIPPED = Counter "walproof_runs_skipped" "" ["cluster"]
-        "Due runs that were skipped because the one before was under way, recorded since this process started.";
+        "Due runs that were skipped because the one before was under way, since the ledger began.";
     RECORDS_HEAD = Gauge "walproof_records_head" "" []
         "Sequence number of the newest record of the ledger; it never goes down.";
     RECORDS_BROKEN = Gauge "walproof_records_broken" "" []

@@ -5,13 +5,16 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use prometheus_client::encoding::EncodeGaugeValue;
 
-use super::super::facts::{CopyFacts, DrillFacts, FleetFacts, ReplicaFacts, VerificationFacts};
+use super::super::facts::{
+    CopyFacts, DrillFacts, FindingFacts, FleetFacts, ReplicaFacts, VerificationFacts,
+};
 use super::catalogue::{
     BACKUP_AGE, BACKUP_AT, BACKUP_FAILED_AT, BACKUPS_USABLE, BASE_BYTES, COPY, DEPTH,
     DRILL_LAST_PHASE, DRILL_MET, DRILL_POINT, DRILL_SERVICE, DRILL_VERIFIED, END_AT, END_LSN,
-    EXPOSURE, EXPOSURE_MEASURED, FINDING_OPEN, GAPS, Metric, PROOF_AT, PROOF_EXIT, PROOF_VERDICT,
-    READ_BYTES, REPLICA_COMPARED_AT, REPLICA_COPIED, REPLICA_DIFFERING, REPLICA_LAG,
-    REPLICA_MISSING, SEGMENTS, TIP_AT, TIP_LSN, WAL_BYTES, WINDOW_BEGIN, WINDOW_END,
+    EXPOSURE, EXPOSURE_KNOWN, EXPOSURE_MEASURED, FINDING_OPEN, GAPS, MISSING_SEGMENTS, Metric,
+    OLDEST_BEGIN, PROOF_AT, PROOF_EXIT, PROOF_VERDICT, READ_BYTES, REPLICA_COMPARED_AT,
+    REPLICA_COPIED, REPLICA_FAILURES, REPLICA_LAG, REPLICA_MISSING, SEGMENTS, TIP_AT, TIP_LSN,
+    VERIFIED_AT, WAL_BYTES, WINDOW_BEGIN, WINDOW_END,
 };
 use super::writer::{Family, Writer, age, moment, seconds};
 use crate::evidence::Verdict;
@@ -33,27 +36,33 @@ pub(super) fn write(
 
 fn verifications(writer: &mut Writer<'_>, fleet: &FleetFacts, now: DateTime<Utc>) -> fmt::Result {
     let w = writer;
+    verified(w, &VERIFIED_AT, fleet, |it| Some(moment(it.at)))?;
     verified(w, &EXPOSURE, fleet, |it| it.tip_at.map(|at| age(now, at)))?;
     verified(w, &EXPOSURE_MEASURED, fleet, |it| {
         it.tip_at.map(|at| age(it.at, at))
+    })?;
+    verified(w, &EXPOSURE_KNOWN, fleet, |it| {
+        it.tip_at.map(|_| u32::from(it.tip_known))
     })?;
     verified(w, &TIP_AT, fleet, |it| it.tip_at.map(moment))?;
     verified(w, &TIP_LSN, fleet, |it| it.tip_lsn)?;
     verified(w, &END_AT, fleet, |it| it.archive_end_at.map(moment))?;
     verified(w, &END_LSN, fleet, |it| it.archive_end_lsn)?;
+    verified(w, &OLDEST_BEGIN, fleet, |it| it.oldest_begin.map(moment))?;
     verified(w, &WINDOW_BEGIN, fleet, |it| it.window_begin.map(moment))?;
     verified(w, &WINDOW_END, fleet, |it| it.window_end.map(moment))?;
     verified(w, &GAPS, fleet, |it| Some(it.gaps))?;
+    verified(w, &MISSING_SEGMENTS, fleet, |it| Some(it.missing_segments))?;
     verified(w, &SEGMENTS, fleet, |it| Some(it.segments))?;
     verified(w, &WAL_BYTES, fleet, |it| Some(it.wal_bytes))?;
     verified(w, &BASE_BYTES, fleet, |it| Some(it.base_bytes))?;
-    verified(w, &BACKUPS_USABLE, fleet, |it| Some(it.backups.usable))?;
-    verified(w, &BACKUP_AT, fleet, |it| it.backups.newest_at.map(moment))?;
+    verified(w, &BACKUPS_USABLE, fleet, |it| Some(it.usable_backups))?;
+    verified(w, &BACKUP_AT, fleet, |it| it.backup_at.map(moment))?;
     verified(w, &BACKUP_AGE, fleet, |it| {
-        it.backups.newest_at.map(|at| age(now, at))
+        it.backup_at.map(|at| age(now, at))
     })?;
     verified(w, &BACKUP_FAILED_AT, fleet, |it| {
-        it.backups.newest_failed_at.map(moment)
+        it.failed_backup_at.map(moment)
     })?;
     verified(w, &DEPTH, fleet, |it| Some(u32::from(it.depth)))?;
     verified(w, &READ_BYTES, fleet, |it| Some(it.read_bytes))
@@ -87,20 +96,21 @@ fn proofs(writer: &mut Writer<'_>, fleet: &FleetFacts) -> fmt::Result {
     })
 }
 
-/// Those of a copy, and those of no cluster with empty labels.
+/// Those of a copy, and those of no copy or no cluster with empty labels.
 fn findings(writer: &mut Writer<'_>, fleet: &FleetFacts) -> fmt::Result {
     writer.family(&FINDING_OPEN, |family| {
-        for finding in &fleet.findings {
-            let labels = ["", "", &finding.code, finding.severity.as_str()];
-            family.gauge(labels, Some(finding.count))?;
-        }
+        let mut write = |cluster: &str, copy: &str, findings: &[FindingFacts]| {
+            for finding in findings {
+                let labels = [cluster, copy, &finding.code, finding.severity.as_str()];
+                family.gauge(labels, Some(finding.count))?;
+            }
+            Ok(())
+        };
+        write("", "", &fleet.findings)?;
         for cluster in &fleet.clusters {
+            write(&cluster.name, "", &cluster.findings)?;
             for copy in &cluster.copies {
-                for finding in &copy.findings {
-                    let severity = finding.severity.as_str();
-                    let labels = [&cluster.name, &copy.name, &finding.code, severity];
-                    family.gauge(labels, Some(finding.count))?;
-                }
+                write(&cluster.name, &copy.name, &copy.findings)?;
             }
         }
         Ok(())
@@ -111,7 +121,7 @@ fn replicas(writer: &mut Writer<'_>, fleet: &FleetFacts) -> fmt::Result {
     let w = writer;
     replica(w, &REPLICA_LAG, fleet, |it| it.lag_ms.map(seconds))?;
     replica(w, &REPLICA_MISSING, fleet, |it| it.missing)?;
-    replica(w, &REPLICA_DIFFERING, fleet, |it| it.differing)?;
+    replica(w, &REPLICA_FAILURES, fleet, |it| it.failures)?;
     replica(w, &REPLICA_COMPARED_AT, fleet, |it| {
         it.compared_at.map(moment)
     })?;

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::super::facts::FleetFacts;
-use super::super::tally::{Durations, KINDS, Tally, VERDICTS};
+use super::super::facts::{ClusterFacts, FleetFacts};
+use super::super::tally::{Durations, Tally};
 use super::catalogue::{
-    DRILL_PHASES, JOBS, LATE, MISSED, NOTICES_GIVEN_UP, NOTICES_WAITING, RECORDS_BROKEN,
-    RECORDS_HEAD, RUNS, SKIPPED,
+    DRILL_PHASES, JOBS, LATE, MISSED, Metric, NOTICES_GIVEN_UP, NOTICES_WAITING, RECORDS_BROKEN,
+    RECORDS_HEAD, RUNS, SKIPPED, UNANSWERED,
 };
 use super::writer::Writer;
 use crate::drill::Phase;
@@ -21,26 +21,22 @@ pub(super) fn write(writer: &mut Writer<'_>, fleet: &FleetFacts, tally: &Tally) 
         Ok(())
     })?;
     writer.family(&RUNS, |family| {
-        for kind in KINDS {
-            for verdict in VERDICTS {
-                family.counter([kind, verdict], tally.runs(kind, verdict))?;
+        for runs in &fleet.runs {
+            family.counter([runs.kind, &runs.outcome], runs.count)?;
+        }
+        Ok(())
+    })?;
+    writer.family(&UNANSWERED, |family| {
+        for cluster in &fleet.clusters {
+            for (kind, number) in &cluster.unanswered {
+                family.counter([&cluster.name, kind], *number)?;
             }
         }
         Ok(())
     })?;
-    for (metric, numbers) in [
-        (&MISSED, tally.missed()),
-        (&LATE, tally.late()),
-        (&SKIPPED, tally.skipped()),
-    ] {
-        writer.family(metric, |family| {
-            for cluster in &fleet.clusters {
-                let number = numbers.get(&cluster.name).copied().unwrap_or_default();
-                family.counter([&cluster.name], number)?;
-            }
-            Ok(())
-        })?;
-    }
+    due(writer, &MISSED, fleet, |cluster| cluster.missed)?;
+    due(writer, &LATE, fleet, |cluster| cluster.late)?;
+    due(writer, &SKIPPED, fleet, |cluster| cluster.skipped)?;
     writer.single(&RECORDS_HEAD, Some(fleet.records.head))?;
     let broken = u32::from(fleet.records.broken);
     writer.single(&RECORDS_BROKEN, Some(broken))?;
@@ -48,8 +44,23 @@ pub(super) fn write(writer: &mut Writer<'_>, fleet: &FleetFacts, tally: &Tally) 
     writer.single(&NOTICES_GIVEN_UP, Some(fleet.notifications.given_up))
 }
 
-/// A tier's histograms are there from the start, empty: a counter that begins with 1 hides its
-/// first event from `increase()`.
+/// For each cluster from the start: a counter that begins with 1 hides its first event from
+/// `increase()`.
+fn due(
+    writer: &mut Writer<'_>,
+    metric: &'static Metric<1>,
+    fleet: &FleetFacts,
+    of: impl Fn(&ClusterFacts) -> u64,
+) -> fmt::Result {
+    writer.family(metric, |family| {
+        for cluster in &fleet.clusters {
+            family.counter([&cluster.name], of(cluster))?;
+        }
+        Ok(())
+    })
+}
+
+/// A tier's histograms are there from the start too, empty.
 fn phases(writer: &mut Writer<'_>, fleet: &FleetFacts, tally: &Tally) -> fmt::Result {
     let empty = Durations::default();
     let mut tiers: BTreeSet<&str> = tally.tiers().collect();

@@ -59,6 +59,10 @@ impl<const N: usize> Family<'_, N> {
         let Some(value) = value else {
             return Ok(());
         };
+        // An empty label set would be written as `{}`.
+        if N == 0 {
+            return self.encoder.encode_gauge(&value);
+        }
         let labels = self.labels(values);
         self.encoder.encode_family(&labels)?.encode_gauge(&value)
     }
@@ -73,6 +77,12 @@ impl<const N: usize> Family<'_, N> {
 
     /// A counter of seconds.
     pub(super) fn counter_seconds(&mut self, values: [&str; N], value: Duration) -> fmt::Result {
+        if N == 0 {
+            let value = value.as_secs_f64();
+            return self
+                .encoder
+                .encode_counter::<NoLabelSet, _, f64>(&value, None);
+        }
         let labels = self.labels(values);
         self.encoder
             .encode_family(&labels)?

@@ -275,8 +275,8 @@ pub struct InterruptedBody {
     pub started_at: DateTime<Utc>,
     /// When it was noticed.
     pub noticed_at: DateTime<Utc>,
-    /// Whether the queue will run it again: then it is one attempt of a run that has its own
-    /// entry later.
+    /// Whether it was one attempt of several: what the job came to stands in another entry,
+    /// made before or after this one.
     #[serde(default)]
     pub again: bool,
 }
