@@ -169,6 +169,9 @@ pub enum Command {
     #[command(subcommand)]
     Wal(command::wal::WalCommand),
     Status(command::status::StatusArgs),
+    Daemon(command::daemon::DaemonArgs),
+    #[command(subcommand)]
+    Schedule(command::schedule::ScheduleCommand),
     #[command(subcommand)]
     Job(command::job::JobCommand),
     History(command::history::HistoryArgs),
