@@ -168,6 +168,8 @@ pub enum Command {
     #[command(subcommand)]
     Wal(command::wal::WalCommand),
     History(command::history::HistoryArgs),
+    #[command(subcommand)]
+    State(command::state::StateCommand),
     Help(command::help::HelpArgs),
     #[command(subcommand, hide = true)]
     Internal(command::internal::InternalCommand),

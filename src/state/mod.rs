@@ -13,6 +13,7 @@ mod copy_row;
 mod copy_tests;
 mod error;
 mod hold;
+mod info;
 mod lock;
 mod number;
 mod object;
@@ -31,12 +32,15 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod time;
+#[cfg(test)]
+mod trouble_tests;
 
 pub use copies::HeldPair;
 pub use copy::{
     CopyAlarm, CopyMark, CopyPair, CopySide, CopySummary, RememberedCopy, source_mark, target_mark,
 };
 pub use error::{StateError, StateErrorKind};
+pub use info::StateInfo;
 pub use object::{ChangeKind, ObjectChange, ObjectSummary, ReadRate, RememberedObject};
 pub use run::{
     HistoryFilter, NewRun, Outcome, Report, Run, RunKind, RunStatus, RunningRun, StoredDrill,

@@ -37,7 +37,7 @@ impl State {
                 Backend::Sqlite(Sqlite::open(path, url.directory()).await?)
             }
             StateDatabase::Postgres(settings) => {
-                Backend::Postgres(Postgres::open(settings, settings.url()).await?)
+                Backend::Postgres(Box::pin(Postgres::open(settings, settings.url())).await?)
             }
         };
         Ok(Self {
@@ -80,7 +80,7 @@ impl State {
     pub async fn begin_run(&self, run: &NewRun) -> Result<RunningRun, StateError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.begin_run(run).await,
-            Backend::Postgres(postgres) => postgres.begin_run(run).await,
+            Backend::Postgres(postgres) => Box::pin(postgres.begin_run(run)).await,
         }
     }
 
@@ -88,7 +88,7 @@ impl State {
     pub async fn finish_run(&self, run: RunningRun, outcome: &Outcome) -> Result<(), StateError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.finish_run(&run, outcome).await?,
-            Backend::Postgres(postgres) => postgres.finish_run(&run, outcome).await?,
+            Backend::Postgres(postgres) => Box::pin(postgres.finish_run(&run, outcome)).await?,
         }
         run.hold.remove();
         Ok(())
@@ -120,7 +120,9 @@ impl State {
             .map_err(|error| refused(StateErrorKind::Other, error.to_string()))?;
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.record_drill(run, record, &file).await?,
-            Backend::Postgres(postgres) => postgres.record_drill(run, record, &file).await?,
+            Backend::Postgres(postgres) => {
+                Box::pin(postgres.record_drill(run, record, &file)).await?;
+            }
         }
         Ok(path)
     }

@@ -16,6 +16,7 @@ mod replicate_run;
 mod replicate_status;
 pub mod repository;
 pub mod restore;
+pub mod state;
 pub mod verify;
 mod verify_depth;
 pub mod wal;
