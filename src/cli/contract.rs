@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde_json::Value;
 
+use super::command::evidence::EvidenceVerifyReport;
 use crate::drill::DrillReport;
+use crate::operation::fleet::{self, Fleet};
 use crate::replicate::expire::{self, ExpireReport};
 use crate::replicate::statement::{self, StatusReport};
 use crate::replicate::{CompareReport, ReplicateReport};
@@ -45,6 +47,18 @@ pub fn replicate_expire() -> Value {
     schema_of::<ExpireReport>(expire::SCHEMA)
 }
 
+/// The schema of `walproof.evidence-verify/v1`, kept in the project as
+/// `docs/schema/evidence-verify.v1.schema.json`.
+pub fn evidence_verify() -> Value {
+    schema_of::<EvidenceVerifyReport>(EvidenceVerifyReport::SCHEMA)
+}
+
+/// The schema of `walproof.status/v1`, kept in the project as
+/// `docs/schema/status.v1.schema.json`.
+pub fn status() -> Value {
+    schema_of::<Fleet>(fleet::SCHEMA)
+}
+
 /// As the reports are written: what is always there is required. The document's own name
 /// is its first field.
 fn schema_of<T: JsonSchema>(name: &str) -> Value {
@@ -80,6 +94,8 @@ mod tests {
             ("replicate-compare.v1.schema.json", replicate_compare()),
             ("replicate-status.v1.schema.json", replicate_status()),
             ("replicate-expire.v1.schema.json", replicate_expire()),
+            ("evidence-verify.v1.schema.json", evidence_verify()),
+            ("status.v1.schema.json", status()),
         ] {
             assert!(schema.pointer("/properties/schema/const").is_some());
             let path = Path::new(env!("CARGO_MANIFEST_DIR"))

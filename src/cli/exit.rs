@@ -46,6 +46,14 @@ impl ExitCode {
         }
     }
 
+    /// The code of walproof's own with this number; any other is [`Self::Unproven`].
+    pub fn of(number: u8) -> Self {
+        Self::ALL
+            .into_iter()
+            .find(|code| code.number() == number)
+            .unwrap_or(Self::Unproven)
+    }
+
     /// What it means, in one line.
     pub const fn meaning(self) -> &'static str {
         match self {

@@ -6,9 +6,11 @@ use serde::Serialize;
 
 use super::{ExitCode, Palette};
 use crate::config::{ConfigErrors, Mistake, SecretError};
+use crate::operation;
+use crate::replicate::ReplicateError;
 use crate::repository::RepositoryError;
 use crate::state::StateError;
-use crate::storage::{ErrorKind, StorageError};
+use crate::storage::StorageError;
 use crate::verify::VerifyError;
 
 /// A command that could not do what was asked. Rendered as `error: verb object: cause`
@@ -112,61 +114,43 @@ impl From<ConfigErrors> for Failure {
     }
 }
 
-impl From<StorageError> for Failure {
-    fn from(error: StorageError) -> Self {
-        let code = if error.kind == ErrorKind::Settings {
-            ExitCode::Usage
-        } else {
-            ExitCode::Unproven
-        };
-        Self::new(
-            code,
-            format_args!("{} {}: {}", error.operation, error.object, error.cause),
-        )
-        .with_hint(error.kind.hint())
-    }
-}
-
-impl From<RepositoryError> for Failure {
-    fn from(error: RepositoryError) -> Self {
-        match error {
-            RepositoryError::Storage(error) => error.into(),
-            error @ RepositoryError::Task(_) => Self::unproven(error),
+impl From<operation::Failure> for Failure {
+    fn from(failure: operation::Failure) -> Self {
+        Self {
+            code: ExitCode::of(failure.exit_code()),
+            message: failure.message,
+            hint: failure.hint,
+            mistakes: Vec::new(),
         }
     }
 }
 
-impl From<VerifyError> for Failure {
-    fn from(error: VerifyError) -> Self {
-        match error {
-            VerifyError::Catalog(error) => error.into(),
-            VerifyError::Storage(error) | VerifyError::Base(error) => error.into(),
-            VerifyError::Ledger(error) => error.into(),
-            error @ VerifyError::Task(_) => Self::unproven(error),
-        }
-    }
+/// What the rooms below say is understood in one place, [`operation::Failure`].
+macro_rules! through_operation {
+    ($($error:ty,)*) => {
+        $(
+            impl From<$error> for Failure {
+                fn from(error: $error) -> Self {
+                    operation::Failure::from(error).into()
+                }
+            }
+        )*
+    };
 }
 
-impl From<StateError> for Failure {
-    fn from(error: StateError) -> Self {
-        Self::unproven(format_args!(
-            "{} the state database {}: {}",
-            error.verb, error.database, error.cause
-        ))
-        .with_hint(error.kind.hint())
-    }
-}
-
-impl From<SecretError> for Failure {
-    fn from(error: SecretError) -> Self {
-        Self::unproven(error)
-    }
+through_operation! {
+    StorageError,
+    RepositoryError,
+    VerifyError,
+    ReplicateError,
+    StateError,
+    SecretError,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::Operation;
+    use crate::storage::{ErrorKind, Operation};
 
     #[test]
     fn a_failure_says_what_why_and_what_to_do() {

@@ -31,6 +31,7 @@ With a configuration, by the cluster's name:
   walproof drill run orders --target-time -1h
   walproof replicate run orders
   walproof history orders
+  walproof status
 
 Exit codes: 0 done or proven, 1 a problem was found, 2 wrong usage or configuration,
 3 could not check, 4 refused for safety, 130 interrupted (`walproof help exit-codes`).";
@@ -167,9 +168,14 @@ pub enum Command {
     Backup(command::backup::BackupCommand),
     #[command(subcommand)]
     Wal(command::wal::WalCommand),
+    Status(command::status::StatusArgs),
+    #[command(subcommand)]
+    Job(command::job::JobCommand),
     History(command::history::HistoryArgs),
     #[command(subcommand)]
     State(command::state::StateCommand),
+    #[command(subcommand)]
+    Evidence(command::evidence::EvidenceCommand),
     Help(command::help::HelpArgs),
     #[command(subcommand, hide = true)]
     Internal(command::internal::InternalCommand),

@@ -1,22 +1,21 @@
 //! Keeping what a command did in the state database.
 
 use serde::Serialize;
-use serde_json::Value;
-use uuid::Uuid;
 
-use super::source::Source;
 use super::{Context, ExitCode, Failure};
 use crate::config::Config;
-use crate::evidence::{DrillRecord, Verdict};
+use crate::evidence::Verdict;
 use crate::finding::Finding;
-use crate::state::{NewRun, Outcome, Report, RunKind, RunningRun, State};
+use crate::operation::source::Source;
+use crate::operation::{self, Leaves, Origin, recording};
+use crate::state::{Outcome, RunKind, State};
 
-/// A run that the state database knows of. Dropped without [`Self::finish`] it shows as
-/// interrupted.
+/// A run that the state database knows of, and that database. Dropped without
+/// [`Self::finish`] it shows as interrupted.
 #[derive(Debug)]
 pub(super) struct Recording {
+    recording: operation::Recording,
     state: State,
-    run: RunningRun,
 }
 
 impl Recording {
@@ -28,15 +27,9 @@ impl Recording {
         context: &Context,
     ) -> Result<Self, Failure> {
         let state = context.state(config).await?;
-        let run = state
-            .begin_run(&NewRun {
-                kind,
-                cluster: source.name.clone(),
-                copy: source.copy.clone(),
-                location: source.location.to_string(),
-            })
-            .await?;
-        Ok(Self { state, run })
+        let recording =
+            operation::Recording::begin(&state, kind, source, Origin::by_hand()).await?;
+        Ok(Self { recording, state })
     }
 
     /// The same for work that is worth doing without a record of it: a look at a stranger's
@@ -60,24 +53,22 @@ impl Recording {
         }
     }
 
+    /// The recording for an operation that finishes it itself, and the database, to be
+    /// closed behind it.
+    pub(super) fn split(recording: Option<Self>) -> (Option<operation::Recording>, Option<State>) {
+        recording.map_or((None, None), |both| {
+            (Some(both.recording), Some(both.state))
+        })
+    }
+
     /// The state database.
     pub(super) const fn state(&self) -> &State {
         &self.state
     }
 
-    /// The run's identity.
-    pub(super) const fn id(&self) -> Uuid {
-        self.run.id
-    }
-
-    /// Keeps a drill's record. Gives its file.
-    pub(super) async fn keep(&self, record: &DrillRecord) -> Result<std::path::PathBuf, Failure> {
-        Ok(self.state.record_drill(&self.run, record).await?)
-    }
-
     /// Notes how the run ended.
     pub(super) async fn finish(self, outcome: &Outcome) -> Result<(), Failure> {
-        self.state.finish_run(self.run, outcome).await?;
+        self.recording.finish(outcome, Leaves::default()).await?;
         self.state.close().await;
         Ok(())
     }
@@ -91,20 +82,7 @@ pub(super) fn outcome(
     findings: &[Finding],
     report: (&str, &impl Serialize),
 ) -> Outcome {
-    let (schema, report) = report;
-    Outcome {
-        verdict,
-        exit_code: code.number(),
-        summary,
-        findings: findings.to_vec(),
-        report: serde_json::to_value(report)
-            .ok()
-            .filter(|body| *body != Value::Null)
-            .map(|body| Report {
-                schema: schema.to_owned(),
-                body,
-            }),
-    }
+    recording::outcome(verdict, code.number(), summary, findings, report)
 }
 
 /// The outcome of a run that could not be done.

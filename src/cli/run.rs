@@ -138,7 +138,7 @@ async fn dispatch(command: Command, context: Context) -> Result<ExitCode, Failur
             | Command::Wal(_)
     );
     let mut interrupt = context.interrupt.clone();
-    let work = run(command, &context);
+    let work = Box::pin(run(command, &context));
     if owns {
         return work.await;
     }
@@ -160,7 +160,10 @@ async fn run(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Backup(args) => command::backup::run(args, context).await,
         Command::Wal(args) => command::wal::run(args, context).await,
         Command::State(args) => command::state::run(args, context).await,
+        Command::Status(args) => command::status::run(args, context).await,
+        Command::Job(args) => command::job::run(args, context).await,
         Command::History(args) => command::history::run(args, context).await,
+        Command::Evidence(args) => command::evidence::run(args, context).await,
         Command::Help(args) => command::help::run(&args, context),
         Command::Internal(internal) => command::internal::run(&internal),
     }

@@ -1,13 +1,14 @@
 //! From `CLUSTER|URL` on the command line to a place that can be opened.
 
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
 use clap::Args;
 
 use super::Failure;
-use crate::config::{Cluster, Config, Endpoint, RepositoryConfig, Tier};
-use crate::storage::{Location, Scheme, StorageOptions, Store};
+use crate::config::Config;
+use crate::operation;
+use crate::operation::source::{Reach, Source};
+use crate::storage::{Location, StorageOptions};
 
 /// A cluster's name or a repository's URL, and how to reach it.
 #[derive(Args, Clone, Debug)]
@@ -43,94 +44,29 @@ pub struct StoreArgs {
 }
 
 impl StoreArgs {
-    /// Puts these over the options of a repository at `location`; what is still open is
-    /// filled from the environment by the names that Amazon's own tools use.
-    pub fn apply(&self, location: &Location, options: &mut StorageOptions) -> Result<(), Failure> {
-        self.apply_with(location, options, |name| std::env::var(name).ok())
+    /// The same as plain data.
+    pub fn reach(&self) -> Reach {
+        Reach {
+            endpoint: self.endpoint_url.clone(),
+            region: self.region.clone(),
+            ca_file: self.ca_file.clone(),
+            path_style: self.path_style,
+        }
     }
-
-    fn apply_with(
-        &self,
-        location: &Location,
-        options: &mut StorageOptions,
-        environment: impl Fn(&str) -> Option<String>,
-    ) -> Result<(), Failure> {
-        // Parsed here and not by clap, which repeats a value that it refuses: there may be
-        // a password in it.
-        let checked = |what: &str, text: Option<String>| -> Result<Option<String>, Failure> {
-            match text.as_deref().map(str::parse::<Endpoint>) {
-                Some(Err(error)) => Err(Failure::usage(format_args!("{what}: {error}"))),
-                _ => Ok(text),
-            }
-        };
-        let flag = checked("--endpoint-url", self.endpoint_url.clone())?;
-        if location.scheme() == Scheme::File {
-            return Ok(());
-        }
-        let s3 = location.scheme() == Scheme::S3;
-        let from_environment = |names: &[&str]| {
-            names
-                .iter()
-                .filter(|_| s3)
-                .find_map(|name| environment(name).filter(|value| !value.is_empty()))
-        };
-        let in_environment = from_environment(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"])
-            .filter(|_| flag.is_none() && options.endpoint.is_none());
-        let in_environment = checked("AWS_ENDPOINT_URL", in_environment)?;
-        if let Some(endpoint) = flag.or_else(|| options.endpoint.take()).or(in_environment) {
-            options.allow_http = endpoint.starts_with("http://");
-            options.endpoint = Some(endpoint);
-        }
-        if self.region.is_some() {
-            options.region.clone_from(&self.region);
-        }
-        options.ca_file = self
-            .ca_file
-            .clone()
-            .or_else(|| options.ca_file.take())
-            .or_else(|| from_environment(&["AWS_CA_BUNDLE"]).map(PathBuf::from));
-        if let Some(path_style) = self.path_style {
-            options.virtual_hosted = Some(!path_style);
-        }
-        Ok(())
-    }
-}
-
-/// A place that can be opened.
-#[derive(Clone, Debug)]
-pub struct Source {
-    /// The cluster's name, or the last part of the URL.
-    pub name: String,
-    /// Which copy it is: `primary`, `replica-1`, a name; empty for a URL.
-    pub copy: String,
-    /// Where it lies.
-    pub location: Location,
-    /// How to reach it, secrets resolved.
-    pub options: StorageOptions,
-    /// The cluster, if the configuration knows it.
-    pub cluster: Option<Cluster>,
-    /// The objectives; empty when there are none.
-    pub tier: Tier,
 }
 
 /// The one place that `CLUSTER|URL` names; of a cluster the primary unless `--copy` says
 /// otherwise.
 pub fn resolve(args: &SourceArgs, config: &Config) -> Result<Source, Failure> {
-    if args.source.contains("://") {
-        return at_url(args);
-    }
-    let cluster = find(&args.source, config)?;
-    let (label, repository) = match &args.copy {
-        Some(wanted) => cluster
-            .copies()
-            .find(|(label, _)| label == wanted)
-            .ok_or_else(|| no_such_copy(cluster, wanted))?,
-        None => cluster
-            .copies()
-            .next()
-            .ok_or_else(|| no_such_copy(cluster, "primary"))?,
-    };
-    in_cluster(args, config, cluster, label, repository)
+    let reach = args.store.reach();
+    Ok(if args.source.contains("://") {
+        if args.copy.is_some() {
+            return Err(Failure::usage("--copy needs a cluster's name, not a URL"));
+        }
+        Source::at_url(&args.source, &reach)?
+    } else {
+        Source::of_cluster(config, &args.source, args.copy.as_deref(), &reach)?
+    })
 }
 
 /// Every copy that `CLUSTER|URL` names, the primary first; with `--copy` only that one.
@@ -138,131 +74,23 @@ pub fn resolve_all(args: &SourceArgs, config: &Config) -> Result<Vec<Source>, Fa
     if args.copy.is_some() || args.source.contains("://") {
         return Ok(vec![resolve(args, config)?]);
     }
-    let cluster = find(&args.source, config)?;
-    cluster
-        .copies()
-        .map(|(label, repository)| in_cluster(args, config, cluster, label, repository))
-        .collect()
+    Ok(Source::all_of_cluster(
+        config,
+        &args.source,
+        &args.store.reach(),
+    )?)
 }
 
 /// A location given as a URL only, with the options from the command line.
 pub fn resolve_url(text: &str, store: &StoreArgs) -> Result<(Location, StorageOptions), Failure> {
-    let location = parse_url(text)?;
-    let mut options = StorageOptions::default();
-    store.apply(&location, &mut options)?;
-    Ok((location, options))
-}
-
-/// Opens a place that will be written to. A local directory that does not exist yet is made,
-/// but only in a parent that exists: a missing parent is most likely a file system that is
-/// not mounted, and backups must not fill the disk below it.
-pub fn open_for_writing(source: &Source) -> Result<Store, Failure> {
-    if let Some(directory) = source.location.directory()
-        && let Err(error) = std::fs::DirBuilder::new().mode(0o750).create(&directory)
-        && error.kind() != std::io::ErrorKind::AlreadyExists
-    {
-        return Err(
-            Failure::unproven(format_args!("make {}: {error}", directory.display())).with_hint(
-                "its parent directory must exist and be writable; is the file system mounted?",
-            ),
-        );
-    }
-    Ok(Store::open(&source.location, &source.options)?)
-}
-
-fn at_url(args: &SourceArgs) -> Result<Source, Failure> {
-    if args.copy.is_some() {
-        return Err(Failure::usage("--copy needs a cluster's name, not a URL"));
-    }
-    let (location, options) = resolve_url(&args.source, &args.store)?;
-    let name = location
-        .last_part()
-        .unwrap_or_else(|| location.bucket())
-        .to_owned();
-    Ok(Source {
-        name,
-        copy: String::new(),
-        location,
-        options,
-        cluster: None,
-        tier: Tier::default(),
-    })
-}
-
-fn in_cluster(
-    args: &SourceArgs,
-    config: &Config,
-    cluster: &Cluster,
-    label: String,
-    repository: &RepositoryConfig,
-) -> Result<Source, Failure> {
-    let mut options = repository.storage_options()?;
-    args.store.apply(&repository.url, &mut options)?;
-    Ok(Source {
-        name: cluster.name.clone(),
-        copy: label,
-        location: repository.url.clone(),
-        options,
-        cluster: Some(cluster.clone()),
-        tier: config.tier_of(cluster),
-    })
-}
-
-fn parse_url(text: &str) -> Result<Location, Failure> {
-    // What stands before an `@` may be a secret, so the text is not repeated.
-    if text.contains('@') {
-        return Err(
-            Failure::usage("credentials do not go into a repository's URL").with_hint(
-                "set them in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, …)",
-            ),
-        );
-    }
-    text.parse().map_err(Failure::usage)
-}
-
-fn find<'a>(name: &str, config: &'a Config) -> Result<&'a Cluster, Failure> {
-    config.cluster(name).ok_or_else(|| {
-        let failure = Failure::usage(format_args!("there is no cluster `{name}`"));
-        match (&config.file, config.cluster_like(name)) {
-            (Some(_), Some(near)) => failure.with_hint(format_args!("did you mean `{near}`?")),
-            (Some(file), None) => failure.with_hint(format_args!(
-                "{} knows: {}; or give a repository's URL",
-                file.display(),
-                names(config)
-            )),
-            (None, _) => failure.with_hint(
-                "no configuration was found; give a repository's URL (s3://bucket/server) or --config FILE",
-            ),
-        }
-    })
-}
-
-fn names(config: &Config) -> String {
-    let names: Vec<&str> = config
-        .clusters
-        .iter()
-        .map(|cluster| cluster.name.as_str())
-        .collect();
-    if names.is_empty() {
-        "no cluster".to_owned()
-    } else {
-        names.join(", ")
-    }
-}
-
-fn no_such_copy(cluster: &Cluster, wanted: &str) -> Failure {
-    let labels: Vec<String> = cluster.copies().map(|(label, _)| label).collect();
-    Failure::usage(format_args!(
-        "cluster `{}` has no copy `{wanted}`",
-        cluster.name
-    ))
-    .with_hint(format_args!("copies: {}", labels.join(", ")))
+    Ok(operation::source::at_location(text, &store.reach())?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::ExitCode;
+    use crate::config::Tier;
 
     fn args(source: &str, copy: Option<&str>) -> SourceArgs {
         SourceArgs {
@@ -308,58 +136,6 @@ mod tests {
         let all = resolve_all(&args("orders", None), &config).unwrap();
         let copies: Vec<&str> = all.iter().map(|source| source.copy.as_str()).collect();
         assert_eq!(copies, ["primary", "replica-1", "far"]);
-    }
-
-    #[test]
-    fn flags_win_over_the_configuration_and_that_over_the_environment() {
-        let environment = |name: &str| {
-            (name == "AWS_ENDPOINT_URL").then(|| "http://environment.example".to_owned())
-        };
-        let configured = || StorageOptions {
-            endpoint: Some("https://configured.example".to_owned()),
-            region: Some("configured".to_owned()),
-            ..StorageOptions::default()
-        };
-        let flags = StoreArgs {
-            endpoint_url: Some("http://flag.example".to_owned()),
-            path_style: Some(true),
-            ..StoreArgs::default()
-        };
-        let s3: Location = "s3://b/orders".parse().unwrap();
-
-        let mut options = configured();
-        flags.apply_with(&s3, &mut options, environment).unwrap();
-        assert_eq!(options.endpoint.as_deref(), Some("http://flag.example"));
-        assert!(options.allow_http);
-        assert_eq!(options.region.as_deref(), Some("configured"));
-        assert_eq!(options.virtual_hosted, Some(false));
-
-        let mut options = configured();
-        StoreArgs::default()
-            .apply_with(&s3, &mut options, environment)
-            .unwrap();
-        assert_eq!(
-            options.endpoint.as_deref(),
-            Some("https://configured.example")
-        );
-        assert!(!options.allow_http);
-
-        let mut options = StorageOptions::default();
-        StoreArgs::default()
-            .apply_with(&s3, &mut options, environment)
-            .unwrap();
-        assert_eq!(
-            options.endpoint.as_deref(),
-            Some("http://environment.example")
-        );
-        assert!(options.allow_http);
-
-        let mut options = StorageOptions::default();
-        let gcs = "gs://b/orders".parse().unwrap();
-        StoreArgs::default()
-            .apply_with(&gcs, &mut options, environment)
-            .unwrap();
-        assert_eq!(options.endpoint, None);
     }
 
     #[test]

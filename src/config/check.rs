@@ -47,11 +47,18 @@ fn check_text(definition: &str, text: &str) -> Option<Result<(), String>> {
         "ByteSize" => parse::<super::ByteSize>(text),
         "Bandwidth" => parse::<super::Bandwidth>(text),
         "Share" => parse::<super::Share>(text),
+        "Zone" => parse::<super::Zone>(text),
+        "CronExpression" => parse::<super::CronExpression>(text),
+        "CalendarSpan" => parse::<super::CalendarSpan>(text),
+        "ListenAddress" => parse::<super::ListenAddress>(text),
         "TimeWindow" => parse::<super::TimeWindow>(text),
         "Expectation" => parse::<super::Expectation>(text),
         "TargetText" => parse::<super::TargetText>(text),
         "StateUrl" => parse::<super::StateUrl>(text),
         "Endpoint" => parse::<super::Endpoint>(text),
+        "Addressee" => parse::<super::Addressee>(text),
+        "Mailbox" => parse::<super::Mailbox>(text),
+        "Template" => parse::<super::Template>(text),
         "Name" => super::name::check_name(text),
         "VariableName" => super::name::check_variable(text),
         // The text of a URL with credentials in it must not come back in a message.
@@ -90,6 +97,17 @@ fn is_secret(key: &str) -> bool {
 }
 
 const SECRET_HELP: &str = "secrets never stand in this file: name an environment variable or a file under the repository's `credentials`, as in `credentials: {secret_access_key: {env: ORDERS_SECRET}}` or `{file: /run/secrets/orders}`";
+
+const OTHER_SECRET_HELP: &str = "secrets never stand in this file: name an environment variable or a file that holds it, as in `{env: PAGER_URL}` or `{file: /run/secrets/pager-url}`";
+
+/// What to do about a secret that stands where it does not belong.
+fn secret_help(path: &str) -> &'static str {
+    if path.is_empty() || path.starts_with("clusters") {
+        SECRET_HELP
+    } else {
+        OTHER_SECRET_HELP
+    }
+}
 
 impl<'a> Walk<'a> {
     fn mistake(&mut self, place: Place, message: impl Into<String>, help: Option<String>) {
@@ -136,7 +154,7 @@ impl<'a> Walk<'a> {
             self.mistake(
                 node.place,
                 format!("`{path}` holds a secret"),
-                Some(SECRET_HELP.to_owned()),
+                Some(secret_help(path).to_owned()),
             );
             return Value::Null;
         }
@@ -255,7 +273,7 @@ impl<'a> Walk<'a> {
                 self.mistake(
                     key.place,
                     format!("`{}` does not belong in {}", key.text, subject(path)),
-                    Some(SECRET_HELP.to_owned()),
+                    Some(secret_help(path).to_owned()),
                 );
             } else {
                 self.mistake(

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::document::Endpoint;
 use super::name::Name;
-use super::{ByteSize, Credentials, Period, Replication, SecretError};
+use super::{ByteSize, Credentials, Due, Period, Replication, SecretError};
 use crate::storage::{Location, StorageOptions};
 
 /// One guarded PostgreSQL cluster and where its backups lie.
@@ -115,6 +115,10 @@ pub struct Tier {
     /// How deeply `walproof verify` looks, and how much it reads.
     #[serde(default)]
     pub verification: Option<Verification>,
+    /// How old the newest proof of each kind may get. What is older is overdue: a record
+    /// says that it was missed, and an incident is opened.
+    #[serde(default)]
+    pub due: Option<Due>,
 }
 
 /// How deeply `walproof verify` looks, and how much it reads.

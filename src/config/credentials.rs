@@ -54,7 +54,7 @@ pub struct Credentials {
 pub enum SecretError {
     /// The environment variable is not there or empty.
     #[error(
-        "read {key} from the environment: {variable} is not set (set it, or change it in the configuration)"
+        "read {key} from the environment: {variable} is not set (set it, or change `{key}` in the configuration)"
     )]
     Variable {
         /// The key in the configuration.
@@ -159,7 +159,9 @@ impl Credentials {
 }
 
 impl SecretSource {
-    pub(super) fn read(&self, key: &'static str) -> Result<String, SecretError> {
+    /// Reads the secret now, from where it is said to be. `key` is where the source stands in
+    /// the configuration, for the error.
+    pub fn read(&self, key: &'static str) -> Result<String, SecretError> {
         match (&self.env, &self.file) {
             (Some(variable), _) => std::env::var(variable)
                 .ok()

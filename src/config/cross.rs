@@ -57,6 +57,7 @@ pub(super) fn check(
     }
     check_state(main, mistakes);
     check_drills(main, drills, mistakes);
+    super::notification_check::check(main, mistakes);
 }
 
 /// A file has no password, and its directory is its own.
@@ -208,7 +209,7 @@ fn check_settings(
     }
 }
 
-fn check_source(source: &SecretSource) -> Option<&'static str> {
+pub(super) fn check_source(source: &SecretSource) -> Option<&'static str> {
     match (&source.env, &source.file) {
         (Some(_), Some(_)) => Some("names both `env` and `file`; one of them is enough"),
         (None, None) => Some("needs `env` or `file`"),

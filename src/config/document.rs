@@ -7,7 +7,9 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Cluster, SecretSource, StateUrl, Tier};
+use super::{
+    Cluster, DaemonConfig, Notifications, Schedule, SecretSource, StateUrl, Telemetry, Tier, Zone,
+};
 
 /// walproof.yaml: which clusters are guarded, where their backups lie, what is promised.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -20,6 +22,9 @@ pub struct ConfigFile {
     /// `/var/lib/walproof` for root, else below `$XDG_STATE_HOME/walproof`.
     #[serde(default)]
     pub state: Option<StateUrl>,
+    /// The zone in which schedules and blackouts are read. Default: UTC.
+    #[serde(default)]
+    pub time_zone: Option<Zone>,
     /// Where the password is found, when `state` is a database in PostgreSQL. `PGPASSWORD`
     /// and `~/.pgpass` work too.
     #[serde(default)]
@@ -35,10 +40,22 @@ pub struct ConfigFile {
     /// The guarded clusters.
     #[serde(default)]
     pub clusters: Vec<Cluster>,
+    /// What `walproof daemon` runs, and when.
+    #[serde(default)]
+    pub schedules: Vec<Schedule>,
+    /// How `walproof daemon` works: its budgets and its rhythm.
+    #[serde(default)]
+    pub daemon: DaemonConfig,
     /// Files with drill definitions, relative to this file. `*` stands for any part of a
     /// file's name: `drills/*.yaml`, which is the default when the folder exists.
     #[serde(default)]
     pub drills: Option<Vec<String>>,
+    /// Who is told when something is wrong, and by what means.
+    #[serde(default)]
+    pub notifications: Option<Notifications>,
+    /// Where traces of the work go.
+    #[serde(default)]
+    pub telemetry: Option<Telemetry>,
 }
 
 /// The URL of a server that speaks a store's protocol: `http` or `https`, without user and

@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::error::Mistake;
 use super::tree::Node;
 use super::{
-    Cluster, ConfigErrors, ConfigFile, DrillDefinition, SecretSource, StateUrl, Tier, check, cross,
+    Cluster, ConfigErrors, ConfigFile, DaemonConfig, DrillDefinition, Notifications, Schedule,
+    SecretSource, StateUrl, Telemetry, Tier, Zone, check, cross, cross_schedule,
     default_state_directory, schema, suggest, tree,
 };
 
@@ -39,6 +40,16 @@ pub struct Config {
     pub clusters: Vec<Cluster>,
     /// The drill definitions, by file name.
     pub drills: Vec<LoadedDrill>,
+    /// The zone of schedules and blackouts that name none.
+    pub time_zone: Zone,
+    /// What the daemon runs, in the order of the file.
+    pub schedules: Vec<Schedule>,
+    /// How the daemon works.
+    pub daemon: DaemonConfig,
+    /// Who is told when something is wrong; nobody when it is left out.
+    pub notifications: Option<Notifications>,
+    /// Where traces of the work go.
+    pub telemetry: Telemetry,
 }
 
 impl Default for Config {
@@ -50,6 +61,11 @@ impl Default for Config {
             tiers: BTreeMap::new(),
             clusters: Vec::new(),
             drills: Vec::new(),
+            time_zone: Zone::UTC,
+            schedules: Vec::new(),
+            daemon: DaemonConfig::default(),
+            notifications: None,
+            telemetry: Telemetry::default(),
         }
     }
 }
@@ -123,6 +139,7 @@ pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
         return Err(found(mistakes, file));
     };
     cross::check(&main, &drills, &mut mistakes);
+    cross_schedule::check(&main, &drills, &mut mistakes);
     if let Some(errors) = ConfigErrors::from_mistakes(mistakes) {
         return Err(errors);
     }
@@ -137,7 +154,13 @@ pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
             }
         }
     }
-    let content = main.content;
+    let mut content = main.content;
+    if let Some(notifications) = &mut content.notifications {
+        notifications.resolve_paths(&base);
+    }
+    if let Some(telemetry) = &mut content.telemetry {
+        telemetry.resolve_paths(&base);
+    }
     Ok(Config {
         file: Some(file.to_owned()),
         state: state_of(
@@ -155,6 +178,11 @@ pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
                 definition: drill.content,
             })
             .collect(),
+        time_zone: content.time_zone.unwrap_or_default(),
+        schedules: content.schedules,
+        daemon: content.daemon,
+        notifications: content.notifications,
+        telemetry: content.telemetry.unwrap_or_default(),
     })
 }
 

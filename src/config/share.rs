@@ -28,6 +28,11 @@ impl Share {
     /// Everything.
     pub const ALL: Self = Self { hundredths: 10_000 };
 
+    /// As a number from 0 to 1.
+    pub fn fraction(self) -> f64 {
+        f64::from(self.hundredths) / 10_000.0
+    }
+
     /// Whether a thing belongs to the share, by a number that is evenly spread over all
     /// things, such as the beginning of a digest. The same number always gives the same
     /// answer, and what belongs to a share belongs to every larger one.

@@ -164,6 +164,167 @@ fn how_a_replica_is_kept() {
 }
 
 #[test]
+fn what_the_daemon_runs() {
+    let clusters = "clusters:\n- name: orders\n  tier: gold\n  primary: {url: 's3://b/orders'}\n  replicas: [{name: far, url: 's3://far/orders'}]\n- name: billing\n  primary: {url: 's3://b/billing'}\n";
+    let right = format!(
+        r#"
+version: 1
+time_zone: Europe/Berlin
+tiers:
+  gold: {{due: {{verify: 1h, drill: 1d}}}}
+{clusters}
+schedules:
+- {{name: often, job: verify, cron: "*/15 * * * *", tiers: [gold], depth: sampled, jitter: 10m, deadline: 6h}}
+- {{name: copy, job: replicate, cron: "@hourly", copies: [far], blackout: ["Mon-Fri 08:00-18:00", 2026-12-24 00:00 - 2026-12-27 00:00]}}
+- {{name: nightly, job: drill, cron: 0 3 * * 0, time_zone: America/New_York, clusters: [orders], drill: nightly, catch_up: none, priority: 9}}
+- {{name: weekly, job: report, cron: "@weekly", period: 7d}}
+daemon: {{listen: "127.0.0.1:0", jobs: 2, drills: 2, per_cluster: 1, per_bucket: 8, bandwidth: 200MiB/s, scratch: 200GiB, windows: ["20:00-08:00"], blackout: [Sat], lease: 30s, stop_within: 2m, reload: 5s}}
+"#
+    );
+    let drill = ("drills/d.yaml", "version: 1\nname: nightly\n");
+    let config = load_files(&[("walproof.yaml", &right), drill]).unwrap();
+    assert_eq!(config.time_zone.to_string(), "Europe/Berlin");
+    assert_eq!(config.daemon.jobs(), 2);
+    let priorities: Vec<u8> = config
+        .schedules
+        .iter()
+        .map(crate::config::Schedule::priority)
+        .collect();
+    assert_eq!(priorities, [5, 6, 9, 2]);
+    assert!(config.schedules[0].selects("orders", Some("gold")));
+    assert!(!config.schedules[0].selects("billing", None));
+    assert!(config.schedules[1].selects("billing", None));
+    let due = config.tiers["gold"].due.unwrap();
+    assert_eq!(
+        (due.drill, due.replicate),
+        (Some("1d".parse().unwrap()), None)
+    );
+
+    let wrong = format!(
+        r#"
+version: 1
+tiers: {{gold: }}
+{clusters}
+schedules:
+- {{name: often, job: verify, cron: 0 3 * * *, tiers: [glod], drill: nightly, copies: [near]}}
+- {{name: often, job: report, cron: 0 3 * * *, clusters: [orders, ordres]}}
+- {{name: drill, job: drill, cron: 0 3 * * *, drill: nihgtly}}
+daemon: {{lease: 2s}}
+"#
+    );
+    insta::assert_snapshot!(load_files(&[("walproof.yaml", &wrong), drill]).unwrap_err());
+    let wrong = format!(
+        r#"
+version: 1
+time_zone: Berlin
+{clusters}
+schedules:
+- {{name: a/b, job: verfy, cron: 0 3 L * *, jitter: soon, blackout: [Monday], catch_up: all, priority: 10}}
+- {{job: verify}}
+daemon: {{listen: "9188", jobs: 0, windows: always}}
+"#
+    );
+    insta::assert_snapshot!(errors(&wrong));
+}
+
+#[test]
+fn notifications_are_read_with_paths_beside_the_file() {
+    let text = r#"
+version: 1
+tiers: {gold: {rpo: 5m}}
+clusters:
+- name: orders
+  owner: team-orders
+  tier: gold
+  raci: {responsible: [on-call], accountable: head, consulted: [team-orders], informed: [support]}
+  primary: {url: 's3://b/orders'}
+notifications:
+  receivers:
+    pager: {webhook: {url: {env: PAGER_URL}, secret: {file: pager.key}, template: '{"text": "{{summary}}"}', headers: {Authorization: {env: PAGER_TOKEN}}, ca_file: ca.pem}}
+    chat: {slack: {url: {file: chat.url}}}
+    mail: {email: {host: localhost, tls: none, from: walproof <walproof@example.com>, to: [dbre@example.com]}}
+    am: {alertmanager: {url: 'http://127.0.0.1:9093', labels: {team: dba}}}
+  people: {on-call: [pager, chat], head: [pager], team-orders: [chat], support: []}
+  routes:
+  - {severity: critical, tiers: [gold], kinds: [drill], to: [accountable, owner, 'person:on-call', 'receiver:am'], continue: true}
+  - {to: [informed]}
+  otherwise: [mail]
+  repeat: 6h
+  runbooks: https://wiki.example/walproof
+telemetry:
+  otlp: {endpoint: 'http://127.0.0.1:4318', headers: {authorization: {file: otlp.token}}, attributes: {deployment.environment.name: test}, sample: 10%}
+"#;
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "walproof.yaml", text);
+    let config = load(&directory.path().join("walproof.yaml")).unwrap();
+    let notifications = config.notifications.unwrap();
+    assert_eq!(notifications.repeat().to_string(), "6h");
+    assert_eq!(notifications.give_up().to_string(), "1d");
+    let webhook = notifications.receivers["pager"].webhook.clone().unwrap();
+    assert_eq!(webhook.ca_file, Some(directory.path().join("ca.pem")));
+    assert_eq!(
+        webhook.secret.unwrap().file,
+        Some(directory.path().join("pager.key"))
+    );
+    let mail = notifications.receivers["mail"].email.clone().unwrap();
+    assert_eq!(mail.port(), 25);
+    let routes = notifications.routes.unwrap();
+    assert!(routes[0].goes_on && !routes[1].goes_on);
+    assert_eq!(routes[0].to[2].to_string(), "person:on-call");
+    let otlp = config.telemetry.otlp.unwrap();
+    assert_eq!(
+        otlp.headers["authorization"].file,
+        Some(directory.path().join("otlp.token"))
+    );
+}
+
+#[test]
+fn mistakes_in_notifications_are_named_at_once() {
+    let shape = r#"
+version: 1
+notifications:
+  receivers:
+    pager: {webhook: {url: https://hush.example/T0/hush, secret: hush}}
+    chat: {slack: {url: {env: 'https://hush'}, chanel: x}}
+    mail: {email: {host: '', port: 0, tls: maybe, from: nobody, to: [], password: hush}}
+    page: {webhook: {url: {env: A}, template: 'text {{summary}}'}}
+    place: {webhook: {url: {env: A}, template: '{"a": "{{sumary}}"}'}}
+    am: {alertmanager: {url: 'http://me:hush@127.0.0.1', bearer: hush}}
+  routes:
+  - {severity: fatal, to: [everybody], kinds: [verfy]}
+  - {severity: warning}
+  repeat: daily
+telemetry: {otlp: {endpoint: collector, headers: {authorization: Bearer hush}}}
+"#;
+    let shape = errors(shape);
+    assert!(!shape.contains("hush"), "{shape}");
+    insta::assert_snapshot!("notifications_of_wrong_shape", shape);
+
+    let sense = r"
+version: 1
+tiers: {gold: {rpo: 5m}}
+clusters:
+- name: orders
+  owner: team-orders
+  raci: {responsible: [on-cal], accountable: haed, consulted: [x], informed: [support]}
+  primary: {url: 's3://b/orders'}
+notifications:
+  receivers:
+    pager: {webhook: {url: {}, secret: {env: A, file: b}, headers: {'a b': {env: A}, Content-Type: {env: A}}}}
+    chat: {}
+    -bad: {slack: {url: {env: A}}, alertmanager: {url: 'http://127.0.0.1:9093'}}
+    mail: {email: {host: smtp.example.com, tls: none, from: a@example.com, to: [b@example.com], username: me}}
+    am: {alertmanager: {url: 'http://127.0.0.1:9093', username: me, bearer: {env: A}, labels: {cluster: x, 1x: y}}}
+  people: {on-call: [pagr], head: [pager], support: []}
+  routes:
+  - {tiers: [glod], clusters: [ordres], to: [owner, 'person:support-team', 'receiver:mial']}
+  otherwise: [nobody]
+telemetry: {otlp: {endpoint: 'http://127.0.0.1:4318', headers: {Host: {env: A}}}}
+";
+    insta::assert_snapshot!("notifications_that_contradict_themselves", errors(sense));
+}
+
+#[test]
 fn files_that_are_no_configuration_are_named() {
     assert!(errors("").contains("walproof.yaml:1:1: the file must be a mapping"));
     assert!(errors("- a\n").contains("must be a mapping (`key: value`), found a list"));
@@ -351,12 +512,15 @@ fn looks_like_yaml(comment: &str) -> bool {
     let is_key = !key.is_empty()
         && key
             .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            .all(|byte| byte.is_ascii_lowercase() || b"_-".contains(&byte));
     is_key && (value.is_empty() || value.starts_with(' '))
 }
 
 fn assert_committed(name: &str, generated: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    if std::env::var_os("WALPROOF_WRITE_SCHEMAS").is_some() {
+        std::fs::write(&path, generated).unwrap();
+    }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         committed == generated,

@@ -17,10 +17,10 @@ use crate::restore::{
     BackupChoice, ResolveError, ResolvedTarget, RestoreError, Target, Watch, Wish, choose,
     enclosing_data_directory,
 };
-use crate::verify::VerifyOptions;
 use crate::verify::listed::Survey;
 use crate::verify::wal::hole_findings;
 use crate::verify::wal_range::StopReason;
+use crate::verify::{VerifyError, VerifyOptions};
 
 /// A drill that may begin.
 #[derive(Clone, Debug)]
@@ -37,6 +37,9 @@ pub(super) struct Admitted {
 
 /// What an error of the restore room means for a drill.
 pub(super) fn stopped_by(error: &RestoreError) -> Stop {
+    if let RestoreError::Storage(error) = error {
+        return Stop::Store(error.clone());
+    }
     let findings: Vec<Finding> = error.finding().into_iter().collect();
     if error.is_cancelled() {
         Stop::Interrupted
@@ -71,6 +74,9 @@ fn unresolved(
 ) -> Stop {
     if error.is_cancelled() {
         return Stop::Interrupted;
+    }
+    if let ResolveError::Verify(VerifyError::Storage(error)) = error {
+        return Stop::Store(error.clone());
     }
     if let BackupChoice::Id(id) = &options.backup
         && catalog.backup(id).is_none()
@@ -228,6 +234,14 @@ pub(super) async fn admit(
         .find(|place| place.is_dir())
         .unwrap_or(std::path::Path::new("/"));
     let available = require_room(place, room.bytes()).map_err(Stop::unproven)?;
+    if let Some(limit) = options.local.scratch_limit
+        && limit < room.bytes()
+    {
+        return Err(Stop::Unproven(format!(
+            "the drill needs about {} bytes of scratch disk, its budget is {limit}; raise `daemon.scratch`",
+            room.bytes()
+        )));
+    }
 
     let plan = DrillPlan {
         id: options.id,

@@ -142,7 +142,7 @@ pub(super) fn conclude(
     let ending = match stop {
         None => Ending::Complete,
         Some(Stop::Failed(_)) => Ending::Failed,
-        Some(Stop::Unproven(_)) => Ending::Unproven,
+        Some(Stop::Unproven(_) | Stop::Store(_)) => Ending::Unproven,
         Some(Stop::Refused { .. }) => Ending::Refused,
         Some(Stop::Interrupted) => Ending::Interrupted,
     };
@@ -169,6 +169,7 @@ pub(super) fn conclude(
         verdict: judgement.verdict,
         reasons: judgement.reasons,
         ending,
+        trouble: stop.and_then(Stop::trouble),
         measurements: Measurements {
             recovery_point: expected.and_then(|end| end.recovery_point),
             declared_loss,

@@ -8,6 +8,7 @@ use super::cancel::Cancellation;
 use super::observer::DrillObserver;
 use super::phases::{Phase, PhaseClock, PhaseTiming};
 use crate::finding::Finding;
+use crate::storage::{ErrorKind, StorageError};
 
 /// Why a drill cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum Stop {
     },
     /// Something cannot be checked or done here; the backup is not to blame (exit 3).
     Unproven(String),
+    /// The same, because the store did not give what it should.
+    Store(StorageError),
     /// Something is wrong with the backup (exit 1).
     Failed(Vec<Finding>),
     /// A person or the system asked to stop (exit 130).
@@ -33,10 +36,35 @@ impl Stop {
         Self::Unproven(error.to_string())
     }
 
+    /// What kept the drill from its end, where that was nothing about the backup.
+    pub const fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::Refused { .. } => Some(Trouble::Refused),
+            Self::Unproven(_) => Some(Trouble::Here),
+            Self::Store(error) => Some(Trouble::Store(error.kind)),
+            Self::Failed(_) => None,
+            Self::Interrupted => Some(Trouble::Interrupted),
+        }
+    }
+
     /// One thing is wrong with the backup.
     pub fn failed(finding: Finding) -> Self {
         Self::Failed(vec![finding])
     }
+}
+
+/// What kept a drill from its end, by whether trying again may help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It would not have been safe.
+    Refused,
+    /// The store did not give what it should.
+    Store(ErrorKind),
+    /// Something could not be done here: too little room or time, missing programs, a server
+    /// that did not answer.
+    Here,
+    /// Somebody asked to stop.
+    Interrupted,
 }
 
 /// Times the phases, tells the watcher, and watches the drill's own time limit.

@@ -31,7 +31,7 @@ pub mod verdict;
 mod wal_wanted;
 
 pub use cancel::{Cancellation, Canceller};
-pub use course::Stop;
+pub use course::{Stop, Trouble};
 pub use environments::local::{SweepReport, sweep, would_sweep};
 pub use observer::{DrillObserver, Progress, Unit, Unobserved};
 pub use options::{DrillOptions, LocalOptions, Objectives};

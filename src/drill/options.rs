@@ -31,6 +31,8 @@ pub struct Objectives {
 pub struct LocalOptions {
     /// Where scratch directories are made.
     pub scratch_root: PathBuf,
+    /// At most this many bytes of it may be used, however many are free.
+    pub scratch_limit: Option<u64>,
     /// The directory of PostgreSQL's programs; looked for if not given.
     pub binaries: Option<PathBuf>,
     /// The operating system user of the server, when walproof runs as root.
@@ -51,6 +53,7 @@ impl Default for LocalOptions {
     fn default() -> Self {
         Self {
             scratch_root: default_root(),
+            scratch_limit: None,
             binaries: None,
             run_as: None,
             network: Network::default(),

@@ -58,7 +58,7 @@ pub struct RecordContext {
 }
 
 /// A text without what a server said in its own words.
-fn without_values(text: &str) -> String {
+pub(crate) fn without_values(text: &str) -> String {
     let Some((said, code)) = text.rsplit_once(" (SQLSTATE ") else {
         return text.to_owned();
     };

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::checks::CheckResult;
+use super::course::Trouble;
 use super::environments::local::SweepReport;
 use super::neutral::SafetyReport;
 use super::phases::PhaseTiming;
@@ -25,7 +26,7 @@ use crate::verify::CommitPoint;
 pub const SCHEMA: &str = "walproof.drill/v1";
 
 /// Why a drill did not come to its own end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ending {
     /// It did: every phase was passed.
@@ -125,6 +126,9 @@ pub struct DrillReport {
     pub reasons: Vec<Reason>,
     /// Whether it came to its own end.
     pub ending: Ending,
+    /// What kept it from its own end, where that was nothing about the backup.
+    #[serde(skip)]
+    pub trouble: Option<Trouble>,
     /// What it was to do; absent when it stopped before that was known.
     pub plan: Option<DrillPlan>,
     /// The phases; their times add up to the total.

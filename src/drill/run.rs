@@ -23,7 +23,7 @@ use super::report::DrillReport;
 use super::tear_down::tear_down;
 use super::wal_wanted::why_wal;
 use crate::finding::{Code, Finding};
-use crate::repository::{Alone, Catalog, Repository};
+use crate::repository::{Alone, Catalog, Repository, RepositoryError};
 use crate::restore::configuration::SettingsReview;
 use crate::restore::wal::wal_fetch_command;
 use crate::restore::{
@@ -121,7 +121,10 @@ async fn read_catalog(repository: &Repository, course: &Course<'_>) -> Result<Ca
     course
         .wait(repository.catalog())
         .await?
-        .map_err(Stop::unproven)
+        .map_err(|error| match error {
+            RepositoryError::Storage(error) => Stop::Store(error),
+            error @ RepositoryError::Task(_) => Stop::unproven(error),
+        })
 }
 
 async fn drill(

@@ -157,6 +157,7 @@ pub fn judge(facts: &Facts<'_>) -> Judgement {
             reasons.add(Verdict::Unproven, None, format!("refused: {reason}"));
         }
         Some(Stop::Unproven(words)) => reasons.add(Verdict::Unproven, None, words),
+        Some(Stop::Store(error)) => reasons.add(Verdict::Unproven, None, error.to_string()),
         Some(Stop::Interrupted) => reasons.add(Verdict::Unproven, None, "interrupted"),
     }
     judge_end(facts, &mut reasons);

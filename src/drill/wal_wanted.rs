@@ -44,7 +44,7 @@ fn wanted_wal(stop: &Stop) -> bool {
     match stop {
         Stop::Unproven(words) => about_wal(words),
         Stop::Failed(findings) => findings.iter().any(|found| about_wal(&found.message)),
-        Stop::Refused { .. } | Stop::Interrupted => false,
+        Stop::Refused { .. } | Stop::Interrupted | Stop::Store(_) => false,
     }
 }
 

@@ -294,6 +294,10 @@ codes! {
     CopyDamaged, "copy-damaged", Critical,
         "The copy does not hold what was written to it: a recovery from it that needs this object fails or ends early.",
         "Keep the object's other versions if the bucket has them, move the damaged one away, and run `walproof replicate run` again.";
+    // The records.
+    RecordsBroken, "records-broken", Critical,
+        "The records are not what was written: from the break on they prove nothing to anybody else.",
+        "Copy the state database aside before anything else, and compare it with an export or a backup of it.";
 }
 
 impl fmt::Display for Code {

@@ -45,6 +45,7 @@ mod tally;
 pub use compare::{CompareOptions, CompareReport, ReadReport, compare};
 pub use error::ReplicateError;
 pub use follow::{FollowEvent, FollowOptions, OnFollowEvent, follow};
+pub use limit::SharedBandwidth;
 pub use meter::{CopyProgress, OnCopyProgress};
 pub use options::ReplicateOptions;
 pub use pair::Pair;

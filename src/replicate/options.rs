@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::SharedBandwidth;
 use crate::config::{Bandwidth, LockMode, Replication, Share, TimeWindow};
 use crate::storage;
 
@@ -18,6 +19,8 @@ pub struct ReplicateOptions {
     pub parallel: usize,
     /// At most this much is read from the source.
     pub bandwidth: Option<Bandwidth>,
+    /// A budget that it shares with other runs of this process, beside its own limit.
+    pub shared_bandwidth: Option<SharedBandwidth>,
     /// Only within this time of day.
     pub window: Option<TimeWindow>,
     /// How much of what was written is read back. Commit markers always are.
@@ -40,6 +43,7 @@ impl Default for ReplicateOptions {
             copy: None,
             parallel: Self::PARALLEL,
             bandwidth: None,
+            shared_bandwidth: None,
             window: None,
             read_back: Share::ONE_PERCENT,
             retention: None,

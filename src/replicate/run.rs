@@ -58,7 +58,7 @@ impl Session {
         Ok(Self {
             work: Arc::new(Work {
                 pair: pair.clone(),
-                limit: Limit::new(options.bandwidth),
+                limit: Limit::new(options.bandwidth, options.shared_bandwidth.clone()),
                 options: options.clone(),
                 ledger,
                 meter: Meter::new(on_progress),

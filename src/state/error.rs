@@ -27,6 +27,9 @@ pub enum StateErrorKind {
     Permission,
     /// The rules of the schema refused it, among them that records never change.
     Refused,
+    /// A newer attempt at the same job has begun, or another holds the lease: nothing of
+    /// this one was kept.
+    Fenced,
     /// The server does not answer, or went away and did not come back in time.
     Unreachable,
     /// The server has no room for another connection.
@@ -72,6 +75,9 @@ impl StateErrorKind {
                 "check owner and permissions of the directory and the file; --state names another place"
             }
             Self::Refused => "the database's own rules refused it; nothing was changed",
+            Self::Fenced => {
+                "nothing of this attempt was kept; stop it and leave the work to its new holder"
+            }
             Self::Unreachable => {
                 "check that the server runs and can be reached from here (host, port, firewall), then try again; what was finished before is kept"
             }

@@ -6,14 +6,25 @@
 //! same tests hold for both. Evidence records are append-only by triggers of the schema
 //! itself.
 
+mod claim;
+mod complete;
+mod completion;
 mod copies;
 mod copy;
 mod copy_row;
 #[cfg(test)]
 mod copy_tests;
+#[cfg(test)]
+mod daemon_tests;
+mod database;
+mod entries;
 mod error;
 mod hold;
+mod incident;
+mod incidents;
 mod info;
+mod job;
+mod jobs;
 mod lock;
 mod number;
 mod object;
@@ -24,8 +35,13 @@ mod objects;
 #[cfg(test)]
 mod parity_tests;
 mod postgres;
+mod records;
 mod run;
+mod schedule;
+mod schedules;
 mod sqlite;
+mod standing;
+mod standings;
 mod store;
 #[cfg(test)]
 mod testing;
@@ -34,15 +50,28 @@ mod tests;
 mod time;
 #[cfg(test)]
 mod trouble_tests;
+mod words;
 
+pub use completion::{Completion, JobEnd};
 pub use copies::HeldPair;
 pub use copy::{
     CopyAlarm, CopyMark, CopyPair, CopySide, CopySummary, RememberedCopy, source_mark, target_mark,
 };
 pub use error::{StateError, StateErrorKind};
+pub use incident::{
+    DepthRank, Incident, IncidentChange, IncidentEvent, IncidentFilter, IncidentKey, IncidentKind,
+    NewIncident,
+};
 pub use info::StateInfo;
+pub use job::{
+    Budgets, ClaimRequest, Fence, Heartbeat, JOB_SPEC_LIMIT, Job, JobCount, JobFilter, JobKind,
+    JobProgress, JobStatus, NewJob, Release,
+};
 pub use object::{ChangeKind, ObjectChange, ObjectSummary, ReadRate, RememberedObject};
+pub use records::RecordRow;
 pub use run::{
     HistoryFilter, NewRun, Outcome, Report, Run, RunKind, RunStatus, RunningRun, StoredDrill,
 };
+pub use schedule::{Advance, Advanced, Lease, ScheduleRow, ScheduleSync};
+pub use standing::{EntryCount, STANDING_LIMIT, Standing, StandingFilter};
 pub use store::State;

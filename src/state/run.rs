@@ -7,35 +7,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::hold::Hold;
+use super::words::words;
 use crate::evidence::Verdict;
 use crate::finding::Finding;
-
-macro_rules! words {
-    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)* }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-        #[serde(rename_all = "kebab-case")]
-        pub enum $name {
-            $($(#[$variant_meta])* $variant,)*
-        }
-
-        impl $name {
-            /// The word used in output and in the database.
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $word,)*
-                }
-            }
-
-            pub(super) fn from_word(word: &str) -> Option<Self> {
-                match word {
-                    $($word => Some(Self::$variant),)*
-                    _ => None,
-                }
-            }
-        }
-    };
-}
 
 words! {
     /// What kind of work a run was.
@@ -88,6 +62,12 @@ pub struct NewRun {
 pub struct RunningRun {
     /// Its identity, a UUID version 7.
     pub id: Uuid,
+    /// What kind of work.
+    pub kind: RunKind,
+    /// The cluster's name, or the last part of the URL.
+    pub cluster: String,
+    /// Which copy; empty for a bare URL.
+    pub copy: String,
     /// When it began.
     pub started_at: DateTime<Utc>,
     pub(super) hold: Hold,

@@ -8,8 +8,7 @@ use uuid::Uuid;
 use super::postgres::Postgres;
 use super::sqlite::Sqlite;
 use super::{
-    HistoryFilter, NewRun, Outcome, Run, RunKind, RunningRun, StateError, StateErrorKind,
-    StoredDrill,
+    HistoryFilter, NewRun, Run, RunKind, RunningRun, StateError, StateErrorKind, StoredDrill,
 };
 use crate::config::{StateDatabase, StateUrl};
 use crate::evidence::{DrillRecord, RecordFile};
@@ -68,7 +67,7 @@ impl State {
     }
 
     /// Marks runs that were under way and whose process is gone as interrupted, as opening
-    /// does. Gives their ids.
+    /// does, and says so in the ledger. Gives their ids.
     pub async fn mark_interrupted(&self) -> Result<Vec<Uuid>, StateError> {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.mark_interrupted().await,
@@ -84,16 +83,6 @@ impl State {
         }
     }
 
-    /// Notes how a run ended.
-    pub async fn finish_run(&self, run: RunningRun, outcome: &Outcome) -> Result<(), StateError> {
-        match &self.backend {
-            Backend::Sqlite(sqlite) => sqlite.finish_run(&run, outcome).await?,
-            Backend::Postgres(postgres) => Box::pin(postgres.finish_run(&run, outcome)).await?,
-        }
-        run.hold.remove();
-        Ok(())
-    }
-
     /// Keeps a drill and its evidence: the record as a file first, then as rows. The record
     /// must be of this run. Gives the file's path.
     pub async fn record_drill(
@@ -101,6 +90,20 @@ impl State {
         run: &RunningRun,
         record: &DrillRecord,
     ) -> Result<PathBuf, StateError> {
+        let file = self.record_file(run, record).await?;
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.record_drill(run, record, &file).await?,
+            Backend::Postgres(postgres) => postgres.record_drill(run, record, &file).await?,
+        }
+        Ok(self.records_directory().join(file.name))
+    }
+
+    /// Writes a drill's record as a file.
+    pub(super) async fn record_file(
+        &self,
+        run: &RunningRun,
+        record: &DrillRecord,
+    ) -> Result<RecordFile, StateError> {
         let refused = |kind, cause: String| {
             StateError::new("write a record to", &*self.directory, kind, cause)
         };
@@ -114,17 +117,11 @@ impl State {
             .map_err(|error| refused(StateErrorKind::Other, error.to_string()))?;
         let directory = self.records_directory();
         let to_write = file.clone();
-        let path = tokio::task::spawn_blocking(move || to_write.write(&directory))
+        tokio::task::spawn_blocking(move || to_write.write(&directory))
             .await
             .map_err(|error| refused(StateErrorKind::Other, error.to_string()))?
             .map_err(|error| refused(StateErrorKind::Other, error.to_string()))?;
-        match &self.backend {
-            Backend::Sqlite(sqlite) => sqlite.record_drill(run, record, &file).await?,
-            Backend::Postgres(postgres) => {
-                Box::pin(postgres.record_drill(run, record, &file)).await?;
-            }
-        }
-        Ok(path)
+        Ok(file)
     }
 
     /// Runs, newest first.

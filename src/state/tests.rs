@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::sqlite::MIGRATIONS;
 use super::testing::{Place, on_both, sqlite_pool, wait_until};
-use super::{HistoryFilter, NewRun, Outcome, Report, RunKind, RunStatus, State, StateErrorKind};
+use super::{
+    Completion, HistoryFilter, NewRun, Outcome, Report, RunKind, RunStatus, State, StateErrorKind,
+};
 use crate::config::StateUrl;
 use crate::evidence::Verdict;
 use crate::finding::{Code, Finding};
@@ -58,7 +60,10 @@ pub(super) async fn a_run_is_kept_with_its_findings_and_report(place: &Place) {
         schema: "walproof.verify/v1".to_owned(),
         body: serde_json::json!({"depth": "listed"}),
     });
-    state.finish_run(run, &ended).await.unwrap();
+    state
+        .finish_run(run, &ended, &Completion::default())
+        .await
+        .unwrap();
     state.close().await;
 
     let again = place.open().await;
@@ -82,7 +87,10 @@ pub(super) async fn the_history_is_narrowed_by_each_filter(place: &Place) {
         (RunKind::Drill, "billing", Some(Verdict::Failed)),
     ] {
         let run = state.begin_run(&new_run(kind, cluster)).await.unwrap();
-        state.finish_run(run, &outcome(verdict)).await.unwrap();
+        state
+            .finish_run(run, &outcome(verdict), &Completion::default())
+            .await
+            .unwrap();
     }
     let count = async |filter: HistoryFilter| state.history(&filter).await.unwrap().len();
     let none = HistoryFilter::default;
@@ -150,7 +158,10 @@ pub(super) async fn a_drill_is_kept_with_its_record_as_rows_and_as_file(place: &
     assert_eq!(path.parent().unwrap(), state.records_directory());
     let mut ended = outcome(Some(Verdict::Proven));
     ended.findings.clone_from(&record.findings);
-    state.finish_run(run, &ended).await.unwrap();
+    state
+        .finish_run(run, &ended, &Completion::default())
+        .await
+        .unwrap();
 
     let run = state.find_runs(RunKind::Drill, "last").await.unwrap();
     let drill = state.drill(run[0].clone()).await.unwrap();
@@ -228,7 +239,10 @@ pub(super) async fn writers_in_several_processes_wait_for_each_other(place: &Pla
                         .begin_run(&new_run(RunKind::Verify, &format!("c{number}")))
                         .await
                         .unwrap();
-                    state.finish_run(run, &outcome(None)).await.unwrap();
+                    state
+                        .finish_run(run, &outcome(None), &Completion::default())
+                        .await
+                        .unwrap();
                 }
             })
         })
@@ -307,7 +321,10 @@ pub(super) async fn a_killed_run_is_shown_as_interrupted_and_a_living_one_is_not
             (RunKind::Drill, RunStatus::Interrupted)
         ]
     );
-    state.finish_run(living, &outcome(None)).await.unwrap();
+    state
+        .finish_run(living, &outcome(None), &Completion::default())
+        .await
+        .unwrap();
     assert_eq!(status().await[0].1, RunStatus::Finished);
 }
 
@@ -360,7 +377,10 @@ pub(super) async fn what_cannot_be_text_is_kept_all_the_same(place: &Place) {
         schema: "walproof.verify/v1".to_owned(),
         body: serde_json::json!({"odd\u{0}": "\u{0}\u{1F418}"}),
     });
-    state.finish_run(run, &ended).await.unwrap();
+    state
+        .finish_run(run, &ended, &Completion::default())
+        .await
+        .unwrap();
     let run = state.find_runs(RunKind::Verify, "last").await.unwrap();
     assert!(run[0].summary.ends_with("\u{1F418} and \u{fffd}"));
     let kept = state.drill(run[0].clone()).await.unwrap();

@@ -13,7 +13,8 @@ use super::store::Backend;
 use super::testing::{Place, Server, majors, skipped};
 use super::tests::{new_run, outcome};
 use super::{
-    HistoryFilter, RememberedObject, RunKind, RunStatus, State, StateError, StateErrorKind,
+    Completion, HistoryFilter, RememberedObject, RunKind, RunStatus, State, StateError,
+    StateErrorKind,
 };
 use crate::config::{SecretSource, StateUrl};
 use crate::storage::ObjectIdentity;
@@ -146,7 +147,10 @@ async fn who_is_not_let_in_is_told_why() {
     server
         .sql("ALTER ROLE walproof PASSWORD 'hush-new'; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'walproof'")
         .await;
-    state.finish_run(run, &outcome(None)).await.unwrap();
+    state
+        .finish_run(run, &outcome(None), &Completion::default())
+        .await
+        .unwrap();
     password_in(&file, "hush-old");
     server
         .sql("ALTER ROLE walproof PASSWORD 'hush-third'; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'walproof'")
@@ -200,7 +204,10 @@ async fn rights_are_asked_for_by_name_and_no_more_than_needed() {
     let mut record = crate::evidence::sample();
     record.run_id = run.id;
     state.record_drill(&run, &record).await.unwrap();
-    state.finish_run(run, &outcome(None)).await.unwrap();
+    state
+        .finish_run(run, &outcome(None), &Completion::default())
+        .await
+        .unwrap();
     let pair = state.copy_pair("s3://a", "s3://b").await.unwrap();
     drop(state.hold_pair(&pair).await.unwrap().unwrap());
     state.close().await;
@@ -459,7 +466,10 @@ async fn a_server_that_crashes_and_comes_back_loses_nothing_and_does_nothing_twi
                     record.run_id = run.id;
                     record.id = uuid::Uuid::now_v7();
                     state.record_drill(&run, &record).await.unwrap();
-                    state.finish_run(run, &outcome(None)).await.unwrap();
+                    state
+                        .finish_run(run, &outcome(None), &Completion::default())
+                        .await
+                        .unwrap();
                     runs += 1;
                 }
                 (repository, added, runs)
@@ -531,7 +541,10 @@ async fn a_server_that_stays_away_is_told_and_found_again() {
     let other = place.open().await;
     let runs = other.history(&HistoryFilter::default()).await.unwrap();
     assert_eq!(runs[0].status, RunStatus::Interrupted);
-    state.finish_run(run, &outcome(None)).await.unwrap();
+    state
+        .finish_run(run, &outcome(None), &Completion::default())
+        .await
+        .unwrap();
     let runs = other.history(&HistoryFilter::default()).await.unwrap();
     assert_eq!(runs[0].status, RunStatus::Finished);
     // But not what was finished already.
@@ -543,7 +556,10 @@ async fn a_server_that_stays_away_is_told_and_found_again() {
         .sql("UPDATE runs SET status = 'finished', finished_at = now() WHERE status = 'running'")
         .await
         .unwrap();
-    let error = state.finish_run(run, &outcome(None)).await.unwrap_err();
+    let error = state
+        .finish_run(run, &outcome(None), &Completion::default())
+        .await
+        .unwrap_err();
     assert_told(&error, StateErrorKind::Refused, &["is not under way"]);
 }
 
@@ -558,7 +574,10 @@ async fn some_work(state: &State) {
         record.run_id = run.id;
         record.id = uuid::Uuid::now_v7();
         state.record_drill(&run, &record).await.unwrap();
-        state.finish_run(run, &outcome(None)).await.unwrap();
+        state
+            .finish_run(run, &outcome(None), &Completion::default())
+            .await
+            .unwrap();
     }
     add(state, "s3://backups/orders").await.unwrap();
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::finding::{Code, Finding, Severity};
 use crate::postgres::{Lsn, SegmentSize, SystemId, TimelineId};
@@ -21,7 +21,9 @@ pub const SCHEMA: &str = "walproof.verify/v1";
 pub const ARCHIVE_ENDS: &str = "the archive ends";
 
 /// How deeply something was looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Depth {
     /// Names and sizes; of the WAL only the ends were read.
@@ -60,7 +62,7 @@ pub struct CommitPoint {
 }
 
 /// Where a time in a report comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TimeSource {
     /// COMMIT records: exact.

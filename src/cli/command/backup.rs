@@ -7,7 +7,7 @@ use indicatif::ProgressBar;
 
 use crate::backup::{self, ServerAddress, TakeError, TakeOptions, TakeProgress, TakeReport};
 use crate::cli::recording::{self, Recording, failed};
-use crate::cli::source::{SourceArgs, open_for_writing, resolve};
+use crate::cli::source::{SourceArgs, resolve};
 use crate::cli::{Context, ExitCode, Failure, Palette, interrupted};
 use crate::codec::Codec;
 use crate::config::Period;
@@ -100,7 +100,7 @@ pub async fn run(command: BackupCommand, context: &Context) -> Result<ExitCode, 
         fast_checkpoint: !args.spread_checkpoint,
         wait_for_archive: args.wait.map(Period::as_std),
         ..TakeOptions::new(
-            open_for_writing(&source)?,
+            source.open_for_writing()?,
             ServerAddress {
                 host: args.host,
                 port: args.port,

@@ -10,6 +10,7 @@ use crate::cli::alone::AloneArgs;
 use crate::cli::source::SourceArgs;
 use crate::cli::{Context, ExitCode, Failure, TargetArgs, render};
 use crate::config::{self, Config, DrillDefinition, Period};
+use crate::operation;
 use crate::state::RunKind;
 
 /// Restore for proof: run drills, look at them, remove what they left
@@ -119,45 +120,10 @@ pub struct SweepArgs {
 pub fn definition(args: &RunArgs, config: &Config) -> Result<DrillDefinition, Failure> {
     let mut definition = if let Some(file) = &args.definition {
         config::load_drill(file)?.definition
-    } else if let Some(name) = &args.drill {
-        let drill = config.drill(name).ok_or_else(|| {
-            let names: Vec<&str> = config
-                .drills
-                .iter()
-                .map(|drill| drill.definition.name.as_str())
-                .collect();
-            Failure::usage(format_args!("there is no drill `{name}`")).with_hint(
-                if names.is_empty() {
-                    "the configuration defines none; --definition FILE names one".to_owned()
-                } else {
-                    format!("drills: {}", names.join(", "))
-                },
-            )
-        })?;
-        drill.definition.clone()
     } else {
-        let mut defined = config.drills_of(&args.source.source);
-        match (defined.next(), defined.next()) {
-            (Some(only), None) => only.definition.clone(),
-            (Some(first), Some(second)) => {
-                return Err(Failure::usage(format_args!(
-                    "several drills are defined for `{}`: {}, {}",
-                    args.source.source, first.definition.name, second.definition.name
-                ))
-                .with_hint("choose one with --drill NAME"));
-            }
-            _ => DrillDefinition::plain("plain"),
-        }
+        operation::drill::definition(config, &args.source.source, args.drill.as_deref())?
     };
-    let clusters = &definition.clusters;
-    let source = &args.source.source;
-    if !source.contains("://") && !clusters.is_empty() && !clusters.contains(source) {
-        return Err(Failure::usage(format_args!(
-            "drill `{}` is not defined for cluster `{source}`",
-            definition.name
-        ))
-        .with_hint(format_args!("it is for: {}", clusters.join(", "))));
-    }
+    operation::drill::check_definition(&definition, &args.source.source)?;
     if let Some(target) = args.target.target()? {
         definition.target = target;
     }

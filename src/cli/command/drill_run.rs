@@ -1,36 +1,24 @@
 //! `walproof drill run` and `walproof drill sweep`: from arguments and definition to the
 //! drill room and back to an exit code.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use chrono::Utc;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::drill::{RunArgs, SweepArgs, definition};
-use crate::cli::alone;
-use crate::cli::recording::{Recording, outcome};
 use crate::cli::render::style::Style;
-use crate::cli::source::{Source, resolve};
+use crate::cli::source::resolve;
 use crate::cli::{Context, ExitCode, Failure, Progress, render};
-use crate::config::{Config, DrillDefinition, Expectation, Period};
-use crate::drill::checks::{self, CheckDefinition, CheckKind};
+use crate::config::DrillDefinition;
 use crate::drill::environments::local::scratch::default_root;
-use crate::drill::record::RecordContext;
-use crate::drill::{
-    self, BackupChoice, DrillObserver, DrillOptions, DrillPlan, DrillReport, LocalOptions,
-    Objectives, Phase, PhaseTiming, Stop, Unit,
-};
-use crate::evidence::{Digest, Trigger, sha256_hex};
-use crate::finding::{Code, Finding};
+use crate::drill::{self, DrillObserver, DrillPlan, Phase, PhaseTiming, Stop, Unit};
+use crate::operation;
+use crate::operation::drill::{DrillRequest, PreparedDrill, prepare};
+use crate::operation::source::Source;
 use crate::postgres::TimelineId;
-use crate::repository;
-use crate::restore::Target;
 use crate::state::RunKind;
-use crate::storage::{Store, WriteProbe};
 
 /// Runs a drill.
 pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, Failure> {
@@ -41,62 +29,60 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, F
         wanted.copy.clone_from(&definition.copy);
     }
     let source = resolve(&wanted, &config)?;
-    let mut options = options(args, &definition, &source, &config)?;
-    let store = Store::open(&source.location, &source.options)?;
-    let repository = repository::open(store);
+    let drill = prepare(&source, request(args, definition, &source)?, &config)?;
     let cancellation = drill::Cancellation::from(context.interrupt.clone());
-
     if args.dry_run {
-        let plan = drill::plan(&options, &repository, cancellation)
-            .await
-            .map_err(stopped)?;
-        if context.output.is_json() {
-            context.output.json(&PlanDocument {
-                schema: "walproof.drill-plan/v1",
-                plan: &plan,
-            })?;
-        } else {
-            let text = render::drill::plan(&plan, context.output.style());
-            context.output.text(&text)?;
-        }
-        return Ok(if plan.holes.is_empty() {
-            ExitCode::Done
-        } else {
-            ExitCode::Problem
-        });
+        return show_plan(&drill, cancellation, context).await;
     }
     let watcher = Arc::new(Watcher::new(
         context.progress.clone(),
         !context.output.is_json(),
         context.output.style(),
     ));
-    // Before anything is recorded: a probe that fails is no drill that was interrupted.
-    let writable = if args.probe_write {
-        Some(repository.store().write_probe().await? == WriteProbe::Allowed)
-    } else {
-        None
-    };
+    let writable = drill.probe().await?;
     // A proof that leaves no record is none, so there is no drill without a state.
-    let recording = Recording::begin(RunKind::Drill, &source, &config, context).await?;
-    // One identity for run, scratch directory and kept files.
-    options.id = recording.id();
-    let mut report = drill::run(&options, &repository, watcher, cancellation).await;
-    report.environment.repository_writable = writable;
-    if writable == Some(true) {
-        report.findings.push(Finding::new(
-            Code::PrimaryWritable,
-            source.location.to_string(),
-            "a write that should have been refused went through, and was removed again",
-        ));
+    let state = context.state(&config).await?;
+    let mut origin = operation::Origin::by_hand();
+    if let Some(initiator) = &args.initiator {
+        origin.asked.initiator.clone_from(initiator);
     }
-    let file = keep(args, &source, &definition, recording, &report).await?;
+    let recording = operation::Recording::begin(&state, RunKind::Drill, &source, origin).await?;
+    let drilled = drill
+        .run(writable, recording, watcher, cancellation)
+        .await?;
+    state.close().await;
+    let report = &drilled.report;
     if context.output.is_json() {
-        context.output.json(&report)?;
+        context.output.json(report)?;
     } else {
-        let text = render::drill::report(&report, &file, context.output.style());
+        let text = render::drill::report(report, &drilled.file, context.output.style());
         context.output.text(&text)?;
     }
-    Ok(code_of(&report))
+    Ok(ExitCode::of(report.exit_code()))
+}
+
+async fn show_plan(
+    drill: &PreparedDrill<'_>,
+    cancellation: drill::Cancellation,
+    context: &Context,
+) -> Result<ExitCode, Failure> {
+    let plan = drill::plan(&drill.options, &drill.repository, cancellation)
+        .await
+        .map_err(stopped)?;
+    if context.output.is_json() {
+        context.output.json(&PlanDocument {
+            schema: "walproof.drill-plan/v1",
+            plan: &plan,
+        })?;
+    } else {
+        let text = render::drill::plan(&plan, context.output.style());
+        context.output.text(&text)?;
+    }
+    Ok(if plan.holes.is_empty() {
+        ExitCode::Done
+    } else {
+        ExitCode::Problem
+    })
 }
 
 /// A plan as programs read it.
@@ -107,101 +93,41 @@ struct PlanDocument<'a> {
     plan: &'a DrillPlan,
 }
 
-/// Keeps the report and its record in the state database.
-async fn keep(
+/// What the arguments ask for.
+fn request(
     args: &RunArgs,
+    definition: DrillDefinition,
     source: &Source,
-    definition: &DrillDefinition,
-    recording: Recording,
-    report: &DrillReport,
-) -> Result<PathBuf, Failure> {
+) -> Result<DrillRequest, Failure> {
     let tier = source
         .cluster
         .as_ref()
-        .and_then(|cluster| cluster.tier.clone());
+        .and_then(|cluster| cluster.tier.as_ref());
     let set_by = [
         ("rpo", args.objectives.rpo.is_some()),
         ("rto", args.objectives.rto.is_some()),
     ]
     .into_iter()
     .map(|(name, given)| {
-        let by = match &tier {
+        let by = match tier {
             Some(tier) if !given => format!("tier {tier}"),
             _ => "command line".to_owned(),
         };
         (name.to_owned(), by)
     })
     .collect();
-    let file_digest = |path: &std::path::Path| {
-        let bytes = std::fs::read(path).ok()?;
-        let name = path.file_name()?.to_str()?.to_owned();
-        Some(Digest::of(name, &bytes))
-    };
-    let record = drill::record::record(
-        report,
-        RecordContext {
-            run_id: recording.id(),
-            definition_sha256: serde_json::to_vec(definition)
-                .ok()
-                .map(|json| sha256_hex(&json)),
-            trigger: Trigger::Manual,
-            initiator: initiator(args),
-            due_at: report.started_at,
-            owner: source
-                .cluster
-                .as_ref()
-                .and_then(|cluster| cluster.owner.clone()),
-            tier,
-            location: source.location.clone(),
-            server_version: report
-                .plan
-                .as_ref()
-                .and_then(|plan| plan.backup.server_version),
-            host: host(),
-            set_by,
-            logs: report
-                .environment
-                .kept
-                .iter()
-                .filter_map(|path| file_digest(path))
-                .collect(),
-        },
-    );
-    let file = recording.keep(&record).await?;
-    recording
-        .finish(&outcome(
-            Some(report.verdict),
-            code_of(report),
-            render::drill::summary(report),
-            &report.findings,
-            (&report.schema, report),
-        ))
-        .await?;
-    Ok(file)
-}
-
-fn code_of(report: &DrillReport) -> ExitCode {
-    ExitCode::ALL
-        .into_iter()
-        .find(|code| code.number() == report.exit_code())
-        .unwrap_or(ExitCode::Unproven)
-}
-
-/// Who asked: as told, else who runs walproof.
-fn initiator(args: &RunArgs) -> String {
-    args.initiator.clone().unwrap_or_else(|| {
-        let own = nix::unistd::Uid::current();
-        nix::unistd::User::from_uid(own)
-            .ok()
-            .flatten()
-            .map_or_else(|| format!("uid {own}"), |user| user.name)
+    Ok(DrillRequest {
+        alone: args.alone.over(definition.alone),
+        timeline: args.target.timeline()?.map(TimelineId),
+        binaries: args.pg_bin.clone(),
+        run_as: args.run_as.clone(),
+        lost_at: args.lost_at,
+        objectives: args.objectives.over(&source.tier),
+        set_by,
+        probe_write: args.probe_write,
+        initiator: args.initiator.clone(),
+        ..DrillRequest::of(definition, source)
     })
-}
-
-/// This machine's name.
-fn host() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
 }
 
 /// Removes what dead drills left.
@@ -235,6 +161,7 @@ fn stopped(stop: Stop) -> Failure {
     match stop {
         Stop::Refused { reason, .. } => Failure::refused(reason),
         Stop::Unproven(words) => Failure::unproven(words),
+        Stop::Store(error) => Failure::unproven(error),
         Stop::Interrupted => Failure::interrupted(),
         Stop::Failed(findings) => {
             let words: Vec<String> = findings
@@ -244,151 +171,6 @@ fn stopped(stop: Stop) -> Failure {
             Failure::new(ExitCode::Problem, words.join("; "))
         }
     }
-}
-
-fn options(
-    args: &RunArgs,
-    definition: &DrillDefinition,
-    source: &Source,
-    config: &Config,
-) -> Result<DrillOptions, Failure> {
-    // A minute for clocks that differ.
-    if let Some(lost_at) = args.lost_at
-        && lost_at > Utc::now() + chrono::TimeDelta::minutes(1)
-    {
-        return Err(Failure::usage(format_args!(
-            "--lost-at {} has not come yet",
-            lost_at.format("%Y-%m-%dT%H:%M:%SZ")
-        ))
-        .with_hint(
-            "name a moment in the past, or leave it out: then it is when the drill starts",
-        ));
-    }
-    let tier = args.objectives.over(&source.tier);
-    let settings: BTreeMap<String, String> = definition
-        .settings
-        .iter()
-        .map(|(name, value)| (name.clone(), value.0.clone()))
-        .collect();
-    drill::settings::check_tuning(&settings).map_err(Failure::usage)?;
-    let local = LocalOptions {
-        scratch_root: definition.scratch.clone().unwrap_or_else(default_root),
-        binaries: args.pg_bin.clone(),
-        run_as: args.run_as.clone(),
-        superuser: definition
-            .superuser
-            .clone()
-            .unwrap_or_else(|| "postgres".to_owned()),
-        preload: definition.preload.clone(),
-        settings,
-        ..LocalOptions::default()
-    };
-    let defaults = DrillOptions::default();
-    Ok(DrillOptions {
-        name: Some(definition.name.clone()),
-        cluster: Some(source.name.clone()),
-        copy: Some(source.copy.clone()).filter(|copy| !copy.is_empty()),
-        alone: alone::options(args.alone.over(definition.alone), source)?,
-        initiator: args.initiator.clone(),
-        backup: match definition.backup.as_str() {
-            "auto" => BackupChoice::Auto,
-            id => BackupChoice::Id(id.to_owned()),
-        },
-        target: Target::try_from(&definition.target)?,
-        timeline: args.target.timeline()?.map(TimelineId),
-        local,
-        checks: checks_of(definition, source)?,
-        objectives: Objectives {
-            rpo: tier.rpo.map(Period::as_std),
-            rto: tier.rto.map(Period::as_std),
-        },
-        lost_at: args.lost_at,
-        limit: definition.timeout.map_or(defaults.limit, Period::as_std),
-        keep: Some(config.state.directory().join("drills")),
-        ..defaults
-    })
-}
-
-/// The questions: the heartbeat of the cluster, those of the definition, `pg_amcheck`.
-fn checks_of(
-    definition: &DrillDefinition,
-    source: &Source,
-) -> Result<Vec<CheckDefinition>, Failure> {
-    let limit = |period: Option<Period>| period.map_or(checks::DEFAULT_TIMEOUT, Period::as_std);
-    let mut all = Vec::new();
-    let heartbeat = source
-        .cluster
-        .as_ref()
-        .and_then(|cluster| cluster.heartbeat.as_ref());
-    if let Some(beat) = heartbeat {
-        all.push(CheckDefinition::new(
-            "heartbeat",
-            CheckKind::Heartbeat {
-                database: beat.database.clone(),
-                table: beat.table.clone(),
-                column: beat.column.clone(),
-                max_age: None,
-            },
-        ));
-    }
-    for check in &definition.checks {
-        let expectation = match (&check.expect, &check.rows) {
-            (_, Some(rows)) => checks::Expectation::Rows(
-                rows.iter()
-                    .map(|row| row.iter().map(|cell| cell.0.clone()).collect())
-                    .collect(),
-            ),
-            (Some(expect), None) => expectation(expect)?,
-            (None, None) => {
-                return Err(Failure::usage(format_args!(
-                    "check `{}` has neither `expect` nor `rows`",
-                    check.name
-                )));
-            }
-        };
-        all.push(CheckDefinition {
-            timeout: limit(check.timeout),
-            ..CheckDefinition::new(
-                &check.name,
-                CheckKind::Sql {
-                    database: check.database.clone(),
-                    sql: check.sql.clone(),
-                    expectation,
-                },
-            )
-        });
-    }
-    if let Some(amcheck) = &definition.amcheck {
-        all.push(CheckDefinition {
-            // Reading every page takes its time; the drill's own limit holds anyway.
-            timeout: amcheck
-                .timeout
-                .map_or(Duration::from_hours(2), Period::as_std),
-            ..CheckDefinition::new(
-                "amcheck",
-                CheckKind::Amcheck {
-                    databases: amcheck.databases.clone(),
-                    tables: amcheck.tables.clone(),
-                    heapallindexed: amcheck.heapallindexed,
-                    jobs: amcheck.jobs.unwrap_or(1),
-                },
-            )
-        });
-    }
-    if definition.checksums {
-        all.push(CheckDefinition {
-            timeout: definition
-                .timeout
-                .map_or(Duration::from_hours(2), Period::as_std),
-            ..CheckDefinition::new("checksums", CheckKind::Checksums)
-        });
-    }
-    Ok(all)
-}
-
-/// Both rooms write expectations alike; the drill's can judge.
-fn expectation(expect: &Expectation) -> Result<checks::Expectation, Failure> {
-    expect.to_string().parse().map_err(Failure::usage)
 }
 
 /// Lines per phase for people, and a bar where they look.

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::replicate_pair::{PairArgs, Places};
+use super::replicate_pair::PairArgs;
 use super::replicate_run::{graver, progress};
 use super::verify::FailOn;
 use crate::cli::recording::{Recording, failed, outcome};
@@ -12,6 +12,7 @@ use crate::cli::{Context, ExitCode, Failure};
 use crate::config::{Bandwidth, Period};
 use crate::evidence::Verdict;
 use crate::finding::Severity;
+use crate::operation::replicate::Places;
 use crate::replicate::{CompareOptions, CompareReport, ReplicateOptions, compare};
 use crate::state::{Outcome, RunKind, State};
 use crate::verify::words;
@@ -49,12 +50,9 @@ pub struct CompareArgs {
 
 impl CompareArgs {
     fn options(&self, places: &Places) -> CompareOptions {
-        let configured = ReplicateOptions::of(&places.replication);
-        let name = |name: &str| (!name.is_empty()).then(|| name.to_owned());
+        let configured = places.options();
         CompareOptions {
             replicate: ReplicateOptions {
-                cluster: name(&places.target.name),
-                copy: name(&places.target.copy),
                 parallel: self
                     .parallel
                     .and_then(|parallel| usize::try_from(parallel).ok())

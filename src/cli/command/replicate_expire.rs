@@ -4,10 +4,12 @@ use clap::Args;
 
 use crate::cli::recording::{Recording, failed, outcome};
 use crate::cli::render::replicate_expire as render;
-use crate::cli::source::{Source, SourceArgs, StoreArgs, resolve, resolve_all};
+use crate::cli::source::{SourceArgs, StoreArgs, resolve, resolve_all};
 use crate::cli::{Context, ExitCode, Failure};
 use crate::config::{Config, Period, Replication};
 use crate::finding::Finding;
+use crate::operation::source::Source;
+use crate::operation::verify;
 use crate::replicate::expire::{
     ExpireError, ExpireLedger, ExpireOptions, ExpireOutcome, ExpirePlan, ExpirePolicy,
     ExpireReport, execute, plan,
@@ -149,7 +151,7 @@ async fn look(
         cluster: source.cluster.as_ref().map(|cluster| cluster.name.clone()),
         copy: Some(source.copy.clone()).filter(|copy| !copy.is_empty()),
         policy,
-        verify: super::verify::options(source, &source.tier),
+        verify: verify::options(source, &source.tier),
         remembered,
     };
     let spinner = context
@@ -197,7 +199,7 @@ fn target(args: &ExpireArgs, config: &Config) -> Result<Target, Failure> {
         // A bucket of the same name at another endpoint is another bucket.
         let mut options = cluster.primary.storage_options().unwrap_or_default();
         // An endpoint that cannot be resolved is taken for the same.
-        let _ = StoreArgs::default().apply(primary, &mut options);
+        let _ = StoreArgs::default().reach().apply(primary, &mut options);
         if overlaps && options.endpoint == target.source.options.endpoint {
             return Err(a_primary(&format!(
                 "{location} is or holds the primary repository of cluster `{}`",

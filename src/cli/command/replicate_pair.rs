@@ -5,13 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::Failure;
-use crate::cli::source::{
-    Source, SourceArgs, StoreArgs, open_for_writing, resolve, resolve_all, resolve_url,
-};
+use crate::cli::source::{SourceArgs, StoreArgs, resolve, resolve_url};
 use crate::config::{Config, Replication};
-use crate::replicate::{Pair, ReplicateError};
-use crate::repository;
-use crate::storage::{Scheme, Store};
+use crate::operation::replicate::Places;
+use crate::operation::source::Source;
+use crate::storage::Scheme;
 
 /// What is copied, and where to.
 #[derive(Args, Clone, Debug)]
@@ -68,41 +66,16 @@ impl TargetStoreArgs {
     }
 }
 
-/// A source and a target that can be opened.
-#[derive(Clone, Debug)]
-pub struct Places {
-    /// What is copied.
-    pub source: Source,
-    /// Where to.
-    pub target: Source,
-    /// How the copy is kept, by the configuration.
-    pub replication: Replication,
-}
-
 impl PairArgs {
     /// The pairs that are meant: of a cluster its primary and each replica.
     pub fn resolve(&self, config: &Config) -> Result<Vec<Places>, Failure> {
-        let source = self.source_args(None);
         match &self.target {
-            Some(target) => Ok(vec![self.of_urls(&source, target, config)?]),
+            Some(target) => Ok(vec![self.of_urls(target, config)?]),
             None => self.of_cluster(config),
         }
     }
 
-    fn source_args(&self, copy: Option<String>) -> SourceArgs {
-        SourceArgs {
-            source: self.source.clone(),
-            copy,
-            store: self.store.clone(),
-        }
-    }
-
-    fn of_urls(
-        &self,
-        source: &SourceArgs,
-        target: &str,
-        config: &Config,
-    ) -> Result<Places, Failure> {
+    fn of_urls(&self, target: &str, config: &Config) -> Result<Places, Failure> {
         if self.copy.is_some() {
             return Err(Failure::usage(
                 "--copy needs a cluster's name, not two URLs",
@@ -114,7 +87,14 @@ impl PairArgs {
                     .with_hint("of a cluster, name the replica with --copy"),
             );
         }
-        let source = resolve(source, config)?;
+        let source = resolve(
+            &SourceArgs {
+                source: self.source.clone(),
+                copy: None,
+                store: self.store.clone(),
+            },
+            config,
+        )?;
         let own = &self.target_store;
         let store = StoreArgs {
             endpoint_url: own.target_endpoint.clone(),
@@ -159,88 +139,11 @@ impl PairArgs {
                 "the --target flags are for two URLs; a replica's settings stand in the configuration",
             ));
         }
-        let source = resolve(&self.source_args(None), config)?;
-        let replicas = resolve_all(
-            &SourceArgs {
-                // The flags are the source's.
-                store: StoreArgs::default(),
-                ..self.source_args(None)
-            },
+        Ok(Places::of_cluster(
             config,
-        )?;
-        let mut places = Vec::new();
-        for target in replicas.into_iter().skip(1) {
-            if self.copy.as_ref().is_some_and(|copy| *copy != target.copy) {
-                continue;
-            }
-            let replication = target
-                .cluster
-                .as_ref()
-                .and_then(|cluster| {
-                    let (_, repository) =
-                        cluster.copies().find(|(label, _)| *label == target.copy)?;
-                    repository.replication.clone()
-                })
-                .unwrap_or_default();
-            places.push(Places {
-                source: source.clone(),
-                target,
-                replication,
-            });
-        }
-        if places.is_empty() {
-            let failure = match &self.copy {
-                Some(copy) => Failure::usage(format_args!(
-                    "cluster `{}` has no replica `{copy}`",
-                    self.source
-                )),
-                None => Failure::usage(format_args!("cluster `{}` has no replicas", self.source)),
-            };
-            return Err(failure
-                .with_hint("name them under `replicas` in the configuration, or give two URLs"));
-        }
-        Ok(places)
-    }
-}
-
-impl Places {
-    /// Opens both. A target that is a directory is made if `writing`.
-    pub fn open(&self, writing: bool) -> Result<Pair, Failure> {
-        let source = Store::open(&self.source.location, &self.source.options)?;
-        let target = if writing {
-            open_for_writing(&self.target)?
-        } else {
-            Store::open(&self.target.location, &self.target.options)?
-        };
-        Pair::new(repository::open(source), repository::open(target)).map_err(Failure::from)
-    }
-
-    /// What to call the target in output.
-    pub fn label(&self) -> String {
-        if self.target.copy.is_empty() {
-            self.target.location.to_string()
-        } else {
-            format!("{}/{}", self.target.name, self.target.copy)
-        }
-    }
-}
-
-impl From<ReplicateError> for Failure {
-    fn from(error: ReplicateError) -> Self {
-        match error {
-            ReplicateError::Storage(error) => error.into(),
-            ReplicateError::State(error) => error.into(),
-            error @ ReplicateError::SamePlace { .. } => Self::refused(error)
-                .with_hint("a copy needs a place of its own, best with another provider"),
-            error @ ReplicateError::OtherSystem { .. } => Self::refused(error).with_hint(
-                "every cluster needs a place of its own: segments of both have the same names",
-            ),
-            error @ ReplicateError::Busy { .. } => Self::unproven(error)
-                .with_hint("wait for it, or look for a `walproof replicate run --follow`"),
-            ReplicateError::Interrupted => Self::interrupted(),
-            error @ (ReplicateError::Unordered(_) | ReplicateError::Task(_)) => {
-                Self::unproven(error)
-            }
-        }
+            &self.source,
+            self.copy.as_deref(),
+            &self.store.reach(),
+        )?)
     }
 }

@@ -7,19 +7,20 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::replicate_pair::{PairArgs, Places};
+use super::replicate_pair::PairArgs;
 use super::verify::FailOn;
-use crate::cli::recording::{Recording, failed, outcome};
+use crate::cli::recording::Recording;
 use crate::cli::render::replicate as render;
 use crate::cli::{Context, ExitCode, Failure};
 use crate::config::{Bandwidth, Config, Period, Share, TimeWindow};
-use crate::evidence::Verdict;
 use crate::finding::Severity;
+use crate::operation;
+use crate::operation::replicate::{Places, Way, replicate};
 use crate::replicate::{
-    CopyProgress, Ended, FollowEvent, FollowOptions, OnCopyProgress, OnFollowEvent,
-    ReplicateOptions, ReplicatePlan, ReplicateReport, follow, plan, replicate,
+    CopyProgress, FollowEvent, FollowOptions, OnCopyProgress, OnFollowEvent, ReplicateOptions,
+    ReplicatePlan, ReplicateReport, plan,
 };
-use crate::state::{Outcome, RunKind, State};
+use crate::state::RunKind;
 use crate::verify::words;
 
 /// Copy what a replica lacks: create-only, in an order that keeps it recoverable
@@ -77,11 +78,8 @@ pub struct RunArgs {
 
 impl RunArgs {
     fn options(&self, places: &Places) -> ReplicateOptions {
-        let configured = ReplicateOptions::of(&places.replication);
-        let name = |name: &str| (!name.is_empty()).then(|| name.to_owned());
+        let configured = places.options();
         ReplicateOptions {
-            cluster: name(&places.target.name),
-            copy: name(&places.target.copy),
             parallel: self
                 .parallel
                 .and_then(|parallel| usize::try_from(parallel).ok())
@@ -207,35 +205,7 @@ pub(super) fn graver(one: ExitCode, other: ExitCode) -> ExitCode {
 }
 
 fn code_of(report: &ReplicateReport, threshold: Severity) -> ExitCode {
-    if matches!(report.ended, Ended::Interrupted) {
-        ExitCode::Interrupted
-    } else if report
-        .worst_severity()
-        .is_some_and(|worst| worst >= threshold)
-    {
-        ExitCode::Problem
-    } else if !report.is_complete() || report.trouble.is_some() {
-        ExitCode::Unproven
-    } else {
-        ExitCode::Done
-    }
-}
-
-fn outcome_of(report: &ReplicateReport, threshold: Severity) -> Outcome {
-    let code = code_of(report, threshold);
-    let copied = report.copied.by_kind.total();
-    outcome(
-        (code == ExitCode::Problem).then_some(Verdict::Failed),
-        code,
-        format!(
-            "{} copied, {}, {}",
-            words::count(copied.objects, "object"),
-            words::bytes(copied.bytes),
-            words::count(report.findings.len() as u64, "finding"),
-        ),
-        &report.findings,
-        (report.schema, report),
-    )
+    ExitCode::of(operation::replicate::code_of(report, threshold))
 }
 
 async fn recorded(
@@ -246,27 +216,9 @@ async fn recorded(
     context: &Context,
 ) -> Result<ReplicateReport, Failure> {
     let recording = Recording::try_begin(RunKind::Replicate, &places.target, config, context).await;
-    let state = recording.as_ref().map(Recording::state);
-    let result = one(args, places, state, context).await;
-    if let Some(recording) = recording {
-        let outcome = match &result {
-            Ok(report) => outcome_of(report, threshold),
-            Err(failure) => failed(failure),
-        };
-        recording.finish(&outcome).await?;
-    }
-    result
-}
-
-async fn one(
-    args: &RunArgs,
-    places: &Places,
-    state: Option<&State>,
-    context: &Context,
-) -> Result<ReplicateReport, Failure> {
-    let pair = places.open(true)?;
+    let (recording, state) = Recording::split(recording);
     let options = args.options(places);
-    if args.follow {
+    let (way, clear) = if args.follow {
         let usual = FollowOptions::default();
         let how = FollowOptions {
             interval: args.interval.map_or(usual.interval, Period::as_std),
@@ -274,15 +226,20 @@ async fn one(
                 .compare_every
                 .map_or(usual.compare_every, Period::as_std),
         };
-        let tell = events(context, &places.label());
-        let stop = context.interrupt.clone();
-        let quiet: OnCopyProgress = Arc::new(|_| {});
-        return Ok(follow(&pair, &options, how, state, quiet, tell, stop).await?);
+        (Way::Follow(how, events(context, &places.label())), None)
+    } else {
+        let (tell, clear) = progress(context, &places.label(), "copying to");
+        (Way::Once(tell), Some(clear))
+    };
+    let stop = context.interrupt.clone();
+    let result = replicate(places, &options, threshold, recording, way, stop).await;
+    if let Some(clear) = clear {
+        clear();
     }
-    let (tell, clear) = progress(context, &places.label(), "copying to");
-    let result = replicate(&pair, &options, state, tell, context.interrupt.clone()).await;
-    clear();
-    Ok(result?)
+    if let Some(state) = state {
+        state.close().await;
+    }
+    Ok(result?.report)
 }
 
 /// Lines for what happens while an archive is followed.

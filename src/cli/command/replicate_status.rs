@@ -6,11 +6,13 @@ use futures::future::join_all;
 
 use super::verify::FailOn;
 use crate::cli::render::replicate_status as render;
-use crate::cli::source::{Source, SourceArgs, StoreArgs, resolve_all};
+use crate::cli::source::{SourceArgs, StoreArgs, resolve_all};
 use crate::cli::{Context, ExitCode, Failure};
 use crate::config::{LockMode, Period, RepositoryConfig};
 use crate::evidence::Verdict;
 use crate::finding::Severity;
+use crate::operation::source::Source;
+use crate::operation::verify;
 use crate::replicate::statement::{StatusReport, media_of, place_of};
 use crate::replicate::status::{
     CopyStatus, LookOptions, Looked, ProofRun, Proofs, Role, late, look,
@@ -100,7 +102,7 @@ impl Copy {
         let store = Store::open(&self.source.location, &self.source.options)?;
         let repository = repository::open(store);
         let options = LookOptions {
-            verify: super::verify::options(&self.source, &self.source.tier),
+            verify: verify::options(&self.source, &self.source.tier),
             locked: self.locked(),
             try_lock: try_lock && self.role == Role::Replica,
         };

@@ -12,9 +12,10 @@ use tokio::task::JoinHandle;
 
 use crate::cli::recording::{self, Recording, failed};
 use crate::cli::render::restore as render;
-use crate::cli::source::{Source, SourceArgs, resolve};
+use crate::cli::source::{SourceArgs, resolve};
 use crate::cli::{Context, ExitCode, Failure, Interrupt, Progress, TargetArgs, interrupted};
 use crate::finding::{Finding, Severity};
+use crate::operation::source::Source;
 use crate::postgres::TimelineId;
 use crate::repository;
 use crate::restore::configuration::RecoveryAction;

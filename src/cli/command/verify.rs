@@ -6,24 +6,22 @@ use clap::{Args, ValueEnum};
 
 use serde::Serialize;
 
-use super::verify_depth::{DepthArgs, newest};
-use crate::cli::alone::{self, AloneArgs};
-use crate::cli::recording::{Recording, failed, outcome};
+use super::verify_depth::DepthArgs;
+use crate::cli::alone::AloneArgs;
+use crate::cli::recording::Recording;
 use crate::cli::render::verify as render;
-use crate::cli::source::{Source, SourceArgs, resolve_all};
+use crate::cli::source::{SourceArgs, resolve_all};
 use crate::cli::{Context, ExitCode, Failure};
-use crate::config::{AloneSetting, Period, Tier};
-use crate::evidence::Verdict;
+use crate::config::{AloneSetting, Config, Period, Tier};
+use crate::drill::Cancellation;
 use crate::finding::Severity;
-use crate::repository::{self, Alone, AloneAsked, AloneOptions};
-use crate::state::{Outcome, RunKind, State};
-use crate::storage::Store;
-use crate::verify::ledger::{Ledger, verify_with};
+use crate::operation::alone;
+use crate::operation::source::Source;
+use crate::operation::verify::{VerifyRequest, is_problem, not_alone, verify};
+use crate::repository::{AloneAsked, AloneOptions};
+use crate::state::RunKind;
 use crate::verify::read::Reading;
-use crate::verify::words;
-use crate::verify::{
-    ReadProgress, RequestedDepth, VerifyError, VerifyOptions, VerifyReport, verify_catalog,
-};
+use crate::verify::{ReadProgress, VerifyReport};
 
 /// Check what a repository holds: findings, windows, archive tip
 #[derive(Args, Clone, Debug)]
@@ -111,6 +109,7 @@ impl ObjectiveArgs {
             max_backup_age: self.max_backup_age.or(tier.max_backup_age),
             started_backup_age: self.started_backup_age.or(tier.started_backup_age),
             verification: tier.verification.clone(),
+            due: tier.due,
         }
     }
 }
@@ -121,7 +120,7 @@ pub async fn run(args: VerifyArgs, context: &Context) -> Result<ExitCode, Failur
     let sources = resolve_all(&args.source, &config)?;
     let asked = args.alone.over(AloneSetting::No);
     let alone = match sources.as_slice() {
-        [only] => alone::options(asked, only)?,
+        [only] => alone::others(asked, only)?,
         _ if asked == AloneAsked::No => AloneOptions::default(),
         _ => {
             return Err(
@@ -134,20 +133,7 @@ pub async fn run(args: VerifyArgs, context: &Context) -> Result<ExitCode, Failur
     // One copy that cannot be reached must not hide what the others say.
     let mut failures: Vec<(&str, Failure)> = Vec::new();
     for source in &sources {
-        let recording = if args.no_state {
-            None
-        } else {
-            Recording::try_begin(RunKind::Verify, source, &config, context).await
-        };
-        let state = recording.as_ref().map(Recording::state);
-        let result = verify_one(source, &args, &alone, state, context).await;
-        if let Some(recording) = recording {
-            let outcome = match &result {
-                Ok(report) => outcome_of(report, threshold),
-                Err(failure) => failed(failure),
-            };
-            recording.finish(&outcome).await?;
-        }
+        let result = verify_one(source, &args, &alone, &config, context).await;
         match result {
             Ok(report) => reports.push(report),
             Err(failure) if sources.len() == 1 || failure.code == ExitCode::Interrupted => {
@@ -186,60 +172,16 @@ pub async fn run(args: VerifyArgs, context: &Context) -> Result<ExitCode, Failur
         ));
     }
     let problem = reports.iter().any(|report| is_problem(report, threshold));
-    let not_alone = reports.iter().any(|report| !reasons(report).is_empty());
+    let accompanied = reports.iter().any(|report| !not_alone(report).is_empty());
     Ok(if problem {
         ExitCode::Problem
-    } else if not_alone {
+    } else if accompanied {
         ExitCode::Unproven
     } else {
         failures
             .first()
             .map_or(ExitCode::Done, |(_, failure)| failure.code)
     })
-}
-
-fn is_problem(report: &VerifyReport, threshold: Severity) -> bool {
-    report
-        .worst_severity()
-        .is_some_and(|worst| worst >= threshold)
-}
-
-/// Why it does not speak of its copy alone, though it had to.
-fn reasons(report: &VerifyReport) -> Vec<String> {
-    report
-        .alone
-        .as_ref()
-        .map(Alone::reasons)
-        .unwrap_or_default()
-}
-
-/// A verification proves nothing, so the best that it can leave is no verdict.
-fn outcome_of(report: &VerifyReport, threshold: Severity) -> Outcome {
-    let problem = is_problem(report, threshold);
-    let code = if problem {
-        ExitCode::Problem
-    } else if !reasons(report).is_empty() {
-        ExitCode::Unproven
-    } else {
-        ExitCode::Done
-    };
-    let end = report
-        .tip
-        .as_ref()
-        .and_then(|tip| tip.commit)
-        .map_or_else(String::new, |commit| {
-            format!("recoverable to {}, ", words::utc(commit.time))
-        });
-    outcome(
-        problem.then_some(Verdict::Failed),
-        code,
-        format!(
-            "{end}{}",
-            words::count(report.findings.len() as u64, "finding")
-        ),
-        &report.findings,
-        (&report.schema, report),
-    )
 }
 
 #[derive(Serialize)]
@@ -261,17 +203,22 @@ async fn verify_one(
     source: &Source,
     args: &VerifyArgs,
     others: &AloneOptions,
-    state: Option<&State>,
+    config: &Config,
     context: &Context,
 ) -> Result<VerifyReport, Failure> {
-    let asked = args.depth.over(source.tier.verification.as_ref())?;
-    let repository = repository::open(Store::open(&source.location, &source.options)?);
-    let mut options = VerifyOptions {
-        depth: asked.depth,
-        by_segment: args.segments,
-        ..options(source, &args.objectives.over(&source.tier))
+    let recording = if args.no_state {
+        None
+    } else {
+        Recording::try_begin(RunKind::Verify, source, config, context).await
     };
-    let mut alone = Alone::begin(others).await;
+    let (recording, state) = Recording::split(recording);
+    let request = VerifyRequest {
+        depth: args.depth.wish(),
+        by_segment: args.segments,
+        objectives: args.objectives.over(&source.tier),
+        alone: others.clone(),
+        threshold: args.fail_on.into(),
+    };
     let spinner = context
         .progress
         .spinner(&format!("listing {}", source.name));
@@ -291,26 +238,17 @@ async fn verify_one(
             Reading::Beside => "WAL beside the way",
         });
     };
-    let work = async {
-        if let Some(state) = state {
-            let ledger = Ledger::new(state.clone(), &repository, options.now);
-            return verify_with(&ledger, &repository, &options, &asked.ledger, &tell).await;
-        }
-        let catalog = repository.catalog().await.map_err(VerifyError::from)?;
-        if options.depth == RequestedDepth::Sampled {
-            // Nobody remembers what was read.
-            options.selection = newest(&catalog, &options);
-        }
-        verify_catalog(&repository, &catalog, &options, &tell).await
-    };
-    let report = work.await;
+    // Who interrupts leaves the whole command, and its run shows as interrupted.
+    let never = Cancellation::never();
+    let verified = verify(source, &request, recording, &tell, &never).await;
     spinner.finish_and_clear();
     if let Some(bar) = bar.get() {
         bar.finish_and_clear();
     }
-    let mut report = report?;
-    alone.end(others, repository.store()).await;
-    report.alone = Some(alone);
+    if let Some(state) = state {
+        state.close().await;
+    }
+    let report = verified?.report;
     let ledger = report.ledger.as_ref();
     if let Some(trouble) = ledger.and_then(|ledger| ledger.trouble.as_ref()) {
         context.progress.print(&format!(
@@ -319,19 +257,4 @@ async fn verify_one(
         ));
     }
     Ok(report)
-}
-
-/// A verification's limits from a tier's objectives.
-pub fn options(source: &Source, objectives: &Tier) -> VerifyOptions {
-    let defaults = VerifyOptions::default();
-    VerifyOptions {
-        cluster: Some(source.name.clone()),
-        max_backup_age: objectives.max_backup_age.map(Period::as_chrono),
-        retention: objectives.retention.map(Period::as_chrono),
-        rpo: objectives.rpo.map(Period::as_chrono),
-        started_too_long: objectives
-            .started_backup_age
-            .map_or(defaults.started_too_long, Period::as_chrono),
-        ..defaults
-    }
 }

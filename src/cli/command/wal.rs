@@ -8,7 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::wal_find::{self, FindArgs};
 use super::wal_show::{self, ShowArgs};
 use crate::backup::{self, PushError};
-use crate::cli::source::{SourceArgs, open_for_writing, resolve};
+use crate::cli::source::{SourceArgs, resolve};
 use crate::cli::{Context, ExitCode, Failure, interrupted};
 use crate::codec::Codec;
 use crate::postgres::{SegmentSize, WalFileName};
@@ -197,7 +197,7 @@ async fn push(args: PushArgs, context: &Context) -> Result<ExitCode, Failure> {
         Failure::usage(format_args!("archive {}: {error}", args.path.display()))
             .with_hint("archive_command gives the path of a WAL file: `walproof wal push URL %p`")
     })?;
-    let store = open_for_writing(&source)?;
+    let store = source.open_for_writing()?;
     let outcome = backup::push(&store, &args.path, name, args.compression.into())
         .await
         .map_err(push_failure)?;

@@ -32,16 +32,6 @@ pub fn phase_line(timing: &PhaseTiming, style: Style) -> String {
     )
 }
 
-/// A drill in one line, for the history.
-pub fn summary(report: &DrillReport) -> String {
-    let target = &report.target;
-    match (report.reasons.first(), report.measurements.time_to_verified) {
-        (Some(reason), _) => format!("{target}: {}", reason.text),
-        (None, Some(time)) => format!("{target}: verified in {}", measured(time)),
-        (None, None) => target.clone(),
-    }
-}
-
 /// Lines that fit.
 struct Page {
     text: String,

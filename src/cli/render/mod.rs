@@ -3,7 +3,9 @@
 pub mod alone;
 pub mod discover;
 pub mod drill;
+pub mod evidence;
 pub mod history;
+pub mod job;
 pub mod recoverability;
 #[cfg(test)]
 mod recoverability_tests;
@@ -11,6 +13,9 @@ pub mod replicate;
 pub mod replicate_expire;
 pub mod replicate_status;
 pub mod restore;
+pub mod status;
+mod status_cluster;
 pub mod style;
+mod table;
 pub mod verify;
 pub(super) mod wal;

@@ -29,6 +29,9 @@ pub(super) use open::MIGRATIONS;
 pub(super) use process::Claim;
 use process::Process;
 
+pub(super) use patience::{Waiting, limited};
+pub(super) use write::text;
+
 /// A database in PostgreSQL that is open.
 #[derive(Clone)]
 pub(super) struct Postgres {
@@ -63,7 +66,7 @@ impl Postgres {
         |error| StateError::server("write to", &self.name, &error)
     }
 
-    async fn begin(&self) -> Result<Transaction<'static, Driver>, StateError> {
+    pub(super) async fn begin(&self) -> Result<Transaction<'static, Driver>, StateError> {
         self.pool.begin().await.map_err(self.writing())
     }
 
@@ -83,7 +86,7 @@ impl Postgres {
     }
 
     /// A row that this version did not write so.
-    fn strange(&self, what: &str) -> StateError {
+    pub(super) fn strange(&self, what: &str) -> StateError {
         StateError::new(
             "read",
             &*self.name,
@@ -95,6 +98,15 @@ impl Postgres {
     #[cfg(test)]
     pub(super) const fn set_patience(&mut self, patience: Duration) {
         self.patience = patience;
+    }
+
+    pub(super) const fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// The URL, which has no password in it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) async fn close(&self) {

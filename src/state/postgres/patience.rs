@@ -25,7 +25,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 impl Postgres {
     /// Tries until it works, fails for good, or [`PATIENCE`] is over. What is tried must be
     /// right when it is done twice.
-    pub(super) async fn patiently<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, StateError>
+    pub(in super::super) async fn patiently<T, F>(
+        &self,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, StateError>
     where
         F: Future<Output = Result<T, StateError>>,
     {
@@ -39,7 +42,7 @@ impl Postgres {
     }
 
     /// The same for what cannot be a closure.
-    pub(super) fn waiting(&self) -> Waiting<'_> {
+    pub(in super::super) fn waiting(&self) -> Waiting<'_> {
         Waiting {
             postgres: self,
             until: Instant::now() + self.patience,
@@ -63,7 +66,7 @@ impl Postgres {
 }
 
 /// One attempt with an end.
-pub(super) async fn limited<T>(
+pub(in super::super) async fn limited<T>(
     postgres: &Postgres,
     attempt: impl Future<Output = Result<T, StateError>>,
 ) -> Result<T, StateError> {
@@ -81,7 +84,7 @@ pub(super) async fn limited<T>(
 
 /// The waits between the attempts of one operation.
 #[derive(Debug)]
-pub(super) struct Waiting<'a> {
+pub(in super::super) struct Waiting<'a> {
     postgres: &'a Postgres,
     until: Instant,
     pause: Duration,
@@ -91,7 +94,7 @@ pub(super) struct Waiting<'a> {
 impl Waiting<'_> {
     /// Waits a moment after a failure; gives the failure back when it will not pass, or not
     /// in time.
-    pub(super) async fn after(&mut self, error: StateError) -> Result<(), StateError> {
+    pub(in super::super) async fn after(&mut self, error: StateError) -> Result<(), StateError> {
         if error.kind == StateErrorKind::Credentials && !self.asked_for_password {
             // The password may have been replaced since this process began.
             self.asked_for_password = true;

@@ -3,11 +3,15 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
+use sqlx::{Postgres as Driver, Transaction};
 use uuid::Uuid;
 
+use super::super::complete::{GONE, Gone, gone_in};
+use super::super::database::values;
 use super::super::hold::Hold;
 use super::super::number::signed;
-use super::super::{NewRun, Outcome, RunningRun, StateError, StateErrorKind};
+use super::super::store::Backend;
+use super::super::{NewRun, Outcome, RunKind, RunningRun, StateError, StateErrorKind};
 use super::Postgres;
 use crate::evidence::{DrillRecord, RecordFile};
 
@@ -15,7 +19,7 @@ use crate::evidence::{DrillRecord, RecordFile};
 pub(super) const LIVES: &str = "processes.beat_at > clock_timestamp() - interval '60 seconds'";
 
 /// PostgreSQL's text cannot hold the character NUL, which others may.
-pub(super) fn text(text: &str) -> Cow<'_, str> {
+pub(in super::super) fn text(text: &str) -> Cow<'_, str> {
     if text.contains('\0') {
         Cow::Owned(text.replace('\0', "\u{fffd}"))
     } else {
@@ -51,30 +55,24 @@ impl Postgres {
         .await?;
         Ok(RunningRun {
             id,
+            kind: run.kind,
+            cluster: run.cluster.clone(),
+            copy: run.copy.clone(),
             started_at,
             hold,
         })
     }
 
+    /// The rows of a run that ends.
     pub(in super::super) async fn finish_run(
         &self,
+        transaction: &mut Transaction<'static, Driver>,
         run: &RunningRun,
         outcome: &Outcome,
-    ) -> Result<(), StateError> {
-        let finished_at = Utc::now().trunc_subsecs(6);
-        let process = self.process().await?.id;
-        self.patiently(|| self.try_finish_run(run.id, process, finished_at, outcome))
-            .await
-    }
-
-    async fn try_finish_run(
-        &self,
-        id: Uuid,
-        process: Uuid,
         finished_at: DateTime<Utc>,
-        outcome: &Outcome,
     ) -> Result<(), StateError> {
-        let mut transaction = self.begin().await?;
+        let id = run.id;
+        let process = self.process().await?.id;
         // Others may have taken this process for dead while the server could not be reached
         // from here; what it has done counts all the same.
         let changed = sqlx::query(
@@ -87,24 +85,10 @@ impl Postgres {
         .bind(i64::from(outcome.exit_code))
         .bind(text(&outcome.summary))
         .bind(process)
-        .execute(&mut *transaction)
+        .execute(&mut **transaction)
         .await
         .map_err(self.writing())?;
         if changed.rows_affected() != 1 {
-            // Done already, by an attempt whose end was not heard of?
-            let done: bool = sqlx::query_scalar(
-                "SELECT EXISTS (SELECT FROM runs WHERE id = $1 AND status = 'finished' \
-                 AND finished_at = $2 AND process_id = $3)",
-            )
-            .bind(id)
-            .bind(finished_at)
-            .bind(process)
-            .fetch_one(&mut *transaction)
-            .await
-            .map_err(self.writing())?;
-            if done {
-                return Ok(());
-            }
             return Err(StateError::new(
                 "write to",
                 &*self.name,
@@ -124,7 +108,7 @@ impl Postgres {
             .bind(finding.severity.as_str())
             .bind(text(&finding.object))
             .bind(body)
-            .execute(&mut *transaction)
+            .execute(&mut **transaction)
             .await
             .map_err(self.writing())?;
         }
@@ -133,11 +117,11 @@ impl Postgres {
                 .bind(id)
                 .bind(&report.schema)
                 .bind(self.json(&report.body)?)
-                .execute(&mut *transaction)
+                .execute(&mut **transaction)
                 .await
                 .map_err(self.writing())?;
         }
-        transaction.commit().await.map_err(self.writing())
+        Ok(())
     }
 
     pub(in super::super) async fn record_drill(
@@ -157,6 +141,18 @@ impl Postgres {
         file: &RecordFile,
     ) -> Result<(), StateError> {
         let mut transaction = self.begin().await?;
+        self.record_rows(&mut transaction, id, record, file).await?;
+        transaction.commit().await.map_err(self.writing())
+    }
+
+    /// The rows of a drill and its record.
+    pub(in super::super) async fn record_rows(
+        &self,
+        transaction: &mut Transaction<'static, Driver>,
+        id: Uuid,
+        record: &DrillRecord,
+        file: &RecordFile,
+    ) -> Result<(), StateError> {
         // Done already, by an attempt whose end was not heard of?
         let done: bool = sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM records WHERE id = $1 AND run_id = $2 AND sha256 = $3)",
@@ -164,7 +160,7 @@ impl Postgres {
         .bind(record.id)
         .bind(id)
         .bind(&file.sha256)
-        .fetch_one(&mut *transaction)
+        .fetch_one(&mut **transaction)
         .await
         .map_err(self.writing())?;
         if done {
@@ -180,7 +176,7 @@ impl Postgres {
         .bind(record.source.backup.as_ref().map(|backup| text(&backup.id)))
         .bind(record.measurements.time_to_verified_ms.map(signed))
         .bind(record.measurements.recovery_point_ms.map(signed))
-        .execute(&mut *transaction)
+        .execute(&mut **transaction)
         .await
         .map_err(self.writing())?;
         for (position, phase) in record.phases.iter().enumerate() {
@@ -194,7 +190,7 @@ impl Postgres {
             .bind(phase.started_at)
             .bind(signed(phase.duration_ms))
             .bind(phase.outcome.as_str())
-            .execute(&mut *transaction)
+            .execute(&mut **transaction)
             .await
             .map_err(self.writing())?;
         }
@@ -210,7 +206,7 @@ impl Postgres {
             .bind(check.verdict.as_str())
             .bind(text(&check.message))
             .bind(signed(check.duration_ms))
-            .execute(&mut *transaction)
+            .execute(&mut **transaction)
             .await
             .map_err(self.writing())?;
         }
@@ -226,13 +222,14 @@ impl Postgres {
         .bind(record.verdict.as_str())
         .bind(&file.sha256)
         .bind(&file.text)
-        .execute(&mut *transaction)
+        .execute(&mut **transaction)
         .await
         .map_err(self.writing())?;
-        transaction.commit().await.map_err(self.writing())
+        Ok(())
     }
 
-    /// Marks runs that were under way and whose process is gone. Writes nothing where there
+    /// Marks runs that were under way and whose process is gone, and says so in the ledger.
+    /// Writes nothing where there
     /// are none, so that a standby can be looked at. Gives their ids.
     pub(in super::super) async fn mark_interrupted(&self) -> Result<Vec<Uuid>, StateError> {
         let gone = format!(
@@ -242,7 +239,8 @@ impl Postgres {
         let look = format!("SELECT EXISTS (SELECT FROM runs WHERE {gone})");
         let mark = format!(
             "UPDATE runs SET status = 'interrupted', finished_at = clock_timestamp(), \
-             summary = 'killed, or the machine went down' WHERE {gone} RETURNING id"
+             summary = $1 WHERE {gone} RETURNING CAST(id AS TEXT) AS id, kind, cluster, copy, \
+             CAST(extract(epoch FROM started_at) * 1000000 AS BIGINT) AS started_at"
         );
         self.patiently(|| async {
             let some: bool = sqlx::query_scalar(sqlx::AssertSqlSafe(look.clone()))
@@ -252,15 +250,30 @@ impl Postgres {
             if !some {
                 return Ok(Vec::new());
             }
-            let marked = sqlx::query_scalar(sqlx::AssertSqlSafe(mark.clone()))
-                .fetch_all(&self.pool)
-                .await;
-            match marked.map_err(self.writing()) {
+            match self.try_mark_interrupted(&mark).await {
                 Err(error) if error.kind == StateErrorKind::ReadOnly => Ok(Vec::new()),
                 other => other,
             }
         })
         .await
+    }
+
+    async fn try_mark_interrupted(&self, mark: &str) -> Result<Vec<Uuid>, StateError> {
+        let mut transaction = Backend::Postgres(self.clone()).begin().await?;
+        let mut marked = Vec::new();
+        for row in transaction.rows(mark, values![GONE]).await? {
+            let gone = Gone {
+                id: row.id("id")?,
+                kind: row.word("kind", RunKind::from_word)?,
+                cluster: row.text("cluster")?,
+                copy: row.text("copy")?,
+                started_at: row.moment("started_at")?,
+            };
+            marked.push(gone.id);
+            gone_in(&mut transaction, &gone, Utc::now()).await?;
+        }
+        transaction.commit().await?;
+        Ok(marked)
     }
 
     /// The server's clock against ours.

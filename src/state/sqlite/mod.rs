@@ -7,7 +7,7 @@ mod open;
 mod read;
 mod write;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sqlx::SqlitePool;
 
@@ -34,6 +34,15 @@ impl Sqlite {
 
     fn writing(&self) -> impl Fn(sqlx::Error) -> StateError + '_ {
         |error| StateError::sql("write to", &self.path, &error)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Connections that refuse to write.
+    pub(super) const fn readers(&self) -> &SqlitePool {
+        &self.readers
     }
 
     pub(super) async fn close(&self) {

@@ -10,8 +10,11 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use uuid::Uuid;
 
-use super::super::time::to_text;
-use super::super::{StateError, StateErrorKind, lock};
+use super::super::complete::{GONE, Gone, gone_in};
+use super::super::database::values;
+use super::super::store::Backend;
+use super::super::time::{from_text, to_text};
+use super::super::{RunKind, StateError, StateErrorKind, lock};
 use super::Sqlite;
 
 pub(in super::super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -59,8 +62,10 @@ impl Sqlite {
         Ok(sqlite)
     }
 
-    /// Marks runs that were under way and whose process is gone. Gives their ids.
+    /// Marks runs that were under way and whose process is gone, and says so in the ledger.
+    /// Gives their ids.
     pub(in super::super) async fn mark_interrupted(&self) -> Result<Vec<Uuid>, StateError> {
+        let backend = Backend::Sqlite(self.clone());
         let running: Vec<String> =
             sqlx::query_scalar("SELECT id FROM runs WHERE status = 'running'")
                 .fetch_all(&self.readers)
@@ -72,17 +77,30 @@ impl Sqlite {
                 .map_err(|error| StateError::io("open", &self.directory, &error))?;
             // Somebody holds it, so the run is alive.
             let Some(held) = taken else { continue };
-            sqlx::query(
-                "UPDATE runs SET status = 'interrupted', finished_at = ?2, summary = 'killed, or the machine went down' \
-                 WHERE id = ?1 AND status = 'running'",
-            )
-            .bind(&id)
-            .bind(to_text(Utc::now()))
-            .execute(&self.writer)
-            .await
-            .map_err(self.writing())?;
+            let mut transaction = backend.begin().await?;
+            let now = Utc::now();
+            let row = transaction
+                .row(
+                    "UPDATE runs SET status = 'interrupted', finished_at = $2, summary = $3 \
+                     WHERE id = $1 AND status = 'running' \
+                     RETURNING id, kind, cluster, copy, started_at",
+                    values![&id, to_text(now), GONE],
+                )
+                .await?;
+            if let Some(row) = row {
+                let started_at = row.text("started_at")?;
+                let gone = Gone {
+                    id: row.id("id")?,
+                    kind: row.word("kind", RunKind::from_word)?,
+                    cluster: row.text("cluster")?,
+                    copy: row.text("copy")?,
+                    started_at: from_text(&started_at).ok_or_else(|| row.strange(&started_at))?,
+                };
+                marked.push(gone.id);
+                gone_in(&mut transaction, &gone, now).await?;
+            }
+            transaction.commit().await?;
             held.remove();
-            marked.push(id.parse().map_err(|_| self.strange(&id))?);
         }
         Ok(marked)
     }

@@ -117,7 +117,7 @@ impl Sqlite {
     }
 
     /// A row that this version did not write so.
-    pub(super) fn strange(&self, what: &str) -> StateError {
+    pub(in super::super) fn strange(&self, what: &str) -> StateError {
         StateError::new(
             "read",
             &self.path,

@@ -1,6 +1,6 @@
 //! What is written.
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use sqlx::{Sqlite as Driver, Transaction};
 use uuid::Uuid;
 
@@ -12,7 +12,7 @@ use super::Sqlite;
 use crate::evidence::{DrillRecord, RecordFile};
 
 impl Sqlite {
-    pub(super) async fn begin(&self) -> Result<Transaction<'static, Driver>, StateError> {
+    pub(in super::super) async fn begin(&self) -> Result<Transaction<'static, Driver>, StateError> {
         self.writer
             .begin_with("BEGIN IMMEDIATE")
             .await
@@ -50,6 +50,9 @@ impl Sqlite {
         match inserted {
             Ok(_) => Ok(RunningRun {
                 id,
+                kind: run.kind,
+                cluster: run.cluster.clone(),
+                copy: run.copy.clone(),
                 started_at,
                 hold: Hold::File(lock),
             }),
@@ -60,23 +63,25 @@ impl Sqlite {
         }
     }
 
+    /// The rows of a run that ends.
     pub(in super::super) async fn finish_run(
         &self,
+        transaction: &mut Transaction<'static, Driver>,
         run: &RunningRun,
         outcome: &Outcome,
+        now: DateTime<Utc>,
     ) -> Result<(), StateError> {
         let id = run.id.to_string();
-        let mut transaction = self.begin().await?;
         let changed = sqlx::query(
             "UPDATE runs SET status = 'finished', finished_at = ?2, verdict = ?3, exit_code = ?4, summary = ?5 \
              WHERE id = ?1 AND status = 'running'",
         )
         .bind(&id)
-        .bind(to_text(Utc::now()))
+        .bind(to_text(now))
         .bind(outcome.verdict.map(crate::evidence::Verdict::as_str))
         .bind(i64::from(outcome.exit_code))
         .bind(&outcome.summary)
-        .execute(&mut *transaction)
+        .execute(&mut **transaction)
         .await
         .map_err(self.writing())?;
         if changed.rows_affected() != 1 {
@@ -99,7 +104,7 @@ impl Sqlite {
             .bind(finding.severity.as_str())
             .bind(&finding.object)
             .bind(body)
-            .execute(&mut *transaction)
+            .execute(&mut **transaction)
             .await
             .map_err(self.writing())?;
         }
@@ -108,11 +113,11 @@ impl Sqlite {
                 .bind(&id)
                 .bind(&report.schema)
                 .bind(self.json(&report.body)?)
-                .execute(&mut *transaction)
+                .execute(&mut **transaction)
                 .await
                 .map_err(self.writing())?;
         }
-        transaction.commit().await.map_err(self.writing())
+        Ok(())
     }
 
     pub(in super::super) async fn record_drill(
@@ -121,8 +126,21 @@ impl Sqlite {
         record: &DrillRecord,
         file: &RecordFile,
     ) -> Result<(), StateError> {
-        let id = run.id.to_string();
         let mut transaction = self.begin().await?;
+        self.record_rows(&mut transaction, run, record, file)
+            .await?;
+        transaction.commit().await.map_err(self.writing())
+    }
+
+    /// The rows of a drill and its record.
+    pub(in super::super) async fn record_rows(
+        &self,
+        transaction: &mut Transaction<'static, Driver>,
+        run: &RunningRun,
+        record: &DrillRecord,
+        file: &RecordFile,
+    ) -> Result<(), StateError> {
+        let id = run.id.to_string();
         sqlx::query(
             "INSERT INTO drills (run_id, definition, target, backup_id, time_to_verified_ms, recovery_point_ms) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -133,7 +151,7 @@ impl Sqlite {
         .bind(record.source.backup.as_ref().map(|backup| &backup.id))
         .bind(record.measurements.time_to_verified_ms.map(signed))
         .bind(record.measurements.recovery_point_ms.map(signed))
-        .execute(&mut *transaction)
+        .execute(&mut **transaction)
         .await
         .map_err(self.writing())?;
         for (position, phase) in record.phases.iter().enumerate() {
@@ -147,7 +165,7 @@ impl Sqlite {
             .bind(to_text(phase.started_at))
             .bind(signed(phase.duration_ms))
             .bind(phase.outcome.as_str())
-            .execute(&mut *transaction)
+            .execute(&mut **transaction)
             .await
             .map_err(self.writing())?;
         }
@@ -163,7 +181,7 @@ impl Sqlite {
             .bind(check.verdict.as_str())
             .bind(&check.message)
             .bind(signed(check.duration_ms))
-            .execute(&mut *transaction)
+            .execute(&mut **transaction)
             .await
             .map_err(self.writing())?;
         }
@@ -179,10 +197,10 @@ impl Sqlite {
         .bind(record.verdict.as_str())
         .bind(&file.sha256)
         .bind(&file.text)
-        .execute(&mut *transaction)
+        .execute(&mut **transaction)
         .await
         .map_err(self.writing())?;
-        transaction.commit().await.map_err(self.writing())
+        Ok(())
     }
 
     pub(super) fn json(&self, value: &impl serde::Serialize) -> Result<String, StateError> {

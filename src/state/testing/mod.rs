@@ -91,6 +91,14 @@ impl Place {
         }
     }
 
+    /// Another empty one of the same kind, on the shared server.
+    pub(super) async fn fresh(&self) -> Self {
+        match &self.other {
+            Other::Sqlite(_) => Self::sqlite(),
+            Other::Postgres(_) => Self::postgres().await.unwrap(),
+        }
+    }
+
     pub(super) fn url(&self) -> &StateUrl {
         &self.url
     }

@@ -1,0 +1,298 @@
+//! A job, from its stored words to its record.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use chrono::Utc;
+
+use super::depth::requested;
+use super::drill::{DrillRequest, Drilled, check_definition, definition, prepare};
+use super::observer::{DrillWatcher, of_copying, of_reading};
+use super::recording::Origin;
+use super::replicate::{Places, Replicated, Way, replicate, trouble};
+use super::source::{Reach, Source};
+use super::verify::{Verified, VerifyRequest, verify};
+use super::{
+    DepthWish, Ended, Failure, FailureClass, JobSpec, Part, Performed, Recording, Surroundings,
+    class_of_storage,
+};
+use crate::config::VerificationDepth;
+use crate::drill::environments::local::scratch::default_root;
+use crate::drill::{self, Cancellation, Trouble};
+use crate::finding::Severity;
+use crate::replicate::ReplicateOptions;
+use crate::state::{Outcome, RunKind};
+
+/// From which severity a finding of a job is a problem.
+const THRESHOLD: Severity = Severity::Warning;
+
+/// Does a job on a cluster: on the copy that is named, else on those that the job is about.
+/// Every run is recorded, whatever comes of it; nothing is tried again here.
+///
+/// It ends soon after `around.cancellation` becomes true, with everything that it owned
+/// cleaned up.
+pub async fn perform(
+    job: &JobSpec,
+    cluster: &str,
+    copy: Option<&str>,
+    around: &Surroundings,
+) -> Performed {
+    let copy = copy.filter(|copy| !copy.is_empty());
+    match job {
+        JobSpec::Verify { depth } => verify_copies(*depth, cluster, copy, around).await,
+        JobSpec::Replicate { copy: own } => {
+            replicate_copies(cluster, copy.or(own.as_deref()), around).await
+        }
+        JobSpec::Drill { definition } => {
+            Box::pin(drill_copy(definition.as_deref(), cluster, copy, around)).await
+        }
+        JobSpec::Report { .. } => Performed::failed(
+            copy,
+            Failure::configuration("reports are not written by this kind of job"),
+        ),
+        JobSpec::Sweep => sweep(around).await,
+    }
+}
+
+fn ended(run_id: Option<uuid::Uuid>, outcome: &Outcome, trouble: Option<FailureClass>) -> Ended {
+    Ended {
+        run_id,
+        exit_code: outcome.exit_code,
+        verdict: outcome.verdict,
+        summary: outcome.summary.clone(),
+        findings: outcome.findings.len() as u64,
+        worst: outcome
+            .findings
+            .iter()
+            .map(|finding| finding.severity)
+            .max(),
+        trouble,
+    }
+}
+
+async fn verify_copies(
+    depth: Option<VerificationDepth>,
+    cluster: &str,
+    copy: Option<&str>,
+    around: &Surroundings,
+) -> Performed {
+    let reach = Reach::default();
+    let sources = match copy {
+        Some(_) => Source::of_cluster(&around.config, cluster, copy, &reach).map(|one| vec![one]),
+        None => Source::all_of_cluster(&around.config, cluster, &reach),
+    };
+    let sources = match sources {
+        Ok(sources) => sources,
+        Err(failure) => return Performed::failed(copy, failure),
+    };
+    let mut performed = Performed::default();
+    for (index, source) in sources.iter().enumerate() {
+        let origin = around.origin(index + 1 < sources.len());
+        let outcome = verify_copy(source, depth, origin, around).await;
+        performed.parts.push(Part {
+            copy: source.copy.clone(),
+            outcome,
+        });
+        if *around.cancellation.borrow() {
+            break;
+        }
+    }
+    performed
+}
+
+async fn verify_copy(
+    source: &Source,
+    depth: Option<VerificationDepth>,
+    origin: Origin,
+    around: &Surroundings,
+) -> Result<Ended, Failure> {
+    let request = VerifyRequest {
+        depth: DepthWish {
+            depth: depth.map(requested),
+            ..DepthWish::default()
+        },
+        threshold: THRESHOLD,
+        ..VerifyRequest::of(source)
+    };
+    let recording = Recording::begin(&around.state, RunKind::Verify, source, origin).await?;
+    let observer = Arc::clone(&around.observer);
+    observer.phase_started("list");
+    let reading = std::sync::Once::new();
+    let tell = |progress: crate::verify::ReadProgress| {
+        reading.call_once(|| observer.phase_started("read"));
+        observer.progress(of_reading(&progress));
+    };
+    let stop = Cancellation::from(around.cancellation.clone());
+    let Verified {
+        report,
+        outcome,
+        run_id,
+    } = verify(source, &request, Some(recording), &tell, &stop).await?;
+    let ledger = report.ledger.as_ref();
+    if let Some(trouble) = ledger.and_then(|ledger| ledger.trouble.as_ref()) {
+        observer.note(&format!("the object ledger is not complete: {trouble}"));
+    }
+    Ok(ended(run_id, &outcome, None))
+}
+
+async fn replicate_copies(cluster: &str, copy: Option<&str>, around: &Surroundings) -> Performed {
+    let pairs = match Places::of_cluster(&around.config, cluster, copy, &Reach::default()) {
+        Ok(pairs) => pairs,
+        Err(failure) => return Performed::failed(copy, failure),
+    };
+    let mut performed = Performed::default();
+    for (index, places) in pairs.iter().enumerate() {
+        let origin = around.origin(index + 1 < pairs.len());
+        let outcome = replicate_copy(places, origin, around).await;
+        performed.parts.push(Part {
+            copy: places.target.copy.clone(),
+            outcome,
+        });
+        if *around.cancellation.borrow() {
+            break;
+        }
+    }
+    performed
+}
+
+async fn replicate_copy(
+    places: &Places,
+    origin: Origin,
+    around: &Surroundings,
+) -> Result<Ended, Failure> {
+    let options = ReplicateOptions {
+        shared_bandwidth: around.limits.bandwidth.clone(),
+        ..places.options()
+    };
+    let recording =
+        Recording::begin(&around.state, RunKind::Replicate, &places.target, origin).await?;
+    let observer = Arc::clone(&around.observer);
+    observer.phase_started("compare");
+    let copying = std::sync::Once::new();
+    let watcher = Arc::clone(&observer);
+    let way = Way::Once(Arc::new(move |progress| {
+        if progress.copying {
+            copying.call_once(|| watcher.phase_started("copy"));
+        }
+        watcher.progress(of_copying(&progress));
+    }));
+    let stop = around.cancellation.clone();
+    let Replicated {
+        report,
+        outcome,
+        run_id,
+    } = replicate(places, &options, THRESHOLD, Some(recording), way, stop).await?;
+    Ok(ended(run_id, &outcome, trouble(&report)))
+}
+
+async fn drill_copy(
+    name: Option<&str>,
+    cluster: &str,
+    copy: Option<&str>,
+    around: &Surroundings,
+) -> Performed {
+    let asked = definition(&around.config, cluster, name).and_then(|definition| {
+        check_definition(&definition, cluster)?;
+        let copy = copy.or(definition.copy.as_deref());
+        let source = Source::of_cluster(&around.config, cluster, copy, &Reach::default())?;
+        Ok((definition, source))
+    });
+    let (definition, source) = match asked {
+        Ok(asked) => asked,
+        Err(failure) => return Performed::failed(copy, failure),
+    };
+    let request = DrillRequest {
+        trigger: around.trigger,
+        initiator: Some(around.initiator.clone()),
+        due_at: around.due_at,
+        scratch_limit: around.limits.scratch_bytes,
+        ..DrillRequest::of(definition, &source)
+    };
+    let outcome = drill_source(&source, request, around).await;
+    Performed {
+        parts: vec![Part {
+            copy: source.copy.clone(),
+            outcome,
+        }],
+    }
+}
+
+async fn drill_source(
+    source: &Source,
+    request: DrillRequest,
+    around: &Surroundings,
+) -> Result<Ended, Failure> {
+    let drill = prepare(source, request, &around.config)?;
+    let recording =
+        Recording::begin(&around.state, RunKind::Drill, source, around.origin(false)).await?;
+    let watcher = Arc::new(DrillWatcher(Arc::clone(&around.observer)));
+    let cancellation = Cancellation::from(around.cancellation.clone());
+    let Drilled {
+        report, outcome, ..
+    } = drill.run(None, recording, watcher, cancellation).await?;
+    Ok(ended(
+        Some(report.id),
+        &outcome,
+        report.trouble.map(class_of_trouble),
+    ))
+}
+
+/// The class of what kept a drill from its end.
+const fn class_of_trouble(trouble: Trouble) -> FailureClass {
+    match trouble {
+        Trouble::Refused => FailureClass::Refused,
+        Trouble::Store(kind) => class_of_storage(kind),
+        Trouble::Here => FailureClass::Capacity,
+        Trouble::Interrupted => FailureClass::Interrupted,
+    }
+}
+
+/// Removes what dead drills left, wherever drills make their scratch directories.
+async fn sweep(around: &Surroundings) -> Performed {
+    let roots: BTreeSet<_> = around
+        .config
+        .drills
+        .iter()
+        .filter_map(|drill| drill.definition.scratch.clone())
+        .chain([default_root()])
+        .collect();
+    let now = Utc::now();
+    let swept = tokio::task::spawn_blocking(move || {
+        roots
+            .iter()
+            .map(|root| drill::sweep(root, now))
+            .collect::<Vec<_>>()
+    })
+    .await;
+    let reports = match swept {
+        Ok(reports) => reports,
+        Err(error) => {
+            return Performed::failed(None, Failure::new(FailureClass::Defect, error));
+        }
+    };
+    let count = |of: fn(&drill::SweepReport) -> usize| reports.iter().map(of).sum::<usize>() as u64;
+    let failed = count(|report| report.failed.len());
+    for left in reports.iter().flat_map(|report| &report.failed) {
+        around.observer.note(&format!(
+            "{} could not be removed: {}",
+            left.path.display(),
+            left.reason
+        ));
+    }
+    let removed = count(|report| report.removed.len());
+    let outcome = Ok(Ended {
+        run_id: None,
+        exit_code: u8::from(failed > 0),
+        verdict: None,
+        summary: format!("left by dead drills: {removed} removed, {failed} could not be removed"),
+        findings: 0,
+        worst: None,
+        trouble: None,
+    });
+    Performed {
+        parts: vec![Part {
+            copy: String::new(),
+            outcome,
+        }],
+    }
+}

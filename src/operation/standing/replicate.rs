@@ -1,0 +1,114 @@
+//! Where a replica stands by its newest replication.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::verify::{FindingTally, tally};
+use crate::finding::Severity;
+use crate::replicate::{Ended, ReplicateReport};
+
+/// Where a replica stands by its newest replication.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReplicateStanding {
+    /// When both sides were compared: what appeared at the source later is not counted.
+    pub compared_at: DateTime<Utc>,
+    /// When it ended.
+    pub finished_at: DateTime<Utc>,
+    /// Why it ended: `complete`, `window-closed`, `interrupted`, `stopped`, `limited`,
+    /// `failed`.
+    pub ended: String,
+    /// Whether everything was copied that was to be: nothing is left, nothing failed.
+    #[serde(default)]
+    pub complete: bool,
+    /// Whether only what is new was looked for.
+    #[serde(default)]
+    pub incremental: bool,
+    /// How far the replica was behind at `compared_at`, after the copying, in milliseconds:
+    /// 0 when nothing was left, else not known from a replication; the newest verifications
+    /// of both copies tell it.
+    #[serde(default)]
+    pub lag_ms: Option<u64>,
+    /// Objects that were left to be copied.
+    #[serde(default)]
+    pub missing_objects: u64,
+    /// Their stored size in bytes.
+    #[serde(default)]
+    pub missing_bytes: u64,
+    /// Files of the WAL archive among them.
+    #[serde(default)]
+    pub missing_segments: u64,
+    /// Base backups that wait: unfinished ones, and those whose WAL is not there yet.
+    #[serde(default)]
+    pub waiting: u64,
+    /// Objects that could not be copied.
+    #[serde(default)]
+    pub failures: u64,
+    /// Objects copied.
+    #[serde(default)]
+    pub copied_objects: u64,
+    /// Their stored size in bytes.
+    #[serde(default)]
+    pub copied_bytes: u64,
+    /// Findings of at least a warning: objects that differ, vanished, or changed after they
+    /// were copied.
+    #[serde(default)]
+    pub differs: u64,
+    /// Objects that lie at the replica alone.
+    #[serde(default)]
+    pub only_at_target: u64,
+    /// What was found, by code.
+    #[serde(default)]
+    pub findings: BTreeMap<String, FindingTally>,
+}
+
+impl ReplicateStanding {
+    /// As it is kept; `None` when this version cannot read it.
+    pub fn read(body: serde_json::Value) -> Option<Self> {
+        serde_json::from_value(body).ok()
+    }
+
+    /// Where a replica stands by this report.
+    pub fn of(report: &ReplicateReport) -> Self {
+        let (left, copied) = (report.left.total(), report.copied.by_kind.total());
+        let complete = report.ended == Ended::Complete
+            && report.is_complete()
+            && left.is_empty()
+            && report.trouble.is_none();
+        Self {
+            compared_at: report.started_at,
+            finished_at: report.finished_at,
+            ended: word(&report.ended).to_owned(),
+            complete,
+            incremental: report.incremental.is_some(),
+            lag_ms: complete.then_some(0),
+            missing_objects: left.objects,
+            missing_bytes: left.bytes,
+            missing_segments: report.left.wal.objects,
+            waiting: report.waiting.len() as u64,
+            failures: report.failures.len() as u64,
+            copied_objects: copied.objects,
+            copied_bytes: copied.bytes,
+            differs: report
+                .findings
+                .iter()
+                .filter(|finding| finding.severity >= Severity::Warning)
+                .count() as u64,
+            only_at_target: report.compared.only_at_target.objects,
+            findings: tally(&report.findings),
+        }
+    }
+}
+
+const fn word(ended: &Ended) -> &'static str {
+    match ended {
+        Ended::Complete => "complete",
+        Ended::WindowClosed => "window-closed",
+        Ended::Interrupted => "interrupted",
+        Ended::Stopped => "stopped",
+        Ended::Limited => "limited",
+        Ended::Failed { .. } => "failed",
+    }
+}

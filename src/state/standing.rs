@@ -1,0 +1,63 @@
+//! Where each copy of each cluster stands by its newest run of each kind, as plain data.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::RunKind;
+use crate::evidence::{EntryKind, Verdict};
+
+/// How long a standing's body may be as JSON text, in bytes.
+pub const STANDING_LIMIT: usize = 8 * 1024;
+
+/// What the newest run of a kind said of a copy. One per cluster, copy and kind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    /// The cluster.
+    pub cluster: String,
+    /// Which copy; may be empty.
+    pub copy: String,
+    /// The repository's URL. Never with credentials.
+    pub location: String,
+    /// What kind of run.
+    pub kind: RunKind,
+    /// When this was so. An older standing never replaces a newer one.
+    pub at: DateTime<Utc>,
+    /// The run.
+    pub run_id: Uuid,
+    /// Its exit code.
+    pub exit_code: u8,
+    /// Its verdict.
+    pub verdict: Option<Verdict>,
+    /// What it said; less than [`STANDING_LIMIT`].
+    pub body: Value,
+}
+
+/// What to show of standings. Everything that is left out does not narrow it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StandingFilter {
+    /// This cluster.
+    pub cluster: Option<String>,
+    /// This copy.
+    pub copy: Option<String>,
+    /// This kind.
+    pub kind: Option<RunKind>,
+}
+
+/// How many entries of a kind the ledger holds of a copy: counted since the beginning, so
+/// that counters survive restarts and are the same in every replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryCount {
+    /// The kind.
+    pub kind: EntryKind,
+    /// The cluster; may be empty.
+    pub cluster: String,
+    /// Which copy; may be empty.
+    pub copy: String,
+    /// What the run came to: `proven`, `failed` or `unproven`; without a verdict `done`
+    /// (exit code 0), `found` (1), `unchecked` (3) or `refused` (others). Empty for entries
+    /// of no run.
+    pub outcome: String,
+    /// How many.
+    pub entries: u64,
+}
