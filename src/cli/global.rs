@@ -174,6 +174,8 @@ pub enum Command {
     History(command::history::HistoryArgs),
     #[command(subcommand)]
     Evidence(command::evidence::EvidenceCommand),
+    #[command(subcommand)]
+    Notify(command::notify::NotifyCommand),
     Help(command::help::HelpArgs),
     #[command(subcommand, hide = true)]
     Internal(command::internal::InternalCommand),

@@ -5,11 +5,12 @@ use std::io::{IsTerminal as _, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use clap::Parser as _;
+use tracing::{Instrument as _, Span};
 
+use super::command;
 use super::interrupt::{interrupted, listen};
 use super::{Cli, Command, Context, ExitCode, Failure, LogFormatArg, Output, Palette, Progress};
-use super::{GlobalArgs, command};
-use crate::telemetry::{self, LogFormat};
+use crate::telemetry::{self, LogFormat, Traces};
 
 /// Runs the command line of this process.
 pub fn main() -> std::process::ExitCode {
@@ -92,7 +93,7 @@ fn start(
     palette: Palette,
     progress: Progress,
 ) -> Result<ExitCode, Failure> {
-    start_logging(&cli.global, palette, progress.clone())?;
+    let traces = start_logging(&cli, palette, progress.clone())?;
     // Commands that must not become a server with threads before they change what this
     // process may do.
     if let Command::Internal(internal) = &cli.command {
@@ -111,10 +112,48 @@ fn start(
     });
     // A blocking read that nobody waits for any more must not keep the process alive.
     runtime.shutdown_background();
+    if let Some(traces) = traces {
+        traces.finish();
+    }
     result
 }
 
-fn start_logging(global: &GlobalArgs, palette: Palette, progress: Progress) -> Result<(), Failure> {
+/// The way to a collector of traces, for commands whose work is worth one. What the
+/// configuration has wrong the command itself will say.
+fn traces(cli: &Cli) -> Option<Traces> {
+    let idle = matches!(
+        cli.command,
+        Command::Init(_)
+            | Command::Config(_)
+            | Command::Repository(_)
+            | Command::Wal(_)
+            | Command::Status(_)
+            | Command::Job(_)
+            | Command::History(_)
+            | Command::Evidence(_)
+            | Command::Notify(_)
+            | Command::Help(_)
+            | Command::Internal(_)
+    );
+    if idle {
+        return None;
+    }
+    let file = super::context::config_file(cli.global.config.as_deref());
+    let config = file.and_then(|file| crate::config::load(&file).ok());
+    let otlp = config.and_then(|config| config.telemetry.otlp);
+    Traces::begin(otlp.as_ref()).unwrap_or_else(|error| {
+        // There is no log yet, and the work matters more than its traces.
+        let _ = writeln!(std::io::stderr().lock(), "warning: {error}");
+        None
+    })
+}
+
+fn start_logging(
+    cli: &Cli,
+    palette: Palette,
+    progress: Progress,
+) -> Result<Option<Traces>, Failure> {
+    let global = &cli.global;
     let directives = global
         .log_level
         .as_deref()
@@ -123,7 +162,11 @@ fn start_logging(global: &GlobalArgs, palette: Palette, progress: Progress) -> R
         LogFormatArg::Human => LogFormat::Human,
         LogFormatArg::Json => LogFormat::Json,
     };
-    telemetry::start(directives, format, palette.is_enabled(), progress).map_err(Failure::usage)
+    let traces = traces(cli);
+    let color = palette.is_enabled();
+    telemetry::start(directives, format, color, progress, traces.as_ref())
+        .map_err(Failure::usage)?;
+    Ok(traces)
 }
 
 /// Runs a command. Those that own something (a scratch directory, a server, an upload) are
@@ -138,13 +181,26 @@ async fn dispatch(command: Command, context: Context) -> Result<ExitCode, Failur
             | Command::Wal(_)
     );
     let mut interrupt = context.interrupt.clone();
-    let work = Box::pin(run(command, &context));
+    let span = job_span(&command);
+    let work = Box::pin(run(command, &context)).instrument(span);
     if owns {
         return work.await;
     }
     tokio::select! {
         result = work => result,
         () = interrupted(&mut interrupt) => Err(Failure::interrupted()),
+    }
+}
+
+/// What a person asks for is one job, and one trace.
+fn job_span(command: &Command) -> Span {
+    match command {
+        Command::Verify(_) => telemetry::job("verify"),
+        Command::Drill(_) => telemetry::job("drill"),
+        Command::Replicate(_) => telemetry::job("replicate"),
+        Command::Restore(_) => telemetry::job("restore"),
+        Command::Backup(_) => telemetry::job("backup"),
+        _ => Span::none(),
     }
 }
 
@@ -163,6 +219,7 @@ async fn run(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Job(args) => command::job::run(args, context).await,
         Command::History(args) => command::history::run(args, context).await,
         Command::Evidence(args) => command::evidence::run(args, context).await,
+        Command::Notify(args) => command::notify::run(args, context).await,
         Command::Help(args) => command::help::run(&args, context),
         Command::Internal(internal) => command::internal::run(&internal),
     }

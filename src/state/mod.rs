@@ -17,6 +17,10 @@ mod copy_tests;
 #[cfg(test)]
 mod daemon_tests;
 mod database;
+mod deliveries;
+mod delivery;
+#[cfg(test)]
+mod delivery_tests;
 mod entries;
 mod error;
 mod hold;
@@ -34,6 +38,7 @@ mod objects;
 #[cfg(test)]
 mod parity_tests;
 mod postgres;
+mod proofs;
 mod records;
 mod run;
 mod schedule;
@@ -54,6 +59,7 @@ pub use copies::HeldPair;
 pub use copy::{
     CopyAlarm, CopyMark, CopyPair, CopySide, CopySummary, RememberedCopy, source_mark, target_mark,
 };
+pub use delivery::{Delivery, DeliveryCount, DeliveryEvent, DeliveryOutcome, Recipient};
 pub use error::{StateError, StateErrorKind};
 pub use incident::{
     DepthRank, Incident, IncidentChange, IncidentEvent, IncidentFilter, IncidentKey, IncidentKind,
@@ -64,6 +70,7 @@ pub use job::{
     JobProgress, JobStatus, NewJob, Release,
 };
 pub use object::{ChangeKind, ObjectChange, ObjectSummary, ReadRate, RememberedObject};
+pub use proofs::Proof;
 pub use records::RecordRow;
 pub use run::{
     HistoryFilter, NewRun, Outcome, Report, Run, RunKind, RunStatus, RunningRun, StoredDrill,

@@ -10,6 +10,7 @@ pub mod history;
 pub mod init;
 pub mod internal;
 pub mod job;
+pub mod notify;
 pub mod replicate;
 mod replicate_compare;
 mod replicate_expire;
