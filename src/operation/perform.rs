@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::Utc;
+use tracing::Instrument as _;
 
 use super::depth::requested;
 use super::drill::{DrillRequest, Drilled, check_definition, definition, prepare};
@@ -11,6 +12,7 @@ use super::evidence::{export_ledger, report_entry};
 use super::observer::{DrillWatcher, of_copying, of_reading};
 use super::recording::Origin;
 use super::replicate::{Places, Replicated, Way, replicate, trouble};
+use super::report::report;
 use super::source::{Reach, Source};
 use super::verify::{Verified, VerifyRequest, verify};
 use super::{
@@ -25,6 +27,7 @@ use crate::evidence::export::{Scope, directory_name};
 use crate::finding::Severity;
 use crate::replicate::ReplicateOptions;
 use crate::state::{Outcome, RunKind};
+use crate::telemetry;
 
 /// From which severity a finding of a job is a problem.
 const THRESHOLD: Severity = Severity::Warning;
@@ -40,6 +43,19 @@ pub async fn perform(
     copy: Option<&str>,
     around: &Surroundings,
 ) -> Performed {
+    let span = telemetry::job(job.kind());
+    span.record("walproof.cluster", cluster);
+    perform_in(job, cluster, copy, around)
+        .instrument(span)
+        .await
+}
+
+async fn perform_in(
+    job: &JobSpec,
+    cluster: &str,
+    copy: Option<&str>,
+    around: &Surroundings,
+) -> Performed {
     let copy = copy.filter(|copy| !copy.is_empty());
     match job {
         JobSpec::Verify { depth } => verify_copies(*depth, cluster, copy, around).await,
@@ -49,10 +65,7 @@ pub async fn perform(
         JobSpec::Drill { definition } => {
             Box::pin(drill_copy(definition.as_deref(), cluster, copy, around)).await
         }
-        JobSpec::Report { period } => {
-            let outcome = report(*period, cluster, around).await;
-            alone(outcome)
-        }
+        JobSpec::Report { period } => report(*period, cluster, around).await,
         JobSpec::Sweep => alone(sweep(around).await),
     }
 }
@@ -284,50 +297,6 @@ async fn done(
         worst: None,
         trouble: None,
     })
-}
-
-/// Writes the records of a stretch of time into `reports/` beside the state database.
-async fn report(period: Period, cluster: &str, around: &Surroundings) -> Result<Ended, Failure> {
-    let now = Utc::now();
-    let to = around.due_at.unwrap_or(now);
-    let scope = Scope {
-        from: to - period.as_chrono(),
-        to,
-        cluster: Some(cluster.to_owned()).filter(|cluster| !cluster.is_empty()),
-    };
-    let reports = around.state.directory().join("reports");
-    let name = directory_name(&scope);
-    let mut directory = reports.join(&name);
-    if directory.exists() {
-        // Written by an attempt whose end was never recorded.
-        directory = reports.join(format!("{name}-{}", now.timestamp()));
-    }
-    tokio::fs::create_dir_all(&reports).await.map_err(|error| {
-        Failure::new(
-            FailureClass::Storage { transient: false },
-            format_args!("make {}: {error}", reports.display()),
-        )
-    })?;
-    around.observer.phase_started("export");
-    let observer = Arc::clone(&around.observer);
-    let exported = export_ledger(&around.state, scope, &directory, now, |count| {
-        observer.progress(Progress {
-            phase: "export",
-            done: count,
-            total: None,
-            unit: Unit::Objects,
-        });
-    })
-    .await?;
-    let entry = report_entry(around.origin(false).asked, &exported, Utc::now())?;
-    let broken = exported.manifest.ledger.first_break.is_some();
-    let words = if broken {
-        ", and the records are broken"
-    } else {
-        ""
-    };
-    let summary = format!("report written to {}{words}", exported.directory.display());
-    done(around, u8::from(broken), summary, &[entry]).await
 }
 
 /// Removes what dead drills left, wherever drills make their scratch directories.
