@@ -176,6 +176,8 @@ pub enum Command {
     Job(command::job::JobCommand),
     History(command::history::HistoryArgs),
     #[command(subcommand)]
+    State(command::state::StateCommand),
+    #[command(subcommand)]
     Evidence(command::evidence::EvidenceCommand),
     #[command(subcommand)]
     Notify(command::notify::NotifyCommand),

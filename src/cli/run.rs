@@ -97,7 +97,7 @@ fn start(
     progress: Progress,
 ) -> Result<ExitCode, Failure> {
     let daemon = matches!(cli.command, Command::Daemon(_));
-    let traces = start_logging(&cli, palette, progress.clone())?;
+    let traces = start_logging(&cli, daemon, palette, progress.clone())?;
     // Commands that must not become a server with threads before they change what this
     // process may do.
     if let Command::Internal(internal) = &cli.command {
@@ -159,14 +159,14 @@ fn traces(cli: &Cli) -> Option<Traces> {
     })
 }
 
+/// A daemon has nobody who looks at it: what happens is logged.
 fn start_logging(
     cli: &Cli,
+    daemon: bool,
     palette: Palette,
     progress: Progress,
 ) -> Result<Option<Traces>, Failure> {
     let global = &cli.global;
-    // A daemon has nobody who looks at it: what happens is logged.
-    let daemon = matches!(cli.command, Command::Daemon(_));
     let verbose = global.verbose.saturating_add(u8::from(daemon));
     let directives = global
         .log_level
@@ -224,12 +224,13 @@ async fn run(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Init(args) => command::init::run(&args, context),
         Command::Config(args) => command::config::run(args, context),
         Command::Repository(args) => command::repository::run(args, context).await,
-        Command::Verify(args) => command::verify::run(args, context).await,
+        Command::Verify(args) => Box::pin(command::verify::run(args, context)).await,
         Command::Drill(args) => Box::pin(command::drill::run(args, context)).await,
         Command::Restore(args) => command::restore::run(args, context).await,
         Command::Replicate(args) => Box::pin(command::replicate::run(args, context)).await,
         Command::Backup(args) => command::backup::run(args, context).await,
         Command::Wal(args) => command::wal::run(args, context).await,
+        Command::State(args) => command::state::run(args, context).await,
         Command::Status(args) => command::status::run(args, context).await,
         Command::Job(args) => command::job::run(args, context).await,
         Command::Daemon(args) => Box::pin(command::daemon::run(&args, context)).await,

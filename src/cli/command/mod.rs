@@ -21,6 +21,7 @@ mod replicate_status;
 pub mod repository;
 pub mod restore;
 pub mod schedule;
+pub mod state;
 pub mod status;
 pub mod verify;
 mod verify_depth;
