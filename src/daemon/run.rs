@@ -80,6 +80,8 @@ pub struct Daemon {
     state_url: Option<StateUrl>,
     stamp: Option<Stamp>,
     listener: Option<TcpListener>,
+    /// Simulated time stands still from its start until it runs.
+    awake: Option<Awake>,
 }
 
 impl Daemon {
@@ -97,6 +99,7 @@ impl Daemon {
             None
         };
         let clock = options.clock;
+        let awake = clock.awake();
         clock.put_right(state.clock_offset().await?);
         let id = Uuid::now_v7();
         let stamp = options.file.as_ref().and_then(|file| {
@@ -123,6 +126,7 @@ impl Daemon {
             health,
             stamp,
             listener,
+            awake: Some(awake),
         };
         daemon.health.configuration_loaded(now);
         sweep::sweep(&daemon.state, &config, now).await;
@@ -150,7 +154,7 @@ impl Daemon {
     /// Runs until it is to stop; jobs that run then have `stop_within` to end.
     pub async fn run(mut self, signals: Signals) -> Result<(), DaemonError> {
         let stop = signals.stop.clone();
-        let awake = self.clock.awake();
+        let awake = self.awake.take().unwrap_or_else(|| self.clock.awake());
         let mut beside: Vec<JoinHandle<()>> = Vec::new();
         let ticking = Arc::new(Bell::new());
         let metronome = if self.process {
