@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 
 use super::evidence::{LedgerError, broken_finding, check_ledger, export_ledger, report_entry};
-use super::{Ended, Failure, FailureClass, Part, Performed, Surroundings};
+use super::{Ended, Failure, Part, Performed, Surroundings};
 use crate::config::Period;
 use crate::evidence::export::{ExportError, Exported, Scope, directory_name};
 use crate::evidence::ledger::Break;
@@ -118,46 +118,27 @@ async fn note(
     now: DateTime<Utc>,
 ) -> Result<(), StateError> {
     let code = Code::RecordsBroken.as_str().to_owned();
-    match broken.map(broken_finding) {
-        Some(finding) => {
-            let incident = NewIncident {
-                cluster: String::new(),
-                copy: String::new(),
-                kind: IncidentKind::Schedule,
-                scope: String::new(),
-                code,
-                severity: finding.severity,
-                object: finding.object,
-                message: finding.message,
-                by,
-            };
-            state.open_incident(&incident, now).await.map(|_| ())
-        }
-        None => {
-            let key = IncidentKey {
-                cluster: String::new(),
-                copy: String::new(),
-                scope: String::new(),
-                code,
-            };
-            state.close_incident(&key, by, now).await.map(|_| ())
-        }
-    }
-}
-
-impl From<LedgerError> for Failure {
-    fn from(error: LedgerError) -> Self {
-        match error {
-            LedgerError::State(error) => error.into(),
-            LedgerError::Export(error @ ExportError::Period { .. }) => Self::configuration(error),
-            error @ (LedgerError::Export(_) | LedgerError::Record { .. }) => {
-                Self::new(FailureClass::Capacity, error)
-            }
-            error @ (LedgerError::Seal(_) | LedgerError::Task(_)) => {
-                Self::new(FailureClass::Defect, error)
-            }
-        }
-    }
+    let Some(finding) = broken.map(broken_finding) else {
+        let key = IncidentKey {
+            cluster: String::new(),
+            copy: String::new(),
+            scope: String::new(),
+            code,
+        };
+        return state.close_incident(&key, by, now).await.map(|_| ());
+    };
+    let incident = NewIncident {
+        cluster: String::new(),
+        copy: String::new(),
+        kind: IncidentKind::Schedule,
+        scope: String::new(),
+        code,
+        severity: finding.severity,
+        object: finding.object,
+        message: finding.message,
+        by,
+    };
+    state.open_incident(&incident, now).await.map(|_| ())
 }
 
 #[cfg(test)]
