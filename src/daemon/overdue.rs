@@ -273,3 +273,95 @@ fn in_words(within: TimeDelta) -> String {
         .and_then(Period::from_secs)
         .map_or_else(|| within.to_string(), |period| period.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    fn proof(copy: &str, kind: RunKind, when: &str, verdict: Option<Verdict>) -> Proof {
+        Proof {
+            cluster: "orders".to_owned(),
+            copy: copy.to_owned(),
+            kind,
+            at: at(when),
+            verdict,
+        }
+    }
+
+    #[test]
+    fn each_copy_is_wanted_and_a_drill_of_any() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("walproof.yaml");
+        std::fs::write(
+            &file,
+            "version: 1\ntiers:\n  gold: {due: {verify: 1h, replicate: 2h, drill: 1d}}\n  none: {}\nclusters:\n- {name: orders, tier: gold, primary: {url: 'file:///a'}, replicas: [{name: far, url: 'file:///b'}]}\n- {name: free, tier: none, primary: {url: 'file:///c'}}\n",
+        )
+        .unwrap();
+        let config = crate::config::load(&file).unwrap();
+        let proofs = [
+            proof("primary", RunKind::Verify, "2026-11-22T01:00:00Z", None),
+            proof(
+                "far",
+                RunKind::Drill,
+                "2026-11-21T01:00:00Z",
+                Some(Verdict::Failed),
+            ),
+            proof(
+                "primary",
+                RunKind::Drill,
+                "2026-11-20T01:00:00Z",
+                Some(Verdict::Proven),
+            ),
+            // This one proves nothing.
+            proof(
+                "third",
+                RunKind::Drill,
+                "2026-11-22T01:00:00Z",
+                Some(Verdict::Unproven),
+            ),
+        ];
+        let wanted = wanted(&config, &proofs);
+        let told: Vec<(&str, RunKind, Option<DateTime<Utc>>)> = wanted
+            .iter()
+            .map(|wanted| (wanted.copy.as_str(), wanted.kind, wanted.newest))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("primary", RunKind::Verify, Some(at("2026-11-22T01:00:00Z"))),
+                ("far", RunKind::Verify, None),
+                ("far", RunKind::Replicate, None),
+                ("", RunKind::Drill, Some(at("2026-11-21T01:00:00Z"))),
+            ]
+        );
+    }
+
+    #[test]
+    fn it_is_told_once_for_each_period_that_passed() {
+        let wanted = |newest: Option<&str>| Wanted {
+            cluster: "orders".to_owned(),
+            copy: String::new(),
+            kind: RunKind::Drill,
+            within: TimeDelta::hours(1),
+            newest: newest.map(at),
+        };
+        let since = at("2026-11-22T00:00:00Z");
+        let proven = wanted(Some("2026-11-22T03:00:00Z"));
+        assert_eq!(proven.overdue(since, at("2026-11-22T03:59:59Z")), None);
+        for (now, end) in [
+            ("2026-11-22T04:00:00Z", "2026-11-22T04:00:00Z"),
+            ("2026-11-22T04:59:00Z", "2026-11-22T04:00:00Z"),
+            ("2026-11-22T05:10:00Z", "2026-11-22T05:00:00Z"),
+        ] {
+            assert_eq!(proven.overdue(since, at(now)), Some(at(end)), "{now}");
+        }
+        let never = wanted(None);
+        assert_eq!(never.overdue(since, at("2026-11-22T00:30:00Z")), None);
+        assert!(never.overdue(since, at("2026-11-22T01:00:00Z")).is_some());
+        assert_eq!(in_words(TimeDelta::hours(25)), "1d1h");
+    }
+}

@@ -29,7 +29,7 @@ use crate::server::{self, Health, Limits, Now, ServerState};
 use crate::state::{State, StateError};
 
 /// How often overdue proofs are looked for.
-const OVERDUE_EVERY: Duration = Duration::from_mins(1);
+const OVERDUE_EVERY: Duration = Duration::from_secs(15);
 /// How often is swept.
 const SWEEP_EVERY: Duration = Duration::from_hours(1);
 /// Without a tick, or a sight of its lease, for this long the daemon is not well.

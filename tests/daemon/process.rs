@@ -311,3 +311,30 @@ fn a_daemon_without_a_right_configuration_does_not_start() {
     let run = ground.walproof(&["daemon"]).expect_code(3);
     assert!(run.stderr.contains(&address.to_string()), "{}", run.stderr);
 }
+
+#[test]
+fn a_proof_that_nothing_makes_is_overdue_until_somebody_makes_it() {
+    require!(Postgres);
+    let ground = Ground::new();
+    ground.write(&format!(
+        "version: 1\nstate: {}\ntiers:\n  gold: {{due: {{verify: 10s, drill: 100d}}}}\nclusters:\n- {{name: orders, tier: gold, primary: {{url: '{}'}}}}\ndaemon: {{listen: '127.0.0.1:0'}}\n",
+        ground.state,
+        repository().url()
+    ));
+    let mut daemon = ground.daemon();
+    let open = || {
+        ground.query("SELECT message FROM incidents WHERE code = 'verification-overdue' AND closed_at IS NULL")
+    };
+    daemon.until("the incident", || !open().is_empty());
+    let missed = ground.entries_of("missed");
+    assert_eq!(missed[0]["body"]["reason"], "overdue");
+    assert_eq!(missed[0]["body"]["job"], "verify");
+    assert_eq!(missed[0]["cluster"], "orders");
+    // The tier is made patient, and somebody looks.
+    let text = std::fs::read_to_string(ground.config()).unwrap();
+    ground.write(&text.replace("verify: 10s", "verify: 100d"));
+    daemon.signal(Signal::SIGHUP);
+    ground.walproof(&["verify", "orders"]).expect_code(0);
+    daemon.until("the incident's end", || open().is_empty());
+    assert_eq!(daemon.stop(), 0);
+}
