@@ -52,13 +52,7 @@ impl Context {
     /// The configuration file that holds here: `--config`, else `./walproof.yaml`, else
     /// `/etc/walproof/walproof.yaml`, else none.
     pub fn config_file(&self) -> Option<PathBuf> {
-        self.config_file.clone().or_else(|| {
-            ["walproof.yaml", "/etc/walproof/walproof.yaml"]
-                .into_iter()
-                .map(Path::new)
-                .find(|path| path.exists())
-                .map(Path::to_owned)
-        })
+        config_file(self.config_file.as_deref())
     }
 
     /// The configuration, or what holds without one. `--state` wins over what it says.
@@ -77,4 +71,15 @@ impl Context {
     pub async fn state(&self, config: &Config) -> Result<State, Failure> {
         Ok(State::open(&config.state).await?)
     }
+}
+
+/// The configuration file that holds here, by what `--config` says.
+pub(super) fn config_file(given: Option<&Path>) -> Option<PathBuf> {
+    given.map(Path::to_owned).or_else(|| {
+        ["walproof.yaml", "/etc/walproof/walproof.yaml"]
+            .into_iter()
+            .map(Path::new)
+            .find(|path| path.exists())
+            .map(Path::to_owned)
+    })
 }

@@ -169,6 +169,9 @@ pub enum Command {
     #[command(subcommand)]
     Wal(command::wal::WalCommand),
     Status(command::status::StatusArgs),
+    Daemon(command::daemon::DaemonArgs),
+    #[command(subcommand)]
+    Schedule(command::schedule::ScheduleCommand),
     #[command(subcommand)]
     Job(command::job::JobCommand),
     History(command::history::HistoryArgs),
@@ -176,6 +179,8 @@ pub enum Command {
     State(command::state::StateCommand),
     #[command(subcommand)]
     Evidence(command::evidence::EvidenceCommand),
+    #[command(subcommand)]
+    Notify(command::notify::NotifyCommand),
     Help(command::help::HelpArgs),
     #[command(subcommand, hide = true)]
     Internal(command::internal::InternalCommand),

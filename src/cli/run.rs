@@ -5,11 +5,15 @@ use std::io::{IsTerminal as _, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use clap::Parser as _;
+use tracing::{Instrument as _, Span};
 
+use super::command;
 use super::interrupt::{interrupted, listen};
 use super::{Cli, Command, Context, ExitCode, Failure, LogFormatArg, Output, Palette, Progress};
-use super::{GlobalArgs, command};
-use crate::telemetry::{self, LogFormat};
+use crate::telemetry::{self, LogFormat, Traces};
+
+/// Threads of a daemon's runtime, besides those that block.
+const DAEMON_THREADS: usize = 2;
 
 /// Runs the command line of this process.
 pub fn main() -> std::process::ExitCode {
@@ -92,7 +96,8 @@ fn start(
     palette: Palette,
     progress: Progress,
 ) -> Result<ExitCode, Failure> {
-    start_logging(&cli.global, palette, progress.clone())?;
+    let daemon = matches!(cli.command, Command::Daemon(_));
+    let traces = start_logging(&cli, daemon, palette, progress.clone())?;
     // Commands that must not become a server with threads before they change what this
     // process may do.
     if let Command::Internal(internal) = &cli.command {
@@ -100,7 +105,13 @@ fn start(
     }
     // Fails only when a provider was installed before, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if daemon {
+        // Work with bytes is done by blocking threads; a few others serve a process that
+        // is idle most of the time, on a machine of any size.
+        runtime.worker_threads(DAEMON_THREADS);
+    }
+    let runtime = runtime
         .enable_all()
         .build()
         .map_err(|error| Failure::unproven(format_args!("start the runtime: {error}")))?;
@@ -111,19 +122,65 @@ fn start(
     });
     // A blocking read that nobody waits for any more must not keep the process alive.
     runtime.shutdown_background();
+    if let Some(traces) = traces {
+        traces.finish();
+    }
     result
 }
 
-fn start_logging(global: &GlobalArgs, palette: Palette, progress: Progress) -> Result<(), Failure> {
+/// The way to a collector of traces, for commands whose work is worth one. What the
+/// configuration has wrong the command itself will say.
+fn traces(cli: &Cli) -> Option<Traces> {
+    let idle = matches!(
+        cli.command,
+        Command::Init(_)
+            | Command::Config(_)
+            | Command::Repository(_)
+            | Command::Wal(_)
+            | Command::Status(_)
+            | Command::Job(_)
+            | Command::Schedule(_)
+            | Command::History(_)
+            | Command::Evidence(_)
+            | Command::Notify(_)
+            | Command::Help(_)
+            | Command::Internal(_)
+    );
+    if idle {
+        return None;
+    }
+    let file = super::context::config_file(cli.global.config.as_deref());
+    let config = file.and_then(|file| crate::config::load(&file).ok());
+    let otlp = config.and_then(|config| config.telemetry.otlp);
+    Traces::begin(otlp.as_ref()).unwrap_or_else(|error| {
+        // There is no log yet, and the work matters more than its traces.
+        let _ = writeln!(std::io::stderr().lock(), "warning: {error}");
+        None
+    })
+}
+
+/// A daemon has nobody who looks at it: what happens is logged.
+fn start_logging(
+    cli: &Cli,
+    daemon: bool,
+    palette: Palette,
+    progress: Progress,
+) -> Result<Option<Traces>, Failure> {
+    let global = &cli.global;
+    let verbose = global.verbose.saturating_add(u8::from(daemon));
     let directives = global
         .log_level
         .as_deref()
-        .unwrap_or_else(|| telemetry::directives(global.verbose));
+        .unwrap_or_else(|| telemetry::directives(verbose));
     let format = match global.log_format {
         LogFormatArg::Human => LogFormat::Human,
         LogFormatArg::Json => LogFormat::Json,
     };
-    telemetry::start(directives, format, palette.is_enabled(), progress).map_err(Failure::usage)
+    let traces = traces(cli);
+    let color = palette.is_enabled();
+    telemetry::start(directives, format, color, progress, traces.as_ref())
+        .map_err(Failure::usage)?;
+    Ok(traces)
 }
 
 /// Runs a command. Those that own something (a scratch directory, a server, an upload) are
@@ -136,15 +193,29 @@ async fn dispatch(command: Command, context: Context) -> Result<ExitCode, Failur
             | Command::Replicate(_)
             | Command::Backup(_)
             | Command::Wal(_)
+            | Command::Daemon(_)
     );
     let mut interrupt = context.interrupt.clone();
-    let work = Box::pin(run(command, &context));
+    let span = job_span(&command);
+    let work = Box::pin(run(command, &context)).instrument(span);
     if owns {
         return work.await;
     }
     tokio::select! {
         result = work => result,
         () = interrupted(&mut interrupt) => Err(Failure::interrupted()),
+    }
+}
+
+/// What a person asks for is one job, and one trace.
+fn job_span(command: &Command) -> Span {
+    match command {
+        Command::Verify(_) => telemetry::job("verify"),
+        Command::Drill(_) => telemetry::job("drill"),
+        Command::Replicate(_) => telemetry::job("replicate"),
+        Command::Restore(_) => telemetry::job("restore"),
+        Command::Backup(_) => telemetry::job("backup"),
+        _ => Span::none(),
     }
 }
 
@@ -162,8 +233,11 @@ async fn run(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::State(args) => command::state::run(args, context).await,
         Command::Status(args) => command::status::run(args, context).await,
         Command::Job(args) => command::job::run(args, context).await,
+        Command::Daemon(args) => Box::pin(command::daemon::run(&args, context)).await,
+        Command::Schedule(args) => command::schedule::run(args, context),
         Command::History(args) => command::history::run(args, context).await,
         Command::Evidence(args) => command::evidence::run(args, context).await,
+        Command::Notify(args) => command::notify::run(args, context).await,
         Command::Help(args) => command::help::run(&args, context),
         Command::Internal(internal) => command::internal::run(&internal),
     }

@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::error::Mistake;
 use super::tree::Node;
 use super::{
-    Cluster, ConfigErrors, ConfigFile, DaemonConfig, DrillDefinition, Notifications, Schedule,
-    SecretSource, StateUrl, Telemetry, Tier, Zone, check, cross, cross_schedule,
+    Cluster, ConfigErrors, ConfigFile, Credentials, DaemonConfig, DrillDefinition, Notifications,
+    Schedule, SecretSource, StateUrl, Telemetry, Tier, Zone, check, cross, cross_schedule,
     default_state_directory, schema, suggest, tree,
 };
 
@@ -98,6 +98,29 @@ impl Config {
         self.drills
             .iter()
             .filter(move |drill| drill.definition.clusters.iter().any(|name| name == cluster))
+    }
+
+    /// Where every secret that this configuration needs is found.
+    pub fn secret_sources(&self) -> Vec<&SecretSource> {
+        let mut sources: Vec<&SecretSource> = Vec::new();
+        for cluster in &self.clusters {
+            for (_, copy) in cluster.copies() {
+                let credentials = copy.credentials.as_ref();
+                sources.extend(
+                    credentials
+                        .into_iter()
+                        .flat_map(Credentials::sources)
+                        .map(|(_, source)| source),
+                );
+            }
+        }
+        if let Some(notifications) = &self.notifications {
+            sources.extend(notifications.secret_sources());
+        }
+        if let Some(otlp) = &self.telemetry.otlp {
+            sources.extend(otlp.headers.values());
+        }
+        sources
     }
 
     /// The name that was probably meant, for "unknown cluster".

@@ -323,6 +323,30 @@ impl Notifications {
             .unwrap_or(Period::MAX)
     }
 
+    /// Where every secret of the receivers is found.
+    pub(super) fn secret_sources(&self) -> Vec<&SecretSource> {
+        let mut sources = Vec::new();
+        for receiver in self.receivers.values() {
+            if let Some(webhook) = &receiver.webhook {
+                sources.push(&webhook.url);
+                sources.extend(&webhook.secret);
+                sources.extend(webhook.headers.values());
+            }
+            sources.extend(receiver.slack.as_ref().map(|slack| &slack.url));
+            sources.extend(
+                receiver
+                    .email
+                    .as_ref()
+                    .and_then(|email| email.password.as_ref()),
+            );
+            if let Some(alertmanager) = &receiver.alertmanager {
+                sources.extend(&alertmanager.password);
+                sources.extend(&alertmanager.bearer);
+            }
+        }
+        sources
+    }
+
     /// Makes the paths of files absolute, below `base`.
     pub(super) fn resolve_paths(&mut self, base: &std::path::Path) {
         for receiver in self.receivers.values_mut() {

@@ -4,11 +4,14 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use tracing::Span;
+
 use super::cancel::Cancellation;
 use super::observer::DrillObserver;
 use super::phases::{Phase, PhaseClock, PhaseTiming};
 use crate::finding::Finding;
 use crate::storage::{ErrorKind, StorageError};
+use crate::telemetry;
 
 /// Why a drill cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +77,8 @@ pub struct Course<'a> {
     cancellation: Cancellation,
     deadline: Instant,
     limit: Duration,
+    /// The span of the phase under way, below that of the job.
+    span: Span,
 }
 
 impl<'a> Course<'a> {
@@ -90,6 +95,7 @@ impl<'a> Course<'a> {
             cancellation,
             deadline: Instant::now() + limit,
             limit,
+            span: telemetry::phase(Phase::Admit.as_str()),
         }
     }
 
@@ -118,6 +124,7 @@ impl<'a> Course<'a> {
     pub fn enter(&mut self, next: Phase) {
         let closed = self.clock.enter(next, true);
         self.told(closed);
+        self.span = telemetry::phase(next.as_str());
         self.observer.phase_started(next);
     }
 
@@ -126,6 +133,7 @@ impl<'a> Course<'a> {
     pub fn tear_down(&mut self, completed: bool) {
         let closed = self.clock.enter(Phase::TearDown, completed);
         self.told(closed);
+        self.span = telemetry::phase(Phase::TearDown.as_str());
         self.observer.phase_started(Phase::TearDown);
     }
 
@@ -133,6 +141,7 @@ impl<'a> Course<'a> {
     pub fn finish(&mut self, completed: bool) {
         let closed = self.clock.finish(completed);
         self.told(closed);
+        self.span = Span::none();
     }
 
     /// Whether the drill may go on.

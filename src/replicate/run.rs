@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use chrono::Utc;
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use super::copy::Work;
 use super::diff::{self, Differences};
@@ -20,6 +21,7 @@ use super::{
     ReplicateReport, findings, judge,
 };
 use crate::state::{HeldPair, State};
+use crate::telemetry;
 
 /// A wish to stop: becomes true once.
 pub type Stop = watch::Receiver<bool>;
@@ -140,22 +142,27 @@ async fn rounds(work: &Arc<Work>) -> Result<ReplicateReport, ReplicateError> {
 async fn once(work: &Arc<Work>) -> Result<(ReplicateReport, bool), ReplicateError> {
     let started_at = Utc::now();
     let pair = &work.pair;
-    let comparing = diff::compare(pair, &work.ledger, &work.meter, None);
+    let comparison = telemetry::phase("compare");
+    let comparing =
+        diff::compare(pair, &work.ledger, &work.meter, None).instrument(comparison.clone());
     let mut differences = work.unless_stopped(comparing).await?;
     check_system(pair, &differences).await?;
     let mut compared = compared(&differences);
     let suspects = std::mem::take(&mut differences.suspects);
     let parallel = work.options.parallel;
-    let judging = judge::judge(pair, &work.ledger, &work.limit, suspects, parallel);
+    let judging = judge::judge(pair, &work.ledger, &work.limit, suspects, parallel)
+        .instrument(comparison.clone());
     let judged = work.unless_stopped(judging).await?;
     compared.looked_at = judged.read;
     let missing = std::mem::take(&mut differences.missing);
-    let preparing = prepare(pair, missing, judged.unfinished);
+    let preparing = prepare(pair, missing, judged.unfinished).instrument(comparison);
     let mut prepared = work.unless_stopped(preparing).await?;
     sweep(work, &prepared.queue).await;
     let to_copy = prepared.queue.tallies().total();
     work.meter.expect(to_copy.objects, to_copy.bytes);
-    let (worked, ended) = work_off(work, &mut prepared.queue, None).await?;
+    let (worked, ended) = work_off(work, &mut prepared.queue, None)
+        .instrument(telemetry::phase("copy"))
+        .await?;
 
     let mut found = judged.findings;
     found.extend(findings::vanished(&prepared.vanished));

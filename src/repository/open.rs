@@ -66,6 +66,7 @@ impl Repository {
     /// [`Self::LISTED_TOGETHER`] in the order of the listing. The listing waits for a slow
     /// receiver and goes on without one that is gone. A catalog keeps few bytes of an object;
     /// who needs more of it looks here.
+    #[tracing::instrument(name = "phase", skip_all, fields(otel.name = "list", walproof.phase = "list"))]
     pub async fn catalog_shown_to(
         &self,
         watcher: Option<mpsc::Sender<Vec<ObjectEntry>>>,

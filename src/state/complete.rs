@@ -20,6 +20,7 @@ use crate::evidence::ledger::{Asked, Body, InterruptedBody, RunBody, note_incide
 use crate::evidence::{
     DrillRecord, EntryKind, LedgerEntry, NewEntry, RecordFile, Trigger, Verdict,
 };
+use crate::telemetry;
 
 /// The exit code of a run that could not check.
 const UNCHECKED: u8 = 3;
@@ -63,6 +64,7 @@ impl State {
         outcome: &Outcome,
         completion: &Completion,
     ) -> Result<LedgerEntry, StateError> {
+        telemetry::ended(outcome.exit_code, outcome.verdict, outcome.findings.len());
         let record = match &completion.record {
             Some(record) => Some(self.write_record(&run, record, completion.fence).await?),
             None => None,

@@ -332,7 +332,7 @@ async fn event_in(
         .map(|_| ())
 }
 
-fn incident(row: &Row) -> Result<Incident, StateError> {
+pub(super) fn incident(row: &Row) -> Result<Incident, StateError> {
     let severity = |word: &str| match word {
         "info" => Some(Severity::Info),
         "warning" => Some(Severity::Warning),

@@ -17,6 +17,10 @@ mod copy_tests;
 #[cfg(test)]
 mod daemon_tests;
 mod database;
+mod deliveries;
+mod delivery;
+#[cfg(test)]
+mod delivery_tests;
 mod entries;
 mod error;
 mod hold;
@@ -35,6 +39,7 @@ mod objects;
 #[cfg(test)]
 mod parity_tests;
 mod postgres;
+mod proofs;
 mod records;
 mod run;
 mod schedule;
@@ -57,6 +62,7 @@ pub use copies::HeldPair;
 pub use copy::{
     CopyAlarm, CopyMark, CopyPair, CopySide, CopySummary, RememberedCopy, source_mark, target_mark,
 };
+pub use delivery::{Delivery, DeliveryCount, DeliveryEvent, DeliveryOutcome, Recipient};
 pub use error::{StateError, StateErrorKind};
 pub use incident::{
     DepthRank, Incident, IncidentChange, IncidentEvent, IncidentFilter, IncidentKey, IncidentKind,
@@ -68,6 +74,7 @@ pub use job::{
     JobProgress, JobStatus, NewJob, Release,
 };
 pub use object::{ChangeKind, ObjectChange, ObjectSummary, ReadRate, RememberedObject};
+pub use proofs::Proof;
 pub use records::RecordRow;
 pub use run::{
     HistoryFilter, NewRun, Outcome, Report, Run, RunKind, RunStatus, RunningRun, StoredDrill,

@@ -1,6 +1,7 @@
 //! The state behind one interface, whatever database holds it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use chrono::TimeDelta;
 use uuid::Uuid;
@@ -12,6 +13,7 @@ use super::{
 };
 use crate::config::{StateDatabase, StateUrl};
 use crate::evidence::{DrillRecord, RecordFile};
+use crate::telemetry;
 
 /// The state of this walproof: runs, findings, drills, evidence. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -23,8 +25,8 @@ pub struct State {
 /// Which database holds the state.
 #[derive(Clone, Debug)]
 pub(super) enum Backend {
-    Sqlite(Sqlite),
-    Postgres(Postgres),
+    Sqlite(Arc<Sqlite>),
+    Postgres(Arc<Postgres>),
 }
 
 impl State {
@@ -33,11 +35,11 @@ impl State {
     pub async fn open(url: &StateUrl) -> Result<Self, StateError> {
         let backend = match url.database() {
             StateDatabase::Sqlite(path) => {
-                Backend::Sqlite(Sqlite::open(path, url.directory()).await?)
+                Backend::Sqlite(Arc::new(Sqlite::open(path, url.directory()).await?))
             }
-            StateDatabase::Postgres(settings) => {
-                Backend::Postgres(Box::pin(Postgres::open(settings, settings.url())).await?)
-            }
+            StateDatabase::Postgres(settings) => Backend::Postgres(Arc::new(
+                Box::pin(Postgres::open(settings, settings.url())).await?,
+            )),
         };
         Ok(Self {
             backend,
@@ -77,10 +79,12 @@ impl State {
 
     /// Notes that a run begins.
     pub async fn begin_run(&self, run: &NewRun) -> Result<RunningRun, StateError> {
-        match &self.backend {
+        let running = match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.begin_run(run).await,
-            Backend::Postgres(postgres) => Box::pin(postgres.begin_run(run)).await,
-        }
+            Backend::Postgres(postgres) => postgres.begin_run(run).await,
+        }?;
+        telemetry::begun(running.id, &run.cluster, &run.copy);
+        Ok(running)
     }
 
     /// Keeps a drill and its evidence: the record as a file first, then as rows. The record

@@ -38,6 +38,7 @@ pub async fn verify(
 
 /// The same for a catalog that was read already; `on_progress` is told how far it is.
 /// Dropping the future stops the work.
+#[tracing::instrument(name = "phase", skip_all, fields(otel.name = "read", walproof.phase = "read"))]
 pub async fn verify_catalog(
     repository: &Repository,
     catalog: &Catalog,

@@ -86,7 +86,7 @@ pub fn command(arguments: &[&str], environment: &[(String, String)]) -> Command 
     let mut command = Command::new(program());
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
-        if ["AWS_", "GOOGLE_", "AZURE_", "WALPROOF_", "PG"]
+        if ["AWS_", "GOOGLE_", "AZURE_", "OTEL_", "WALPROOF_", "PG"]
             .iter()
             .any(|p| name.starts_with(p))
         {

@@ -172,12 +172,19 @@ fn a_full_disk_below_the_state_loses_nothing_that_was_kept() {
     // A look at the repository needs no state.
     let verify = with_small_state(&place, &format!("{fill}\"$1\" verify '{url}' -o json"));
     let verify = verify.expect_code(0);
-    assert!(verify.stderr.contains("not kept in the history"), "{}", verify.stderr);
+    assert!(
+        verify.stderr.contains("not kept in the history"),
+        "{}",
+        verify.stderr
+    );
     // With room again everything is as it was.
     let again = format!("{{ {drill}; }} >/dev/null 2>&1; rm /mnt/filler; \"$1\" history -o json");
     let again = with_small_state(&place, &again).expect_code(0).json();
     let runs = again["runs"].as_array().unwrap();
-    let finished: Vec<_> = runs.iter().filter(|run| run["status"] == "finished").collect();
+    let finished: Vec<_> = runs
+        .iter()
+        .filter(|run| run["status"] == "finished")
+        .collect();
     assert_eq!(finished.len(), 1, "{again:#}");
     assert_eq!(finished[0]["kind"], "verify");
 }

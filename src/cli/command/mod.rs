@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod config;
+pub mod daemon;
 pub mod drill;
 mod drill_run;
 pub mod evidence;
@@ -10,6 +11,7 @@ pub mod history;
 pub mod init;
 pub mod internal;
 pub mod job;
+pub mod notify;
 pub mod replicate;
 mod replicate_compare;
 mod replicate_expire;
@@ -18,6 +20,7 @@ mod replicate_run;
 mod replicate_status;
 pub mod repository;
 pub mod restore;
+pub mod schedule;
 pub mod state;
 pub mod status;
 pub mod verify;
