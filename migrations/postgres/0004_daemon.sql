@@ -224,12 +224,15 @@ CREATE TABLE deliveries (
     event        TEXT NOT NULL CHECK (event IN ('firing', 'resolved', 'repeat')),
     -- Which of several of the same event: 0, and further ones for repeats.
     number       BIGINT NOT NULL DEFAULT 0,
+    -- How much the incident mattered when this was planned: worse is told again at once.
+    severity     TEXT NOT NULL CHECK (severity IN ('info', 'warning', 'critical')),
     created_at   BIGINT NOT NULL,
     next_at      BIGINT NOT NULL,
     attempts     BIGINT NOT NULL DEFAULT 0,
     lease_holder TEXT,
     lease_until  BIGINT,
     done_at      BIGINT,
+    outcome      TEXT CHECK (outcome IN ('sent', 'given-up', 'superseded')),
     error        TEXT,
     UNIQUE (incident_id, receiver, event, number)
 );

@@ -121,15 +121,21 @@ fn start(
 /// The way to a collector of traces, for commands whose work is worth one. What the
 /// configuration has wrong the command itself will say.
 fn traces(cli: &Cli) -> Option<Traces> {
-    let works = matches!(
+    let idle = matches!(
         cli.command,
-        Command::Verify(_)
-            | Command::Drill(_)
-            | Command::Replicate(_)
-            | Command::Restore(_)
-            | Command::Backup(_)
+        Command::Init(_)
+            | Command::Config(_)
+            | Command::Repository(_)
+            | Command::Wal(_)
+            | Command::Status(_)
+            | Command::Job(_)
+            | Command::History(_)
+            | Command::Evidence(_)
+            | Command::Notify(_)
+            | Command::Help(_)
+            | Command::Internal(_)
     );
-    if !works {
+    if idle {
         return None;
     }
     let file = super::context::config_file(cli.global.config.as_deref());

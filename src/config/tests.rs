@@ -201,7 +201,7 @@ daemon: {{listen: "127.0.0.1:0", jobs: 2, drills: 2, per_cluster: 1, per_bucket:
     );
 
     let wrong = format!(
-        r#"
+        r"
 version: 1
 tiers: {{gold: }}
 {clusters}
@@ -210,7 +210,7 @@ schedules:
 - {{name: often, job: report, cron: 0 3 * * *, clusters: [orders, ordres]}}
 - {{name: drill, job: drill, cron: 0 3 * * *, drill: nihgtly}}
 daemon: {{lease: 2s}}
-"#
+"
     );
     insta::assert_snapshot!(load_files(&[("walproof.yaml", &wrong), drill]).unwrap_err());
     let wrong = format!(

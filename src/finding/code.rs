@@ -298,6 +298,20 @@ codes! {
     RecordsBroken, "records-broken", Critical,
         "The records are not what was written: from the break on they prove nothing to anybody else.",
         "Copy the state database aside before anything else, and compare it with an export or a backup of it.";
+
+    // The daemon itself.
+    VerificationOverdue, "verification-overdue", Warning,
+        "Nobody looked at this copy for longer than its tier allows: whatever broke since then is not known.",
+        "See why no verification ended (`walproof history orders --kind verify`), and run one by hand.";
+    ReplicationOverdue, "replication-overdue", Warning,
+        "The copy was not brought up to date for longer than the tier allows: a recovery from it loses at least that much.",
+        "See why no replication ended (`walproof history orders --kind replicate`), and run one by hand.";
+    DrillOverdue, "drill-overdue", Critical,
+        "No restore of this cluster was tried for longer than its tier allows: that it can be restored is hope, not proof.",
+        "See why no drill ended (`walproof history orders --kind drill`), and run one by hand.";
+    ConfigurationRefused, "configuration-refused", Warning,
+        "The configuration file has mistakes, so the daemon goes on with the one before: what was changed is not in force.",
+        "Run `walproof config check`, mend what it names; the daemon takes the file up by itself.";
 }
 
 impl fmt::Display for Code {

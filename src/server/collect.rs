@@ -15,7 +15,8 @@ use crate::config::Config;
 use crate::evidence::{EntryKind, Verdict};
 use crate::operation::standing::{DrillStanding, ReplicateStanding, VerifyStanding};
 use crate::state::{
-    EntryCount, Incident, IncidentFilter, RunKind, Standing, StandingFilter, State, StateError,
+    DeliveryOutcome, EntryCount, Incident, IncidentFilter, RunKind, Standing, StandingFilter,
+    State, StateError,
 };
 
 /// The kinds of runs that prove something of a copy.
@@ -90,7 +91,14 @@ pub async fn collect(
         head: state.entry_head().await?.map_or(0, |(head, _)| head),
         ..fleet.records
     };
-    fleet.notifications = NotificationFacts::default();
+    for count in state.delivery_counts().await? {
+        let NotificationFacts { waiting, given_up } = &mut fleet.notifications;
+        match count.outcome {
+            None => *waiting += count.count,
+            Some(DeliveryOutcome::GivenUp) => *given_up += count.count,
+            Some(DeliveryOutcome::Sent | DeliveryOutcome::Superseded) => {}
+        }
+    }
     Ok(fleet)
 }
 

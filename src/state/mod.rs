@@ -38,6 +38,7 @@ mod objects;
 #[cfg(test)]
 mod parity_tests;
 mod postgres;
+mod proofs;
 mod records;
 mod run;
 mod schedule;
@@ -69,6 +70,7 @@ pub use job::{
     JobProgress, JobStatus, NewJob, Release,
 };
 pub use object::{ChangeKind, ObjectChange, ObjectSummary, ReadRate, RememberedObject};
+pub use proofs::Proof;
 pub use records::RecordRow;
 pub use run::{
     HistoryFilter, NewRun, Outcome, Report, Run, RunKind, RunStatus, RunningRun, StoredDrill,

@@ -36,6 +36,7 @@ pub mod minio;
 pub mod pages;
 pub mod postgres;
 pub mod process;
+pub mod prometheus;
 pub mod receiver;
 pub mod repository;
 pub mod require;

@@ -16,6 +16,8 @@ pub enum Need {
     Gcs,
     /// Azurite, with the interface of Azure Blob Storage, and Node.js to run it.
     Azurite,
+    /// Prometheus with promtool, and Alertmanager with amtool.
+    Prometheus,
     /// The Barman Cloud tools in a virtual environment of their own.
     Barman,
     /// Debian's Python with aiosmtpd, a mail server.
@@ -55,6 +57,18 @@ pub fn azurite() -> PathBuf {
     cache().join("azurite/node_modules/azurite/dist/src/blob/main.js")
 }
 
+/// A program of Prometheus or Alertmanager: unpacked by `scripts/install`, or installed.
+pub fn prometheus(program: &str) -> Option<PathBuf> {
+    let unpacked = cache().join("prometheus/usr/bin").join(program);
+    if unpacked.is_file() {
+        return Some(unpacked);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(program))
+        .find(|file| file.is_file())
+}
+
 /// Whether the system's Python has the mail server.
 pub fn aiosmtpd() -> bool {
     PathBuf::from("/usr/lib/python3/dist-packages/aiosmtpd").is_dir()
@@ -62,10 +76,7 @@ pub fn aiosmtpd() -> bool {
 
 /// Alertmanager's program.
 pub fn alertmanager() -> Option<PathBuf> {
-    ["/usr/bin/prometheus-alertmanager", "/usr/bin/alertmanager"]
-        .into_iter()
-        .map(PathBuf::from)
-        .find(|path| path.is_file())
+    prometheus("prometheus-alertmanager").or_else(|| prometheus("alertmanager"))
 }
 
 /// Whether a command is on the path.
@@ -106,6 +117,14 @@ impl Need {
             Self::Minio => minio().is_file(),
             Self::Gcs => fake_gcs_server().is_file(),
             Self::Azurite => azurite().is_file() && command("node"),
+            Self::Prometheus => [
+                "prometheus",
+                "promtool",
+                "prometheus-alertmanager",
+                "amtool",
+            ]
+            .iter()
+            .all(|program| prometheus(program).is_some()),
             Self::Barman => barman_bin().join("barman-cloud-backup").is_file(),
             Self::Aiosmtpd => aiosmtpd(),
             Self::Alertmanager => alertmanager().is_some(),

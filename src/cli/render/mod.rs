@@ -15,6 +15,8 @@ pub mod replicate_status;
 pub mod restore;
 pub mod status;
 mod status_cluster;
+#[cfg(test)]
+mod status_tests;
 pub mod style;
 mod table;
 pub mod verify;

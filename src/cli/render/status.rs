@@ -79,48 +79,45 @@ pub fn fleet(report: &Fleet, idle: bool, style: Style) -> String {
     text
 }
 
-/// The table, with as many columns as fit.
+/// The table, with as many columns as fit: the tier goes before a name is cut.
 fn lines(report: &Fleet, style: Style) -> Vec<String> {
-    let with_tier = |tier: bool| {
-        let mut heading = vec!["", "CLUSTER"];
-        if tier {
-            heading.push("TIER");
-        }
-        heading.extend([
-            "VERDICT",
-            "EXPOSURE",
-            "LOOKED",
-            "WINDOW",
-            "LAST PROOF",
-            "NEXT RUN",
-        ]);
-        let rows: Vec<Vec<Cell>> = report
-            .clusters
-            .iter()
-            .map(|cluster| row(cluster, tier, report.at, style))
-            .collect();
-        table(&heading, &rows, 1, style)
-    };
-    let wide = with_tier(true);
-    let uncut = Style {
+    let tiers = report.clusters.iter().any(|cluster| cluster.tier.is_some());
+    let boundless = Style {
         width: usize::MAX,
-        ..Style::PLAIN
+        color: false,
+        ..style
     };
-    let needed = |cluster: &ClusterStatus| {
-        let cells = row(cluster, true, report.at, uncut);
-        cells.iter().map(|cell| width(&cell.text)).sum::<usize>()
-    };
-    // The tier goes before a name is cut.
-    let needed = report.clusters.iter().map(needed).max().unwrap_or(0) + 2 * 8;
-    if needed <= style.width && report.clusters.iter().any(|cluster| cluster.tier.is_some()) {
-        wide
-    } else {
-        with_tier(false)
+    let fits = columns(report, true, boundless)
+        .iter()
+        .all(|line| width(line) <= style.width);
+    columns(report, tiers && fits, style)
+}
+
+fn columns(report: &Fleet, tier: bool, style: Style) -> Vec<String> {
+    let mut heading = vec!["", "CLUSTER"];
+    if tier {
+        heading.push("TIER");
     }
+    heading.extend([
+        "VERDICT",
+        "EXPOSURE",
+        "LOOK AGE",
+        "WINDOW",
+        "PROOF AGE",
+        "NEXT RUN",
+    ]);
+    let rows: Vec<Vec<Cell>> = report
+        .clusters
+        .iter()
+        .map(|cluster| row(cluster, tier, report.at, style))
+        .collect();
+    table(&heading, &rows, 1, style)
 }
 
 fn row(cluster: &ClusterStatus, tier: bool, now: DateTime<Utc>, style: Style) -> Vec<Cell> {
     let (tone, mark) = verdict(cluster.verdict, style);
+    // One column, whatever the terminal can show.
+    let mark = if mark == "ok" { "+" } else { mark };
     let primary = cluster.primary();
     let mut cells = vec![
         Cell::new(tone, mark),
@@ -134,7 +131,9 @@ fn row(cluster: &ClusterStatus, tier: bool, now: DateTime<Utc>, style: Style) ->
     cells.push(window(primary));
     cells.push(proof(cluster));
     cells.push(cluster.next_runs.first().map_or_else(Cell::none, |next| {
-        Cell::plain(format!("{} {}", next.kind.as_str(), from_now(next.at, now)))
+        let when = from_now(next.at, now);
+        let when = when.strip_prefix("in ").unwrap_or(&when);
+        Cell::plain(format!("{} {when}", next.kind.as_str()))
     }));
     cells
 }
@@ -169,7 +168,7 @@ fn exposure(primary: Option<&CopyStatus>) -> [Cell; 2] {
     let looked = |age: i64, stale: bool| {
         let tone = if stale { Tone::Warning } else { Tone::Quiet };
         let mark = if stale { "!" } else { "" };
-        Cell::new(tone, format!("{} ago{mark}", short(age)))
+        Cell::new(tone, format!("{}{mark}", short(age)))
     };
     match (&copy.exposure, &copy.verification) {
         (Some(exposure), _) => [
@@ -218,7 +217,7 @@ fn proof(cluster: &ClusterStatus) -> Cell {
             } else {
                 (Tone::Plain, "")
             };
-            Cell::new(tone, format!("{} ago{mark}", short(proof.age_seconds)))
+            Cell::new(tone, format!("{}{mark}", short(proof.age_seconds)))
         }
     }
 }

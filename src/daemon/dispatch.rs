@@ -1,0 +1,151 @@
+//! Claims jobs as long as there is room, and waits for their ends.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::bell::Bell;
+use super::clock::Awake;
+use super::plan::Plan;
+use super::worker::{Tools, stopped, work};
+use crate::state::{ClaimRequest, Fence, Job, JobKind, Release};
+
+/// Everything that a worker can do.
+const KINDS: [JobKind; 5] = [
+    JobKind::Verify,
+    JobKind::Replicate,
+    JobKind::Drill,
+    JobKind::Report,
+    JobKind::Sweep,
+];
+
+/// Claims jobs and lets workers do them.
+pub(super) struct Dispatch {
+    pub(super) holder: Uuid,
+    pub(super) tools: Tools,
+    pub(super) plan: watch::Receiver<Arc<Plan>>,
+    pub(super) bell: Arc<Bell>,
+}
+
+impl Dispatch {
+    /// Works until the daemon is to stop, and then as long as jobs need to end, at most
+    /// `stop_within`. Jobs that have not ended by then are given back.
+    pub(super) async fn run(self, mut awake: Awake) {
+        let mut workers: JoinSet<(Uuid, Awake)> = JoinSet::new();
+        let mut held: HashMap<Uuid, Fence> = HashMap::new();
+        let mut stop = self.tools.stop.clone();
+        while !*stop.borrow() {
+            self.claim(&mut workers, &mut held, &mut awake).await;
+            drop(awake);
+            awake = tokio::select! {
+                awake = self.bell.rung() => awake,
+                Some(ended) = workers.join_next(), if !workers.is_empty() => {
+                    over(ended, &mut held, || self.tools.clock.awake())
+                }
+                () = stopped(&mut stop) => self.tools.clock.awake(),
+            };
+        }
+        self.end(workers, held).await;
+    }
+
+    /// Claims as long as there is room and something to do.
+    async fn claim(
+        &self,
+        workers: &mut JoinSet<(Uuid, Awake)>,
+        held: &mut HashMap<Uuid, Fence>,
+        awake: &mut Awake,
+    ) {
+        let plan = Arc::clone(&self.plan.borrow());
+        while let Some(ended) = workers.try_join_next() {
+            *awake = over(ended, held, || self.tools.clock.awake());
+        }
+        while workers.len() < plan.config.daemon.jobs() && !*self.tools.stop.borrow() {
+            let now = self.tools.clock.now();
+            if !plan.starts(now) {
+                return;
+            }
+            let request = ClaimRequest {
+                holder: self.holder,
+                now,
+                lease: plan.config.daemon.lease(),
+                budgets: plan.budgets(),
+                allow: KINDS.to_vec(),
+            };
+            let job = match self.tools.state.claim(&request).await {
+                Ok(Some(job)) => job,
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "no job could be claimed; the next tick tries again");
+                    return;
+                }
+            };
+            held.insert(job.id, job.fence());
+            self.begin(workers, &plan, job);
+        }
+    }
+
+    fn begin(&self, workers: &mut JoinSet<(Uuid, Awake)>, plan: &Arc<Plan>, job: Job) {
+        let (tools, plan) = (self.tools.clone(), Arc::clone(plan));
+        let awake = self.tools.clock.awake();
+        let span = tracing::info_span!(
+            "job",
+            id = %job.id,
+            kind = job.kind.as_str(),
+            cluster = %job.cluster,
+            copy = %job.copy,
+            schedule = job.schedule.as_deref(),
+        );
+        workers.spawn(tracing::Instrument::instrument(
+            async move { (job.id, work(tools, plan, job, awake).await) },
+            span,
+        ));
+    }
+
+    /// Waits for what runs, and gives back what does not end in time.
+    async fn end(self, mut workers: JoinSet<(Uuid, Awake)>, mut held: HashMap<Uuid, Fence>) {
+        let within = self.plan.borrow().config.daemon.stop_within();
+        if !workers.is_empty() {
+            tracing::info!(jobs = workers.len(), ?within, "waiting for jobs to end");
+        }
+        let all = async {
+            while let Some(ended) = workers.join_next().await {
+                drop(over(ended, &mut held, || self.tools.clock.awake()));
+            }
+        };
+        if tokio::time::timeout(within, all).await.is_ok() {
+            return;
+        }
+        workers.abort_all();
+        for fence in held.into_values() {
+            let now = self.tools.clock.now();
+            let release = self.tools.state.release(&fence, now, &Release::GivenBack);
+            match tokio::time::timeout(Duration::from_secs(5), release).await {
+                Ok(Ok(_)) => tracing::warn!(job = %fence.job, "given back: it did not end in time"),
+                _ => tracing::warn!(job = %fence.job, "left to the end of its lease"),
+            }
+        }
+    }
+}
+
+fn over(
+    ended: Result<(Uuid, Awake), tokio::task::JoinError>,
+    held: &mut HashMap<Uuid, Fence>,
+    otherwise: impl Fn() -> Awake,
+) -> Awake {
+    match ended {
+        Ok((id, awake)) => {
+            held.remove(&id);
+            awake
+        }
+        Err(error) => {
+            if error.is_panic() {
+                tracing::error!(%error, "a worker broke; its job comes back when its lease ends");
+            }
+            otherwise()
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Proofs that a tier wants by now and that were not made, whatever the schedules say.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::config::{Config, Period};
+use crate::evidence::ledger::{Body, MissedBody, MissedReason};
+use crate::evidence::{EntryKind, NewEntry, Verdict};
+use crate::finding::Code;
+use crate::state::{
+    Incident, IncidentFilter, IncidentKey, IncidentKind, JobFilter, JobKind, NewIncident, Proof,
+    RunKind, State, StateError,
+};
+
+/// The kinds of proofs that a tier can want.
+const KINDS: [(RunKind, JobKind, EntryKind, Code); 3] = [
+    (
+        RunKind::Verify,
+        JobKind::Verify,
+        EntryKind::Verify,
+        Code::VerificationOverdue,
+    ),
+    (
+        RunKind::Replicate,
+        JobKind::Replicate,
+        EntryKind::Replicate,
+        Code::ReplicationOverdue,
+    ),
+    (
+        RunKind::Drill,
+        JobKind::Drill,
+        EntryKind::Drill,
+        Code::DrillOverdue,
+    ),
+];
+
+/// A proof that a tier wants, and the newest one that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wanted {
+    cluster: String,
+    /// Empty for a drill, which is about the cluster.
+    copy: String,
+    kind: RunKind,
+    /// How old the newest may get.
+    within: TimeDelta,
+    newest: Option<DateTime<Utc>>,
+}
+
+impl Wanted {
+    /// The end of the newest period that has passed without a proof, counted from the newest
+    /// proof or from `since`; `None` while it is not overdue.
+    fn overdue(&self, since: DateTime<Utc>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let from = self.newest.unwrap_or(since);
+        let within = self.within.num_milliseconds().max(1);
+        let periods = (now - from).num_milliseconds() / within;
+        (periods >= 1)
+            .then(|| from.checked_add_signed(TimeDelta::milliseconds(periods * within)))
+            .flatten()
+    }
+}
+
+/// Everything that the tiers want, with the newest proofs.
+fn wanted(config: &Config, proofs: &[Proof]) -> Vec<Wanted> {
+    let mut newest: BTreeMap<(&str, &str, RunKind), DateTime<Utc>> = BTreeMap::new();
+    for proof in proofs {
+        // A drill that could not check proves nothing.
+        if proof.kind == RunKind::Drill && proof.verdict == Some(Verdict::Unproven) {
+            continue;
+        }
+        let copy = match proof.kind {
+            RunKind::Drill => "",
+            _ => proof.copy.as_str(),
+        };
+        let at = newest
+            .entry((proof.cluster.as_str(), copy, proof.kind))
+            .or_insert(proof.at);
+        *at = proof.at.max(*at);
+    }
+    let mut wanted = Vec::new();
+    for cluster in &config.clusters {
+        let Some(due) = config.tier_of(cluster).due else {
+            continue;
+        };
+        let mut push = |copy: &str, kind: RunKind, within: Option<Period>| {
+            if let Some(within) = within {
+                wanted.push(Wanted {
+                    cluster: cluster.name.clone(),
+                    copy: copy.to_owned(),
+                    kind,
+                    within: within.as_chrono(),
+                    newest: newest.get(&(cluster.name.as_str(), copy, kind)).copied(),
+                });
+            }
+        };
+        for (index, (label, _)) in cluster.copies().enumerate() {
+            push(&label, RunKind::Verify, due.verify);
+            if index > 0 {
+                push(&label, RunKind::Replicate, due.replicate);
+            }
+        }
+        push("", RunKind::Drill, due.drill);
+    }
+    wanted
+}
+
+/// Looks for overdue proofs, notes them and opens incidents; closes those that are no longer
+/// so. `since` is when the first of it could have been wanted: since when there is a ledger.
+///
+/// Gives how many are overdue.
+pub(super) async fn look(
+    state: &State,
+    config: &Config,
+    since: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<u64, StateError> {
+    let any = config.tiers.values().any(|tier| tier.due.is_some());
+    let mut open = BTreeMap::new();
+    for (.., code) in KINDS {
+        let filter = IncidentFilter {
+            code: Some(code.as_str().to_owned()),
+            ..IncidentFilter::default()
+        };
+        for incident in state.incidents(true, &filter).await? {
+            let key = (
+                incident.cluster.clone(),
+                incident.copy.clone(),
+                incident.code.clone(),
+            );
+            open.insert(key, incident);
+        }
+    }
+    if !any && open.is_empty() {
+        return Ok(0);
+    }
+    let proofs = state.proofs().await?;
+    let mut overdue = 0;
+    for wanted in wanted(config, &proofs) {
+        let Some((_, job, entry, code)) = KINDS.into_iter().find(|(kind, ..)| *kind == wanted.kind)
+        else {
+            continue;
+        };
+        let key = (
+            wanted.cluster.clone(),
+            wanted.copy.clone(),
+            code.as_str().to_owned(),
+        );
+        let Some(period_end) = wanted.overdue(since, now) else {
+            continue;
+        };
+        let known = open.remove(&key);
+        if known.is_none() && wanted.newest.is_none() && is_coming(state, &wanted, job, now).await?
+        {
+            continue;
+        }
+        overdue += 1;
+        note(
+            state,
+            &wanted,
+            (entry, code),
+            known.as_ref(),
+            period_end,
+            now,
+        )
+        .await?;
+    }
+    // Whatever is left is proven again, or no longer wanted.
+    for incident in open.into_values() {
+        let key = IncidentKey {
+            cluster: incident.cluster,
+            copy: incident.copy,
+            scope: incident.scope,
+            code: incident.code,
+        };
+        state.close_incident(&key, None, now).await?;
+        tracing::info!(cluster = %key.cluster, copy = %key.copy, code = %key.code, "no longer overdue");
+    }
+    Ok(overdue)
+}
+
+/// Whether the first proof of its kind is on its way: its schedule was never due, or its job
+/// waits or runs. Nobody is woken for a cluster that is new.
+async fn is_coming(
+    state: &State,
+    wanted: &Wanted,
+    kind: JobKind,
+    now: DateTime<Utc>,
+) -> Result<bool, StateError> {
+    let rows = state.schedules(Some(&wanted.cluster)).await?;
+    let mut of_kind = rows.iter().filter(|row| row.kind == kind).peekable();
+    if of_kind.peek().is_some() && of_kind.all(|row| row.last_due.is_none()) {
+        return Ok(true);
+    }
+    let jobs = state
+        .jobs(&JobFilter {
+            cluster: Some(wanted.cluster.clone()),
+            kind: Some(kind),
+            open: true,
+            ..JobFilter::default()
+        })
+        .await?;
+    Ok(jobs
+        .iter()
+        .any(|job| job.attempts <= 1 && now - job.due_at < wanted.within))
+}
+
+/// Notes an overdue proof, once for each period that passes without one.
+async fn note(
+    state: &State,
+    wanted: &Wanted,
+    (kind, code): (EntryKind, Code),
+    known: Option<&Incident>,
+    period_end: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<(), StateError> {
+    if known.is_some_and(|incident| incident.last_seen_at >= period_end) {
+        return Ok(());
+    }
+    let body = Body::Missed(Box::new(MissedBody {
+        job: kind,
+        schedule: None,
+        key: None,
+        due_at: period_end,
+        first_due_at: None,
+        moments: 1,
+        reason: MissedReason::Overdue,
+        newest_at: wanted.newest,
+        opened: Vec::new(),
+        closed: Vec::new(),
+    }));
+    let entry = match NewEntry::new(now, &body) {
+        Ok(entry) => entry.about(&wanted.cluster, &wanted.copy),
+        Err(error) => {
+            tracing::error!(cluster = %wanted.cluster, %error, "an overdue proof cannot be written down");
+            return Ok(());
+        }
+    };
+    let by = state
+        .append(&[entry])
+        .await?
+        .first()
+        .map(|entry| entry.sequence);
+    let message = match wanted.newest {
+        Some(newest) => format!(
+            "the newest {kind} is from {}, and the tier wants one every {}",
+            newest.format("%Y-%m-%d %H:%M UTC"),
+            in_words(wanted.within),
+        ),
+        None => format!(
+            "there was never a {kind} that could check, and the tier wants one every {}",
+            in_words(wanted.within),
+        ),
+    };
+    tracing::warn!(cluster = %wanted.cluster, copy = %wanted.copy, code = %code, "{message}");
+    let incident = NewIncident {
+        cluster: wanted.cluster.clone(),
+        copy: wanted.copy.clone(),
+        kind: IncidentKind::Schedule,
+        scope: String::new(),
+        code: code.as_str().to_owned(),
+        severity: code.severity(),
+        object: wanted.cluster.clone(),
+        message,
+        by,
+    };
+    state.open_incident(&incident, now).await?;
+    Ok(())
+}
+
+fn in_words(within: TimeDelta) -> String {
+    u64::try_from(within.num_seconds())
+        .ok()
+        .and_then(Period::from_secs)
+        .map_or_else(|| within.to_string(), |period| period.to_string())
+}
