@@ -97,6 +97,7 @@ impl Daemon {
             None
         };
         let clock = options.clock;
+        clock.put_right(state.clock_offset().await?);
         let id = Uuid::now_v7();
         let stamp = options.file.as_ref().and_then(|file| {
             sources::read(file, &config, options.state_url.as_ref())
@@ -319,7 +320,10 @@ impl Daemon {
 
     /// All daemons of one state go by its clock.
     async fn put_right(&self) {
-        self.clock.put_right(TimeDelta::zero());
+        match self.state.clock_offset().await {
+            Ok(offset) => self.clock.put_right(offset),
+            Err(error) => tracing::debug!(%error, "the state's clock could not be asked"),
+        }
     }
 
     fn serve(

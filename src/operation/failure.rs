@@ -4,6 +4,7 @@ use std::fmt::{self, Display};
 
 use super::evidence::LedgerError;
 use crate::config::SecretError;
+use crate::evidence::export::ExportError;
 use crate::replicate::ReplicateError;
 use crate::repository::RepositoryError;
 use crate::state::{StateError, StateErrorKind};
@@ -207,10 +208,17 @@ impl From<LedgerError> for Failure {
     fn from(error: LedgerError) -> Self {
         match error {
             LedgerError::State(error) => error.into(),
-            LedgerError::Task(_) => Self::new(FailureClass::Defect, error),
-            error => Self::new(FailureClass::Storage { transient: false }, error).with_hint(
+            LedgerError::Export(error @ ExportError::Period { .. }) => Self::configuration(error),
+            error @ (LedgerError::Export(_) | LedgerError::Record { .. }) => Self::new(
+                FailureClass::Capacity,
+                error,
+            )
+            .with_hint(
                 "reports are written beside the state database; check the directory and its room",
             ),
+            error @ (LedgerError::Seal(_) | LedgerError::Task(_)) => {
+                Self::new(FailureClass::Defect, error)
+            }
         }
     }
 }

@@ -8,7 +8,6 @@ use tracing::Instrument as _;
 
 use super::depth::requested;
 use super::drill::{DrillRequest, Drilled, check_definition, definition, prepare};
-use super::evidence::{export_ledger, report_entry};
 use super::observer::{DrillWatcher, of_copying, of_reading};
 use super::recording::Origin;
 use super::replicate::{Places, Replicated, Way, replicate, trouble};
@@ -16,14 +15,13 @@ use super::report::report;
 use super::source::{Reach, Source};
 use super::verify::{Verified, VerifyRequest, verify};
 use super::{
-    DepthWish, Ended, Failure, FailureClass, JobSpec, Part, Performed, Progress, Recording,
-    Surroundings, Unit, class_of_storage,
+    DepthWish, Ended, Failure, FailureClass, JobSpec, Part, Performed, Recording, Surroundings,
+    class_of_storage,
 };
-use crate::config::{Period, VerificationDepth};
+use crate::config::VerificationDepth;
 use crate::drill::environments::local::scratch::default_root;
 use crate::drill::{self, Cancellation, Trouble};
 use crate::evidence::NewEntry;
-use crate::evidence::export::{Scope, directory_name};
 use crate::finding::Severity;
 use crate::replicate::ReplicateOptions;
 use crate::state::{Outcome, RunKind};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 
 use super::evidence::{LedgerError, broken_finding, check_ledger, export_ledger, report_entry};
-use super::{Ended, Failure, FailureClass, Part, Performed, Surroundings};
+use super::{Ended, Failure, Part, Performed, Surroundings};
 use crate::config::Period;
 use crate::evidence::export::{ExportError, Exported, Scope, directory_name};
 use crate::evidence::ledger::Break;
@@ -141,21 +141,6 @@ async fn note(
                 code,
             };
             state.close_incident(&key, by, now).await.map(|_| ())
-        }
-    }
-}
-
-impl From<LedgerError> for Failure {
-    fn from(error: LedgerError) -> Self {
-        match error {
-            LedgerError::State(error) => error.into(),
-            LedgerError::Export(error @ ExportError::Period { .. }) => Self::configuration(error),
-            error @ (LedgerError::Export(_) | LedgerError::Record { .. }) => {
-                Self::new(FailureClass::Capacity, error)
-            }
-            error @ (LedgerError::Seal(_) | LedgerError::Task(_)) => {
-                Self::new(FailureClass::Defect, error)
-            }
         }
     }
 }

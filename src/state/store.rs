@@ -81,7 +81,7 @@ impl State {
     pub async fn begin_run(&self, run: &NewRun) -> Result<RunningRun, StateError> {
         let running = match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.begin_run(run).await,
-            Backend::Postgres(postgres) => postgres.begin_run(run).await,
+            Backend::Postgres(postgres) => Box::pin(postgres.begin_run(run)).await,
         }?;
         telemetry::begun(running.id, &run.cluster, &run.copy);
         Ok(running)
