@@ -527,7 +527,7 @@ async fn a_server_that_stays_away_is_told_and_found_again() {
         .await
         .unwrap();
     if let Backend::Postgres(postgres) = &mut state.backend {
-        postgres.set_patience(Duration::from_secs(2));
+        Arc::make_mut(postgres).set_patience(Duration::from_secs(2));
     }
     server.stop();
     let error = state.history(&HistoryFilter::default()).await.unwrap_err();
