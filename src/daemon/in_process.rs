@@ -1,32 +1,29 @@
 //! Jobs performed by this process.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
-use super::clock::Clock;
 use super::executor::{Assignment, Executor, Finished};
 use crate::config::{Bandwidth, Config};
 use crate::evidence::Trigger;
-use crate::operation::{self, FailureClass, Limits, Performed, Surroundings};
+use crate::operation::{self, FailureClass, Limits, Surroundings};
 use crate::replicate::SharedBandwidth;
-use crate::state::{Job, State, StateErrorKind};
+use crate::state::{Job, State};
 
 /// Performs jobs in this process.
 pub struct InProcess {
     state: State,
-    clock: Arc<dyn Clock>,
     /// The budget that all share, at the rate that was configured last.
     bandwidth: Mutex<Option<(Bandwidth, SharedBandwidth)>>,
 }
 
 impl InProcess {
     /// Records in this state.
-    pub fn new(state: State, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(state: State) -> Self {
         Self {
             state,
-            clock,
             bandwidth: Mutex::new(None),
         }
     }
@@ -73,18 +70,13 @@ impl Executor for InProcess {
             cancellation,
             observer,
         };
-        let clock = Arc::clone(&self.clock);
         // On a thread of its own: much of it is work with bytes, and a defect of one job
         // stays its own.
         let working = tokio::task::spawn_blocking(move || {
             tokio::runtime::Handle::current().block_on(async move {
                 let copy = Some(job.copy.as_str()).filter(|copy| !copy.is_empty());
                 let performed = operation::perform(&spec, &job.cluster, copy, &around).await;
-                let trouble = match performed.trouble() {
-                    None => without_run(&around.state, &job, &performed, clock.as_ref()).await,
-                    trouble => trouble,
-                };
-                (trouble, performed.summary())
+                (performed.trouble(), performed.summary())
             })
         });
         async move {
@@ -99,29 +91,5 @@ impl Executor for InProcess {
             }
         }
         .boxed()
-    }
-}
-
-/// Marks a job as done that left no run, which would have done so.
-async fn without_run(
-    state: &State,
-    job: &Job,
-    performed: &Performed,
-    clock: &dyn Clock,
-) -> Option<FailureClass> {
-    let ran = performed
-        .parts
-        .iter()
-        .any(|part| matches!(&part.outcome, Ok(ended) if ended.run_id.is_some()));
-    if ran {
-        return None;
-    }
-    match state.finish_job(&job.fence(), clock.now(), &[]).await {
-        Ok(_) => None,
-        Err(error) if error.kind == StateErrorKind::Fenced => Some(FailureClass::Fenced),
-        Err(error) => {
-            tracing::warn!(%error, "the job's end could not be written down");
-            Some(FailureClass::State)
-        }
     }
 }

@@ -21,7 +21,7 @@ on_both!(
     two_that_claim_at_once_never_have_the_same,
 );
 
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 const REPEAT: Duration = Duration::from_hours(12);
 
 fn moment() -> DateTime<Utc> {

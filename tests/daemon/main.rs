@@ -14,5 +14,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+#[allow(unreachable_pub, reason = "shared by the modules of this test")]
 mod kit;
 mod process;
+mod soak;
+mod two;

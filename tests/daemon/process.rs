@@ -146,7 +146,7 @@ fn drilling() -> Ground {
     let drill = format!("{LONG_DRILL}scratch: {}\n", scratch.display());
     std::fs::write(ground.path().join("drills/long.yaml"), drill).unwrap();
     ground.configure(
-        "schedules:\n- {name: drill, job: drill, cron: '*/2 * * * * *'}\ndaemon: {listen: '127.0.0.1:0', lease: 3s, stop_within: 60s}\n",
+        "schedules:\n- {name: drill, job: drill, cron: '*/2 * * * * *', deadline: 1h}\ndaemon: {listen: '127.0.0.1:0', lease: 3s, stop_within: 60s}\n",
     );
     ground
 }

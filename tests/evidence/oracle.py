@@ -2,10 +2,15 @@
 json and hashlib, and RFC 8785 as far as entries need it. Prints what it counted as JSON."""
 
 import csv
+import datetime
 import hashlib
 import json
 import pathlib
 import sys
+
+
+def moment(text):
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def refuse_float(text):
@@ -24,6 +29,7 @@ def main(directory):
     previous = manifest["entries"]["previous"]
     sequence = manifest["entries"]["first"]
     kinds = {}
+    begin, end = moment(manifest["from"]), moment(manifest["to"])
     # By cluster, kind, copy and schedule: what each due moment came to at last.
     moments = {}
     missed = {}
@@ -37,7 +43,7 @@ def main(directory):
         sequence += 1
         kinds[entry["kind"]] = kinds.get(entry["kind"], 0) + 1
         body = entry["body"]
-        if not manifest["from"] <= entry["at"] < manifest["to"]:
+        if not begin <= moment(entry["at"]) < end:
             continue
         if entry["kind"] in ("verify", "replicate", "drill"):
             asked = body["run"]["asked"]

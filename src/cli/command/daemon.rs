@@ -28,7 +28,7 @@ pub async fn run(_args: &DaemonArgs, context: &Context) -> Result<ExitCode, Fail
     let config = context.config()?;
     let state = context.state(&config).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let executor = Arc::new(InProcess::new(state.clone(), Arc::clone(&clock)));
+    let executor = Arc::new(InProcess::new(state.clone()));
     let options = DaemonOptions {
         config,
         file: Some(file),
