@@ -158,7 +158,7 @@ fn what_is_wrong_on_the_command_line_ends_with_2() {
         (&["help", "me"], "there is no command or topic `me`"),
         (
             &["--state", "postgres://u:hush@h/d", "history"],
-            "not supported by this version",
+            "a password does not go into the URL",
         ),
     ] {
         let output = run(directory.path(), arguments);

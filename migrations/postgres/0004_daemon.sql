@@ -65,7 +65,7 @@ CREATE INDEX jobs_running ON jobs (cluster, bucket) WHERE status = 'running';
 CREATE INDEX jobs_open ON jobs (schedule, cluster, copy) WHERE status IN ('waiting', 'running');
 CREATE INDEX jobs_by_due ON jobs (due_at, id);
 CREATE INDEX jobs_by_cluster ON jobs (cluster, due_at);
-CREATE INDEX jobs_by_status ON jobs (status, kind);
+CREATE INDEX jobs_by_kind ON jobs (kind, status);
 CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
 
 -- Tokens only grow: the database holds that against every writer.
@@ -122,8 +122,8 @@ CREATE TABLE entries (
     copy     TEXT,
     run_id   TEXT,
     text     TEXT NOT NULL,
-    CHECK ((text::json ->> 'sequence')::bigint = sequence),
-    CHECK (text::json ->> 'previous' = previous),
+    CHECK (text LIKE '%,"previous":"' || previous || '",%'),
+    CHECK (text LIKE '%,"sequence":' || sequence || '}'),
     CHECK (sha256 = encode(pg_catalog.sha256(convert_to(text, 'UTF8')), 'hex'))
 );
 CREATE INDEX entries_by_time ON entries (at, sequence);
@@ -224,12 +224,15 @@ CREATE TABLE deliveries (
     event        TEXT NOT NULL CHECK (event IN ('firing', 'resolved', 'repeat')),
     -- Which of several of the same event: 0, and further ones for repeats.
     number       BIGINT NOT NULL DEFAULT 0,
+    -- How much the incident mattered when this was planned: worse is told again at once.
+    severity     TEXT NOT NULL CHECK (severity IN ('info', 'warning', 'critical')),
     created_at   BIGINT NOT NULL,
     next_at      BIGINT NOT NULL,
     attempts     BIGINT NOT NULL DEFAULT 0,
     lease_holder TEXT,
     lease_until  BIGINT,
     done_at      BIGINT,
+    outcome      TEXT CHECK (outcome IN ('sent', 'given-up', 'superseded')),
     error        TEXT,
     UNIQUE (incident_id, receiver, event, number)
 );

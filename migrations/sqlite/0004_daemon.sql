@@ -64,7 +64,7 @@ CREATE INDEX jobs_running ON jobs (cluster, bucket) WHERE status = 'running';
 CREATE INDEX jobs_open ON jobs (schedule, cluster, copy) WHERE status IN ('waiting', 'running');
 CREATE INDEX jobs_by_due ON jobs (due_at, id);
 CREATE INDEX jobs_by_cluster ON jobs (cluster, due_at);
-CREATE INDEX jobs_by_status ON jobs (status, kind);
+CREATE INDEX jobs_by_kind ON jobs (kind, status);
 CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
 
 -- Tokens only grow: the database holds that against every writer.
@@ -113,8 +113,8 @@ CREATE TABLE entries (
     copy     TEXT,
     run_id   TEXT,
     text     TEXT NOT NULL CHECK (json_valid(text)),
-    CHECK (text ->> 'sequence' = sequence),
-    CHECK (text ->> 'previous' = previous)
+    CHECK (text LIKE '%,"previous":"' || previous || '",%'),
+    CHECK (text LIKE '%,"sequence":' || sequence || '}')
 ) STRICT;
 CREATE INDEX entries_by_time ON entries (at, sequence);
 CREATE INDEX entries_by_run ON entries (run_id) WHERE run_id IS NOT NULL;
@@ -131,17 +131,15 @@ END;
 
 -- It comes before INSERT OR REPLACE would remove anything: a number that is taken is not the
 -- next.
-CREATE TRIGGER entries_have_no_gaps BEFORE INSERT ON entries
-WHEN NEW.sequence IS NOT (SELECT coalesce(max(sequence), 0) + 1 FROM entries)
-BEGIN
-    SELECT RAISE(ABORT, 'the ledger has no gaps: the number is not the next');
-END;
-
 CREATE TRIGGER entries_are_linked BEFORE INSERT ON entries
-WHEN NEW.previous IS NOT coalesce(
-    (SELECT sha256 FROM entries ORDER BY sequence DESC LIMIT 1), printf('%064d', 0))
 BEGIN
-    SELECT RAISE(ABORT, 'the ledger is linked: the digest is not that of the entry before');
+    SELECT CASE
+        WHEN NEW.sequence IS NOT (SELECT coalesce(max(sequence), 0) + 1 FROM entries)
+        THEN RAISE(ABORT, 'the ledger has no gaps: the number is not the next')
+        WHEN NEW.previous IS NOT coalesce(
+            (SELECT sha256 FROM entries ORDER BY sequence DESC LIMIT 1), printf('%064d', 0))
+        THEN RAISE(ABORT, 'the ledger is linked: the digest is not that of the entry before')
+    END;
 END;
 
 -- One row that whoever appends takes first, and the number of the newest incident event.

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::command::evidence::EvidenceVerifyReport;
 use crate::drill::DrillReport;
+use crate::notify::NoticeDocument;
 use crate::operation::fleet::{self, Fleet};
 use crate::replicate::expire::{self, ExpireReport};
 use crate::replicate::statement::{self, StatusReport};
@@ -45,6 +46,12 @@ pub fn replicate_status() -> Value {
 /// `docs/schema/replicate-expire.v1.schema.json`.
 pub fn replicate_expire() -> Value {
     schema_of::<ExpireReport>(expire::SCHEMA)
+}
+
+/// The schema of `walproof.notice/v1`, kept in the project as
+/// `docs/schema/notice.v1.schema.json`.
+pub fn notice() -> Value {
+    schema_of::<NoticeDocument>(NoticeDocument::SCHEMA)
 }
 
 /// The schema of `walproof.evidence-verify/v1`, kept in the project as
@@ -94,6 +101,7 @@ mod tests {
             ("replicate-compare.v1.schema.json", replicate_compare()),
             ("replicate-status.v1.schema.json", replicate_status()),
             ("replicate-expire.v1.schema.json", replicate_expire()),
+            ("notice.v1.schema.json", notice()),
             ("evidence-verify.v1.schema.json", evidence_verify()),
             ("status.v1.schema.json", status()),
         ] {

@@ -169,9 +169,14 @@ pub enum Command {
     #[command(subcommand)]
     Wal(command::wal::WalCommand),
     Status(command::status::StatusArgs),
+    Daemon(command::daemon::DaemonArgs),
+    #[command(subcommand)]
+    Schedule(command::schedule::ScheduleCommand),
     #[command(subcommand)]
     Job(command::job::JobCommand),
     History(command::history::HistoryArgs),
+    #[command(subcommand)]
+    State(command::state::StateCommand),
     #[command(subcommand)]
     Evidence(command::evidence::EvidenceCommand),
     #[command(subcommand)]

@@ -12,6 +12,9 @@ use super::interrupt::{interrupted, listen};
 use super::{Cli, Command, Context, ExitCode, Failure, LogFormatArg, Output, Palette, Progress};
 use crate::telemetry::{self, LogFormat, Traces};
 
+/// Threads of a daemon's runtime, besides those that block.
+const DAEMON_THREADS: usize = 2;
+
 /// Runs the command line of this process.
 pub fn main() -> std::process::ExitCode {
     announce_panics();
@@ -93,7 +96,8 @@ fn start(
     palette: Palette,
     progress: Progress,
 ) -> Result<ExitCode, Failure> {
-    let traces = start_logging(&cli, palette, progress.clone())?;
+    let daemon = matches!(cli.command, Command::Daemon(_));
+    let traces = start_logging(&cli, daemon, palette, progress.clone())?;
     // Commands that must not become a server with threads before they change what this
     // process may do.
     if let Command::Internal(internal) = &cli.command {
@@ -101,7 +105,13 @@ fn start(
     }
     // Fails only when a provider was installed before, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if daemon {
+        // Work with bytes is done by blocking threads; a few others serve a process that
+        // is idle most of the time, on a machine of any size.
+        runtime.worker_threads(DAEMON_THREADS);
+    }
+    let runtime = runtime
         .enable_all()
         .build()
         .map_err(|error| Failure::unproven(format_args!("start the runtime: {error}")))?;
@@ -121,15 +131,22 @@ fn start(
 /// The way to a collector of traces, for commands whose work is worth one. What the
 /// configuration has wrong the command itself will say.
 fn traces(cli: &Cli) -> Option<Traces> {
-    let works = matches!(
+    let idle = matches!(
         cli.command,
-        Command::Verify(_)
-            | Command::Drill(_)
-            | Command::Replicate(_)
-            | Command::Restore(_)
-            | Command::Backup(_)
+        Command::Init(_)
+            | Command::Config(_)
+            | Command::Repository(_)
+            | Command::Wal(_)
+            | Command::Status(_)
+            | Command::Job(_)
+            | Command::Schedule(_)
+            | Command::History(_)
+            | Command::Evidence(_)
+            | Command::Notify(_)
+            | Command::Help(_)
+            | Command::Internal(_)
     );
-    if !works {
+    if idle {
         return None;
     }
     let file = super::context::config_file(cli.global.config.as_deref());
@@ -142,16 +159,19 @@ fn traces(cli: &Cli) -> Option<Traces> {
     })
 }
 
+/// A daemon has nobody who looks at it: what happens is logged.
 fn start_logging(
     cli: &Cli,
+    daemon: bool,
     palette: Palette,
     progress: Progress,
 ) -> Result<Option<Traces>, Failure> {
     let global = &cli.global;
+    let verbose = global.verbose.saturating_add(u8::from(daemon));
     let directives = global
         .log_level
         .as_deref()
-        .unwrap_or_else(|| telemetry::directives(global.verbose));
+        .unwrap_or_else(|| telemetry::directives(verbose));
     let format = match global.log_format {
         LogFormatArg::Human => LogFormat::Human,
         LogFormatArg::Json => LogFormat::Json,
@@ -173,6 +193,7 @@ async fn dispatch(command: Command, context: Context) -> Result<ExitCode, Failur
             | Command::Replicate(_)
             | Command::Backup(_)
             | Command::Wal(_)
+            | Command::Daemon(_)
     );
     let mut interrupt = context.interrupt.clone();
     let span = job_span(&command);
@@ -203,14 +224,17 @@ async fn run(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Init(args) => command::init::run(&args, context),
         Command::Config(args) => command::config::run(args, context),
         Command::Repository(args) => command::repository::run(args, context).await,
-        Command::Verify(args) => command::verify::run(args, context).await,
+        Command::Verify(args) => Box::pin(command::verify::run(args, context)).await,
         Command::Drill(args) => Box::pin(command::drill::run(args, context)).await,
         Command::Restore(args) => command::restore::run(args, context).await,
         Command::Replicate(args) => Box::pin(command::replicate::run(args, context)).await,
         Command::Backup(args) => command::backup::run(args, context).await,
         Command::Wal(args) => command::wal::run(args, context).await,
+        Command::State(args) => command::state::run(args, context).await,
         Command::Status(args) => command::status::run(args, context).await,
         Command::Job(args) => command::job::run(args, context).await,
+        Command::Daemon(args) => Box::pin(command::daemon::run(&args, context)).await,
+        Command::Schedule(args) => command::schedule::run(args, context),
         Command::History(args) => command::history::run(args, context).await,
         Command::Evidence(args) => command::evidence::run(args, context).await,
         Command::Notify(args) => command::notify::run(args, context).await,

@@ -11,6 +11,7 @@ pub mod clock;
 mod dispatch;
 mod error;
 mod executor;
+mod in_process;
 mod metronome;
 mod overdue;
 mod plan;
@@ -27,6 +28,7 @@ mod worker;
 
 pub use error::DaemonError;
 pub use executor::{Assignment, Executor, Finished};
+pub use in_process::InProcess;
 pub use plan::Plan;
 pub use run::{Daemon, DaemonOptions, Signals};
 pub use tick::{TICK_LEASE, Ticked};

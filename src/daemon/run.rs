@@ -24,6 +24,7 @@ use super::{DaemonError, overdue, sweep, systemd};
 use crate::config::{Config, StateUrl};
 use crate::evidence::NewEntry;
 use crate::evidence::ledger::{Body, ConfigurationBody, DaemonBody, SealError};
+use crate::notify;
 use crate::server::{self, Health, Limits, Now, ServerState};
 use crate::state::{State, StateError};
 
@@ -96,6 +97,7 @@ impl Daemon {
             None
         };
         let clock = options.clock;
+        clock.put_right(state.clock_offset().await?);
         let id = Uuid::now_v7();
         let stamp = options.file.as_ref().and_then(|file| {
             sources::read(file, &config, options.state_url.as_ref())
@@ -174,6 +176,15 @@ impl Daemon {
                 systemd: self.process,
             };
             beside.push(tokio::spawn(reload.run(signals.hangup, stop.clone())));
+        }
+        if self.process {
+            let clock = Arc::clone(&self.clock);
+            beside.push(tokio::spawn(notify::run(
+                self.state.clone(),
+                self.config.subscribe(),
+                move || clock.now(),
+                stop.clone(),
+            )));
         }
         let watchdog = self.process.then(systemd::watchdog).flatten().map(|every| {
             let (health, clock) = (Arc::clone(&self.health), Arc::clone(&self.clock));
@@ -309,7 +320,10 @@ impl Daemon {
 
     /// All daemons of one state go by its clock.
     async fn put_right(&self) {
-        self.clock.put_right(TimeDelta::zero());
+        match self.state.clock_offset().await {
+            Ok(offset) => self.clock.put_right(offset),
+            Err(error) => tracing::debug!(%error, "the state's clock could not be asked"),
+        }
     }
 
     fn serve(

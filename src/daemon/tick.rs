@@ -19,7 +19,7 @@ use crate::state::{Advance, Lease, ScheduleRow, State, StateError, StateErrorKin
 /// The name of the lease.
 pub const TICK_LEASE: &str = "tick";
 /// How long the lease of a daemon that fell silent keeps others out.
-const LEASE: Duration = Duration::from_secs(30);
+const LEASE: Duration = Duration::from_secs(15);
 /// So many schedules take their step in one transaction.
 const STEPS: u32 = 200;
 

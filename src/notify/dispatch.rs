@@ -1,6 +1,6 @@
 //! From the outbox to the receivers.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -100,32 +100,6 @@ impl Dispatcher {
                     Noted::GivenUp => done.given_up += 1,
                     Noted::Lost => {}
                 }
-            }
-        }
-    }
-
-    /// Goes on until it is asked to stop. `now` gives the time by which things are due.
-    pub async fn run(
-        &self,
-        state: &State,
-        now: impl Fn() -> DateTime<Utc> + Send + Sync,
-        mut stop: watch::Receiver<bool>,
-    ) {
-        let mut troubled = false;
-        loop {
-            match self.dispatch_once(state, now()).await {
-                Ok(_) => troubled = false,
-                // The outbox keeps what is due; once is enough to say so.
-                Err(error) if !troubled => {
-                    tracing::warn!(%error, "notices wait until the state can be reached");
-                    troubled = true;
-                }
-                Err(_) => {}
-            }
-            tokio::select! {
-                () = tokio::time::sleep(EVERY) => {}
-                // Also when nobody can ask any more.
-                _ = stop.wait_for(|asked| *asked) => return,
             }
         }
     }
@@ -261,6 +235,48 @@ impl Dispatcher {
             .await?;
         Ok(if held { Noted::GivenUp } else { Noted::Lost })
     }
+}
+
+/// Sends what is due until it is asked to stop, by the configuration that holds at the
+/// moment. `now` gives the time by which things are due.
+pub async fn run(
+    state: State,
+    mut config: watch::Receiver<Arc<Config>>,
+    now: impl Fn() -> DateTime<Utc> + Send + Sync,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut dispatcher = current(&mut config);
+    let mut troubled = false;
+    loop {
+        if config.has_changed().unwrap_or(false) {
+            dispatcher = current(&mut config);
+        }
+        if let Some(dispatcher) = &dispatcher {
+            match dispatcher.dispatch_once(&state, now()).await {
+                Ok(_) => troubled = false,
+                // The outbox keeps what is due; once is enough to say so.
+                Err(error) if !troubled => {
+                    tracing::warn!(%error, "notices wait until the state can be reached");
+                    troubled = true;
+                }
+                Err(_) => {}
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            // Also when nobody can ask any more.
+            _ = stop.wait_for(|asked| *asked) => return,
+        }
+    }
+}
+
+/// By the configuration that holds now; none where it tells nobody.
+fn current(config: &mut watch::Receiver<Arc<Config>>) -> Option<Dispatcher> {
+    let config = Arc::clone(&config.borrow_and_update());
+    config
+        .notifications
+        .is_some()
+        .then(|| Dispatcher::of(&config))
 }
 
 enum Noted {

@@ -20,11 +20,11 @@ mod sign;
 #[cfg(test)]
 mod testing;
 
-pub use dispatch::{Dispatched, Dispatcher};
+pub use dispatch::{Dispatched, Dispatcher, run};
 pub use error::Refusal;
 pub use notice::{Facts, Notice, NoticeEvent, NoticeStatus, Setting};
 pub use redact::Redactor;
-pub use render::{plain, subject};
+pub use render::{NoticeDocument, plain, subject};
 pub use routing::{Question, Routing, Told};
 pub use send::{Senders, Sent};
 pub use sign::{SIGNATURE_HEADER, signature};

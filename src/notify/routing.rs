@@ -256,6 +256,9 @@ notifications:
 
     #[test]
     fn the_first_route_that_matches_decides() {
+        use NoticeKind::{Drill, Expire, Schedule, Verify};
+        use Severity::{Critical, Info, Warning};
+
         let routes = "
   otherwise: [mail]
   routes:
@@ -266,8 +269,6 @@ notifications:
   - {severity: critical, to: ['receiver:mail']}
 ";
         let routing = Routing::of(&config(&format!("{HEAD}{routes}")));
-        use NoticeKind::{Drill, Expire, Schedule, Verify};
-        use Severity::{Critical, Info, Warning};
         for (cluster, kind, severity, expected) in [
             // Silenced on purpose: not even `otherwise`.
             ("orders", Expire, Critical, ""),

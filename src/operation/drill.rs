@@ -40,6 +40,9 @@ pub struct DrillRequest {
     pub timeline: Option<TimelineId>,
     /// Directory with PostgreSQL's programs; looked for if not given.
     pub binaries: Option<PathBuf>,
+    /// walproof's own program, which the restored server calls for WAL; this process's own if
+    /// not given.
+    pub program: Option<PathBuf>,
     /// The system's user that runs the restored server.
     pub run_as: Option<String>,
     /// The moment of the assumed loss; when the drill starts if not given.
@@ -78,6 +81,7 @@ impl DrillRequest {
             definition,
             timeline: None,
             binaries: None,
+            program: None,
             run_as: None,
             lost_at: None,
             objectives: source.tier.clone(),
@@ -373,6 +377,7 @@ fn options(
         scratch_root: definition.scratch.clone().unwrap_or_else(default_root),
         scratch_limit: request.scratch_limit,
         binaries: request.binaries.clone(),
+        program: request.program.clone(),
         run_as: request.run_as.clone(),
         superuser: definition
             .superuser

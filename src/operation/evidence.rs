@@ -247,10 +247,10 @@ pub fn broken_finding(broken: &Break) -> Finding {
         Code::RecordsBroken,
         format!("entry {}", broken.sequence),
         format!(
-            "{}: {}; {}",
-            broken.kind.as_str(),
+            "{}; {} ({})",
             broken.message,
-            broken.kind.meaning()
+            broken.kind.meaning(),
+            broken.kind.as_str()
         ),
     )
 }

@@ -2,10 +2,12 @@
 
 use std::fmt::{self, Display};
 
+use super::evidence::LedgerError;
 use crate::config::SecretError;
+use crate::evidence::export::ExportError;
 use crate::replicate::ReplicateError;
 use crate::repository::RepositoryError;
-use crate::state::StateError;
+use crate::state::{StateError, StateErrorKind};
 use crate::storage::{ErrorKind, StorageError};
 use crate::verify::VerifyError;
 
@@ -194,10 +196,37 @@ impl From<VerifyError> for Failure {
     }
 }
 
+/// The class of a failure of the state database.
+const fn class_of_state(kind: StateErrorKind) -> FailureClass {
+    match kind {
+        StateErrorKind::Fenced => FailureClass::Fenced,
+        _ => FailureClass::State,
+    }
+}
+
+impl From<LedgerError> for Failure {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::State(error) => error.into(),
+            LedgerError::Export(error @ ExportError::Period { .. }) => Self::configuration(error),
+            error @ (LedgerError::Export(_) | LedgerError::Record { .. }) => Self::new(
+                FailureClass::Capacity,
+                error,
+            )
+            .with_hint(
+                "reports are written beside the state database; check the directory and its room",
+            ),
+            error @ (LedgerError::Seal(_) | LedgerError::Task(_)) => {
+                Self::new(FailureClass::Defect, error)
+            }
+        }
+    }
+}
+
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
         Self::new(
-            FailureClass::State,
+            class_of_state(error.kind),
             format_args!(
                 "{} the state database {}: {}",
                 error.verb, error.database, error.cause

@@ -20,6 +20,7 @@ mod observer;
 mod perform;
 pub mod recording;
 pub mod replicate;
+mod report;
 pub mod source;
 pub mod standing;
 mod surroundings;

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::Utc;
+use tracing::Instrument as _;
 
 use super::depth::requested;
 use super::drill::{DrillRequest, Drilled, check_definition, definition, prepare};
 use super::observer::{DrillWatcher, of_copying, of_reading};
 use super::recording::Origin;
 use super::replicate::{Places, Replicated, Way, replicate, trouble};
+use super::report::report;
 use super::source::{Reach, Source};
 use super::verify::{Verified, VerifyRequest, verify};
 use super::{
@@ -19,9 +21,11 @@ use super::{
 use crate::config::VerificationDepth;
 use crate::drill::environments::local::scratch::default_root;
 use crate::drill::{self, Cancellation, Trouble};
+use crate::evidence::NewEntry;
 use crate::finding::Severity;
 use crate::replicate::ReplicateOptions;
 use crate::state::{Outcome, RunKind};
+use crate::telemetry;
 
 /// From which severity a finding of a job is a problem.
 const THRESHOLD: Severity = Severity::Warning;
@@ -37,6 +41,19 @@ pub async fn perform(
     copy: Option<&str>,
     around: &Surroundings,
 ) -> Performed {
+    let span = telemetry::job(job.kind());
+    span.record("walproof.cluster", cluster);
+    perform_in(job, cluster, copy, around)
+        .instrument(span)
+        .await
+}
+
+async fn perform_in(
+    job: &JobSpec,
+    cluster: &str,
+    copy: Option<&str>,
+    around: &Surroundings,
+) -> Performed {
     let copy = copy.filter(|copy| !copy.is_empty());
     match job {
         JobSpec::Verify { depth } => verify_copies(*depth, cluster, copy, around).await,
@@ -46,11 +63,8 @@ pub async fn perform(
         JobSpec::Drill { definition } => {
             Box::pin(drill_copy(definition.as_deref(), cluster, copy, around)).await
         }
-        JobSpec::Report { .. } => Performed::failed(
-            copy,
-            Failure::configuration("reports are not written by this kind of job"),
-        ),
-        JobSpec::Sweep => sweep(around).await,
+        JobSpec::Report { period } => report(*period, cluster, around).await,
+        JobSpec::Sweep => alone(sweep(around).await),
     }
 }
 
@@ -247,8 +261,44 @@ const fn class_of_trouble(trouble: Trouble) -> FailureClass {
     }
 }
 
+/// Work that is about no copy and leaves no run.
+fn alone(outcome: Result<Ended, Failure>) -> Performed {
+    Performed {
+        parts: vec![Part {
+            copy: String::new(),
+            outcome,
+        }],
+    }
+}
+
+/// What ended without a run: the job is done, and these entries say what was done.
+async fn done(
+    around: &Surroundings,
+    exit_code: u8,
+    summary: String,
+    entries: &[NewEntry],
+) -> Result<Ended, Failure> {
+    match &around.fence {
+        Some(fence) => {
+            around.state.finish_job(fence, Utc::now(), entries).await?;
+        }
+        None => {
+            around.state.append(entries).await?;
+        }
+    }
+    Ok(Ended {
+        run_id: None,
+        exit_code,
+        verdict: None,
+        summary,
+        findings: 0,
+        worst: None,
+        trouble: None,
+    })
+}
+
 /// Removes what dead drills left, wherever drills make their scratch directories.
-async fn sweep(around: &Surroundings) -> Performed {
+async fn sweep(around: &Surroundings) -> Result<Ended, Failure> {
     let roots: BTreeSet<_> = around
         .config
         .drills
@@ -257,21 +307,14 @@ async fn sweep(around: &Surroundings) -> Performed {
         .chain([default_root()])
         .collect();
     let now = Utc::now();
-    let swept = tokio::task::spawn_blocking(move || {
+    let reports = tokio::task::spawn_blocking(move || {
         roots
             .iter()
             .map(|root| drill::sweep(root, now))
             .collect::<Vec<_>>()
     })
-    .await;
-    let reports = match swept {
-        Ok(reports) => reports,
-        Err(error) => {
-            return Performed::failed(None, Failure::new(FailureClass::Defect, error));
-        }
-    };
-    let count = |of: fn(&drill::SweepReport) -> usize| reports.iter().map(of).sum::<usize>() as u64;
-    let failed = count(|report| report.failed.len());
+    .await
+    .map_err(|error| Failure::new(FailureClass::Defect, error))?;
     for left in reports.iter().flat_map(|report| &report.failed) {
         around.observer.note(&format!(
             "{} could not be removed: {}",
@@ -279,20 +322,11 @@ async fn sweep(around: &Surroundings) -> Performed {
             left.reason
         ));
     }
-    let removed = count(|report| report.removed.len());
-    let outcome = Ok(Ended {
-        run_id: None,
-        exit_code: u8::from(failed > 0),
-        verdict: None,
-        summary: format!("left by dead drills: {removed} removed, {failed} could not be removed"),
-        findings: 0,
-        worst: None,
-        trouble: None,
-    });
-    Performed {
-        parts: vec![Part {
-            copy: String::new(),
-            outcome,
-        }],
-    }
+    let count = |of: fn(&drill::SweepReport) -> usize| reports.iter().map(of).sum::<usize>();
+    let (removed, failed) = (
+        count(|report| report.removed.len()),
+        count(|report| report.failed.len()),
+    );
+    let summary = format!("left by dead drills: {removed} removed, {failed} could not be removed");
+    done(around, u8::from(failed > 0), summary, &[]).await
 }

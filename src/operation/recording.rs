@@ -16,7 +16,7 @@ use crate::evidence::{DrillRecord, RecordFile, Verdict};
 use crate::finding::Finding;
 use crate::state::{
     Completion, DepthRank, Fence, JobEnd, NewRun, Outcome, Report, RunKind, RunningRun,
-    STANDING_LIMIT, Standing, State, StateErrorKind,
+    STANDING_LIMIT, Standing, State,
 };
 
 /// From whom a run comes.
@@ -199,19 +199,7 @@ impl Recording {
         };
         self.state
             .finish_run(self.run, outcome, &completion)
-            .await
-            .map_err(|error| {
-                let fenced = error.kind == StateErrorKind::Fenced;
-                let failure = Failure::from(error);
-                if fenced {
-                    Failure {
-                        class: FailureClass::Fenced,
-                        ..failure
-                    }
-                } else {
-                    failure
-                }
-            })?;
+            .await?;
         Ok(file)
     }
 }

@@ -80,7 +80,7 @@ impl Work {
         let mut stop = self.stop.clone();
         tokio::select! {
             result = doing => result,
-            Ok(_) = stop.wait_for(|asked| *asked) => Err(ReplicateError::Interrupted),
+            Ok(()) = async { stop.wait_for(|asked| *asked).await.map(|_| ()) } => Err(ReplicateError::Interrupted),
         }
     }
 

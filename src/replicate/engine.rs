@@ -154,7 +154,7 @@ pub(super) async fn work_off(
                     let (task, result) = joined?;
                     engine.take(task, result, queue)?;
                 }
-                Ok(_) = stop.wait_for(|asked| *asked) => {}
+                Ok(()) = async { stop.wait_for(|asked| *asked).await.map(|_| ()) } => {}
             }
             continue;
         };
@@ -180,7 +180,7 @@ pub(super) async fn work_off(
                 };
                 queue.merge(more);
             }
-            Ok(_) = stop.wait_for(|asked| *asked) => {}
+            Ok(()) = async { stop.wait_for(|asked| *asked).await.map(|_| ()) } => {}
             () = tokio::time::sleep(wait) => {}
         }
     };

@@ -443,15 +443,14 @@ impl State {
                 .map(|rows| self.backend.rows(rows, EitherRow::Sqlite))
                 .map_err(reading),
             Backend::Postgres(postgres) => {
-                postgres
-                    .patiently(|| async {
-                        bound!(sql, values, postgres::text)
-                            .fetch_all(postgres.pool())
-                            .await
-                            .map(|rows| self.backend.rows(rows, EitherRow::Postgres))
-                            .map_err(reading)
-                    })
-                    .await
+                let asking = postgres.patiently(|| async {
+                    bound!(sql, values, postgres::text)
+                        .fetch_all(postgres.pool())
+                        .await
+                        .map(|rows| self.backend.rows(rows, EitherRow::Postgres))
+                        .map_err(reading)
+                });
+                Box::pin(asking).await
             }
         }
     }
@@ -518,13 +517,14 @@ macro_rules! transact {
         let mut patience = $state.backend.patience();
         loop {
             let mut ending = false;
-            let attempt = async {
+            // Boxed: two databases make it large, and it is part of everything that calls it.
+            let attempt = Box::pin(async {
                 let mut $transaction = $state.backend.begin().await?;
                 let done = $work.await?;
                 ending = true;
                 $transaction.commit().await?;
                 Ok(done)
-            };
+            });
             match $state.backend.limited(attempt).await {
                 Ok(done) => break Ok(done),
                 Err(error) if $once && ending => break Err(error),

@@ -122,8 +122,7 @@ impl State {
         })
     }
 
-    /// Whoever was to hear that it is wrong hears that it is over. What was not yet on its
-    /// way need not be told any more.
+    /// Whoever was to hear that it is wrong hears that it is over.
     async fn plan_closed(
         &self,
         closed: &[Incident],
@@ -132,7 +131,6 @@ impl State {
         transact!(self, transaction => async {
             let mut planned = 0;
             for incident in closed {
-                supersede(&mut transaction, incident.id, now).await?;
                 for receiver in past_of(&mut transaction, incident.id).await?.keys() {
                     planned += insert(
                         &mut transaction,
@@ -158,19 +156,40 @@ impl State {
         lease: Duration,
         limit: u32,
     ) -> Result<Vec<Delivery>, StateError> {
+        // What tells that something is wrong which is over is looked at without a pause, as
+        // the end waits for it.
         const DUE: &str = "SELECT d.id AS delivery_id FROM deliveries d WHERE d.done_at IS NULL \
-             AND d.next_at <= $1 AND (d.lease_until IS NULL OR d.lease_until <= $1) \
+             AND (d.next_at <= $1 OR (d.event <> 'resolved' AND EXISTS (SELECT 1 \
+             FROM incidents i WHERE i.id = d.incident_id AND i.closed_at IS NOT NULL))) \
+             AND (d.lease_until IS NULL OR d.lease_until <= $1) \
              AND (d.event <> 'resolved' OR NOT EXISTS (SELECT 1 FROM deliveries e \
              WHERE e.incident_id = d.incident_id AND e.receiver = d.receiver \
              AND e.event <> 'resolved' AND e.done_at IS NULL)) \
              ORDER BY d.created_at, d.id LIMIT $2";
-        // Most of the time nothing is due, and nobody needs the right to write.
-        if self.rows(DUE, values![now, 1_u32]).await?.is_empty() {
-            return Ok(Vec::new());
+        loop {
+            // Most of the time nothing is due, and nobody needs the right to write.
+            if self.rows(DUE, values![now, 1_u32]).await?.is_empty() {
+                return Ok(Vec::new());
+            }
+            let (claimed, superseded) = self.claim_some(DUE, holder, now, lease, limit).await?;
+            // Behind what is over before it was told, its end may have become due.
+            if !claimed.is_empty() || superseded == 0 {
+                return Ok(claimed);
+            }
         }
+    }
+
+    async fn claim_some(
+        &self,
+        due: &str,
+        holder: Uuid,
+        now: DateTime<Utc>,
+        lease: Duration,
+        limit: u32,
+    ) -> Result<(Vec<Delivery>, u64), StateError> {
         transact!(self, transaction => async {
-            let mut claimed = Vec::new();
-            for row in transaction.rows(DUE, values![now, limit]).await? {
+            let (mut claimed, mut superseded) = (Vec::new(), 0);
+            for row in transaction.rows(due, values![now, limit]).await? {
                 let id = row.id("delivery_id")?;
                 // Two that want the same row come one after the other, and the second finds
                 // it taken.
@@ -188,13 +207,14 @@ impl State {
                 let delivery = read(&mut transaction, id).await?;
                 let over = delivery.incident.closed_at.is_some();
                 if over && delivery.event != DeliveryEvent::Resolved {
-                    settle(&mut transaction, &delivery, DeliveryOutcome::Superseded, None, now)
-                        .await?;
+                    let outcome = DeliveryOutcome::Superseded;
+                    settle(&mut transaction, &delivery, outcome, None, now).await?;
+                    superseded += 1;
                 } else {
                     claimed.push(delivery);
                 }
             }
-            Ok::<Vec<Delivery>, StateError>(claimed)
+            Ok::<(Vec<Delivery>, u64), StateError>((claimed, superseded))
         })
     }
 
@@ -357,23 +377,6 @@ async fn insert(
             ],
         )
         .await
-}
-
-/// Ends what waits to tell that an incident is open. What is on its way just now stays.
-async fn supersede(
-    transaction: &mut Transaction,
-    id: Uuid,
-    now: DateTime<Utc>,
-) -> Result<(), StateError> {
-    transaction
-        .execute(
-            "UPDATE deliveries SET done_at = $2, outcome = 'superseded' WHERE incident_id = $1 \
-             AND event <> 'resolved' AND done_at IS NULL \
-             AND (lease_until IS NULL OR lease_until <= $2)",
-            values![id, now],
-        )
-        .await
-        .map(|_| ())
 }
 
 async fn settle(

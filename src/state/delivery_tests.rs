@@ -6,14 +6,22 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
 use uuid::Uuid;
 
+use super::testing::{Place, on_both};
 use super::{
     DeliveryCount, DeliveryEvent, DeliveryOutcome, Incident, IncidentKey, IncidentKind,
     NewIncident, Recipient, State,
 };
-use crate::config::StateUrl;
 use crate::finding::Severity;
 
-const LEASE: Duration = Duration::from_secs(60);
+on_both!(
+    one_notice_per_incident_and_receiver_then_repeats_then_the_end,
+    what_became_worse_is_told_at_once,
+    a_claim_that_ran_out_is_taken_by_another_and_the_first_is_not_believed,
+    the_end_is_told_after_the_beginning_and_never_instead_of_it,
+    two_that_claim_at_once_never_have_the_same,
+);
+
+const LEASE: Duration = Duration::from_mins(1);
 const REPEAT: Duration = Duration::from_hours(12);
 
 fn moment() -> DateTime<Utc> {
@@ -89,16 +97,8 @@ async fn send_all(state: &State, now: DateTime<Utc>) -> Vec<String> {
     }
 }
 
-async fn open() -> (tempfile::TempDir, State) {
-    let directory = tempfile::tempdir().unwrap();
-    let url = StateUrl::sqlite(directory.path().join("state.sqlite"));
-    let state = State::open(&url).await.unwrap();
-    (directory, state)
-}
-
-#[tokio::test]
-async fn one_notice_per_incident_and_receiver_then_repeats_then_the_end() {
-    let (_directory, state) = open().await;
+async fn one_notice_per_incident_and_receiver_then_repeats_then_the_end(place: &Place) {
+    let state = place.open().await;
     let begin = moment();
     for cluster in ["orders", "silent"] {
         let new = wrong(cluster, Severity::Critical);
@@ -163,9 +163,8 @@ async fn one_notice_per_incident_and_receiver_then_repeats_then_the_end() {
     );
 }
 
-#[tokio::test]
-async fn what_became_worse_is_told_at_once() {
-    let (_directory, state) = open().await;
+async fn what_became_worse_is_told_at_once(place: &Place) {
+    let state = place.open().await;
     let begin = moment();
     state
         .open_incident(&wrong("orders", Severity::Warning), begin)
@@ -192,9 +191,8 @@ async fn what_became_worse_is_told_at_once() {
     assert_eq!(plan(&state, better).await, 0);
 }
 
-#[tokio::test]
-async fn a_claim_that_ran_out_is_taken_by_another_and_the_first_is_not_believed() {
-    let (_directory, state) = open().await;
+async fn a_claim_that_ran_out_is_taken_by_another_and_the_first_is_not_believed(place: &Place) {
+    let state = place.open().await;
     let begin = moment();
     state
         .open_incident(&wrong("orders", Severity::Warning), begin)
@@ -228,9 +226,8 @@ async fn a_claim_that_ran_out_is_taken_by_another_and_the_first_is_not_believed(
     assert_eq!(claim(next).await[0].attempts, 3);
 }
 
-#[tokio::test]
-async fn the_end_is_told_after_the_beginning_and_never_instead_of_it() {
-    let (_directory, state) = open().await;
+async fn the_end_is_told_after_the_beginning_and_never_instead_of_it(place: &Place) {
+    let state = place.open().await;
     let begin = moment();
     let new = wrong("orders", Severity::Critical);
     state.open_incident(&new, begin).await.unwrap();
@@ -254,17 +251,13 @@ async fn the_end_is_told_after_the_beginning_and_never_instead_of_it() {
     assert_eq!(claimed[0].event, DeliveryEvent::Resolved);
     assert_ne!(claimed[0].receiver, under_way[0].receiver);
     // It fails; as it is over it need not be tried again, and the end is told.
+    let next = end + TimeDelta::hours(1);
     assert!(
         state
-            .retry_delivery(&under_way[0], end, "503")
+            .retry_delivery(&under_way[0], next, "503")
             .await
             .unwrap()
     );
-    let claimed = state
-        .claim_deliveries(Uuid::now_v7(), end, LEASE, 10)
-        .await
-        .unwrap();
-    assert!(claimed.is_empty(), "{claimed:?}");
     let claimed = state
         .claim_deliveries(Uuid::now_v7(), end, LEASE, 10)
         .await
@@ -273,11 +266,9 @@ async fn the_end_is_told_after_the_beginning_and_never_instead_of_it() {
     assert_eq!(claimed[0].receiver, under_way[0].receiver);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn two_that_claim_at_once_never_have_the_same() {
-    let (directory, state) = open().await;
-    let url = StateUrl::sqlite(directory.path().join("state.sqlite"));
-    let other = State::open(&url).await.unwrap();
+async fn two_that_claim_at_once_never_have_the_same(place: &Place) {
+    let state = place.open().await;
+    let other = place.open().await;
     let begin = moment();
     for number in 0..60 {
         let new = wrong(&format!("c{number}"), Severity::Critical);

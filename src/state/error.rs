@@ -198,6 +198,14 @@ impl StateError {
                 (kind, format!("{} (SQLSTATE {code})", told.message()))
             }
             sqlx::Error::Tls(_) => (StateErrorKind::Tls, error.to_string()),
+            // What rustls refuses comes as trouble with the connection.
+            sqlx::Error::Io(io)
+                if io
+                    .get_ref()
+                    .is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>) =>
+            {
+                (StateErrorKind::Tls, error.to_string())
+            }
             sqlx::Error::Io(_)
             | sqlx::Error::Protocol(_)
             | sqlx::Error::PoolTimedOut

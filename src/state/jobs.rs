@@ -70,7 +70,7 @@ impl State {
     pub async fn job_counts(&self) -> Result<Vec<JobCount>, StateError> {
         let rows = self
             .rows(
-                "SELECT kind, status, count(*) AS jobs FROM jobs GROUP BY status, kind \
+                "SELECT kind, status, count(*) AS jobs FROM jobs GROUP BY kind, status \
                  ORDER BY kind, status",
                 values![],
             )
@@ -253,7 +253,7 @@ async fn missed_in(
         )
         .await?;
     let mut jobs = rows.iter().map(job).collect::<Result<Vec<_>, _>>()?;
-    jobs.sort_by(|left, right| (left.due_at, left.id).cmp(&(right.due_at, right.id)));
+    jobs.sort_by_key(|job| (job.due_at, job.id));
     // Sweeping is housekeeping: the ledger is about proofs.
     let entries = jobs
         .iter()

@@ -26,6 +26,7 @@ mod error;
 mod hold;
 mod incident;
 mod incidents;
+mod info;
 mod job;
 mod jobs;
 mod lock;
@@ -52,6 +53,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod time;
+#[cfg(test)]
+mod trouble_tests;
 mod words;
 
 pub use completion::{Completion, JobEnd};
@@ -65,6 +68,7 @@ pub use incident::{
     DepthRank, Incident, IncidentChange, IncidentEvent, IncidentFilter, IncidentKey, IncidentKind,
     NewIncident,
 };
+pub use info::StateInfo;
 pub use job::{
     Budgets, ClaimRequest, Fence, Heartbeat, JOB_SPEC_LIMIT, Job, JobCount, JobFilter, JobKind,
     JobProgress, JobStatus, NewJob, Release,

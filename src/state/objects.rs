@@ -36,7 +36,7 @@ impl State {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.objects_update(location, keys, &mut decide).await,
             Backend::Postgres(postgres) => {
-                postgres.objects_update(location, keys, &mut decide).await
+                Box::pin(postgres.objects_update(location, keys, &mut decide)).await
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The state behind one interface, whatever database holds it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use chrono::TimeDelta;
 use uuid::Uuid;
@@ -24,8 +25,8 @@ pub struct State {
 /// Which database holds the state.
 #[derive(Clone, Debug)]
 pub(super) enum Backend {
-    Sqlite(Sqlite),
-    Postgres(Postgres),
+    Sqlite(Arc<Sqlite>),
+    Postgres(Arc<Postgres>),
 }
 
 impl State {
@@ -34,11 +35,11 @@ impl State {
     pub async fn open(url: &StateUrl) -> Result<Self, StateError> {
         let backend = match url.database() {
             StateDatabase::Sqlite(path) => {
-                Backend::Sqlite(Sqlite::open(path, url.directory()).await?)
+                Backend::Sqlite(Arc::new(Sqlite::open(path, url.directory()).await?))
             }
-            StateDatabase::Postgres(settings) => {
-                Backend::Postgres(Postgres::open(settings, settings.url()).await?)
-            }
+            StateDatabase::Postgres(settings) => Backend::Postgres(Arc::new(
+                Box::pin(Postgres::open(settings, settings.url())).await?,
+            )),
         };
         Ok(Self {
             backend,
@@ -80,7 +81,7 @@ impl State {
     pub async fn begin_run(&self, run: &NewRun) -> Result<RunningRun, StateError> {
         let running = match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.begin_run(run).await,
-            Backend::Postgres(postgres) => postgres.begin_run(run).await,
+            Backend::Postgres(postgres) => Box::pin(postgres.begin_run(run)).await,
         }?;
         telemetry::begun(running.id, &run.cluster, &run.copy);
         Ok(running)

@@ -128,6 +128,67 @@ fn meet_locked(place: &Place, tree: &Tree) {
     place.assert_clean();
 }
 
+/// The state on a file system of its own in memory, which goes with the process; `$1` is
+/// walproof.
+fn with_small_state(place: &Place, script: &str) -> Run {
+    let mut command = std::process::Command::new("unshare");
+    command.arg("--mount");
+    if !nix::unistd::Uid::effective().is_root() {
+        command.arg("--map-root-user");
+    }
+    command
+        .args(["sh", "-c"])
+        .arg(format!(
+            "mount -t tmpfs -o mode=755,size=3m none /mnt || exit 99\n{script}"
+        ))
+        .arg("sh")
+        .arg(crate::common::walproof::program())
+        .env("WALPROOF_STATE", "sqlite:///mnt/state.sqlite")
+        .env("NO_COLOR", "1")
+        .current_dir(place.path());
+    let run = run_command(command);
+    assert_ne!(run.code, Some(99), "no mount: {}", run.stderr);
+    run
+}
+
+#[test]
+fn a_full_disk_below_the_state_loses_nothing_that_was_kept() {
+    require!(Postgres, S3, Barman);
+    let place = Place::new();
+    let tree = Fixture::get(&RepositoryOptions::default()).tree();
+    let (url, scratch) = (tree.url(), place.scratch());
+    let scratch = scratch.display();
+    let fill = "cat /dev/zero >/mnt/filler 2>/dev/null; ";
+    // Filled before there is a state: it cannot be made.
+    let history = with_small_state(&place, &format!("{fill}\"$1\" history -o json"));
+    assert_explained(&history, 3, "/mnt", "make room");
+    // Filled when there is one: no drill without a record of it.
+    let drill = format!(
+        "\"$1\" verify '{url}' >/dev/null || exit 98; {fill}\
+         \"$1\" drill run '{url}' --scratch '{scratch}' -o json"
+    );
+    assert_explained(&with_small_state(&place, &drill), 3, "/mnt", "make room");
+    place.assert_clean();
+    // A look at the repository needs no state.
+    let verify = with_small_state(&place, &format!("{fill}\"$1\" verify '{url}' -o json"));
+    let verify = verify.expect_code(0);
+    assert!(
+        verify.stderr.contains("not kept in the history"),
+        "{}",
+        verify.stderr
+    );
+    // With room again everything is as it was.
+    let again = format!("{{ {drill}; }} >/dev/null 2>&1; rm /mnt/filler; \"$1\" history -o json");
+    let again = with_small_state(&place, &again).expect_code(0).json();
+    let runs = again["runs"].as_array().unwrap();
+    let finished: Vec<_> = runs
+        .iter()
+        .filter(|run| run["status"] == "finished")
+        .collect();
+    assert_eq!(finished.len(), 1, "{again:#}");
+    assert_eq!(finished[0]["kind"], "verify");
+}
+
 #[test]
 fn a_broken_configuration_stops_everything_that_reads_it() {
     let place = Place::new();

@@ -23,18 +23,18 @@ pub enum EvidenceCommand {
     /// Follow the records from the first one on and say where they break, if they do
     #[command(
         long_about = "Follow the records from the first one on and say where they break, if they do.\n\nEvery verification, replication, drill, miss, skip and change of configuration is one record. Each holds the SHA-256 of the one before it, so that nothing can be changed, removed or inserted without a trace. Drill records in the database and in the records directory are compared with the digests that the records vouch for.\n\nWhat was removed from the end shows only against a head that was kept elsewhere: note what `walproof evidence head` prints, and give it with --head.\n\nWith --file an export is checked, without a database and without a network; the manifest beside it is taken into account.",
-        after_long_help = "Examples:\n  walproof evidence verify\n  walproof evidence verify --head 4711:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n  walproof evidence verify --file entries.jsonl\n\nExit codes: 0 the records hold, 1 they are broken, 3 they could not be read."
+        after_long_help = "Examples:\n  walproof evidence verify\n  walproof evidence verify \\\n    --head 4711:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n  walproof evidence verify --file entries.jsonl\n\nExit codes: 0 the records hold, 1 they are broken, 3 they could not be read."
     )]
     Verify(VerifyArgs),
     /// Print the last record's number and digest, to be noted elsewhere
     #[command(
-        long_about = "Print the last record's number and SHA-256, to be noted somewhere that walproof cannot write to: a ticket, a mail, another bucket. With it `walproof evidence verify --head` shows later that nothing up to it was changed or removed.",
+        long_about = "Print the last record's number and SHA-256, to be noted somewhere that walproof cannot write to: a ticket, a mail, another bucket. Given to `walproof evidence verify` with --head it shows later that nothing up to it was changed or removed.",
         after_long_help = "Examples:\n  walproof evidence head\n  walproof evidence head | mail -s 'walproof records' audit@example.com"
     )]
     Head,
     /// Write the records of a period with the numbers over them: JSON lines, CSV, one page
     #[command(
-        long_about = "Write the records of a period with the numbers over them, into a new directory:\n\n  entries.jsonl    the records, one per line\n  population.csv   what was due, run, proven, failed, unproven, missed, skipped, late\n  objectives.csv   RPO and RTO against what was achieved: n, p50, p95\n  findings.csv     findings opened and closed, with their age\n  report.html      all of it on one page, for screen and paper\n  manifest.json    the digest of each file, the first record and the last\n\nIt is written whole or not at all, never over another, and the records are followed from the first one on meanwhile. Who is given the directory can check it with `walproof evidence verify --file`, or by hand as the page shows.",
+        long_about = "Write the records of a period with the numbers over them, into a new directory:\n\n  entries.jsonl    the records, one per line\n  population.csv   what was due, run, proven, failed, unproven, missed, skipped, late\n  objectives.csv   RPO and RTO against what was achieved: n, p50, p95\n  findings.csv     findings opened and closed, with their age\n  report.html      all of it on one page, for screen and paper\n  manifest.json    the digest of each file, the first record and the last\n\nIt is written whole or not at all, never over another, and the records are followed from the first one on meanwhile. Who is given the directory can check it with `walproof evidence verify` and --file, or by hand as the page shows.",
         after_long_help = "Examples:\n  walproof evidence export --from 2026-11-01 --to 2026-12-01\n  walproof evidence export --from -30d --cluster orders\n  walproof evidence export --from -90d --dir /srv/audit/2026-q4\n\nExit codes: 0 written, 1 written and the records are broken, 2 the directory exists already,\n3 it could not be written."
     )]
     Export(ExportArgs),

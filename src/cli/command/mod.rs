@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod config;
+pub mod daemon;
 pub mod drill;
 mod drill_run;
 pub mod evidence;
@@ -19,6 +20,8 @@ mod replicate_run;
 mod replicate_status;
 pub mod repository;
 pub mod restore;
+pub mod schedule;
+pub mod state;
 pub mod status;
 pub mod verify;
 mod verify_depth;

@@ -1,5 +1,6 @@
 //! The body of a webhook.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -7,22 +8,28 @@ use super::super::Notice;
 use crate::config::Template;
 
 /// What a webhook is sent where its owner has no template.
-#[derive(Serialize)]
-struct Document<'a> {
+#[derive(Serialize, JsonSchema)]
+pub struct NoticeDocument {
     /// `walproof.notice/v1`.
-    schema: &'static str,
+    pub schema: &'static str,
     /// Whether it only tries whether notices arrive.
-    test: bool,
+    pub test: bool,
+    /// What is told.
     #[serde(flatten)]
-    notice: &'a Notice,
+    pub notice: Notice,
+}
+
+impl NoticeDocument {
+    /// The document's own name.
+    pub const SCHEMA: &'static str = "walproof.notice/v1";
 }
 
 /// The whole notice.
 pub(in super::super) fn document(notice: &Notice) -> Value {
-    let document = Document {
-        schema: "walproof.notice/v1",
+    let document = NoticeDocument {
+        schema: NoticeDocument::SCHEMA,
         test: notice.is_test(),
-        notice,
+        notice: notice.clone(),
     };
     // A notice is made of texts, and its keys are words: it can be JSON.
     serde_json::to_value(document).unwrap_or_default()

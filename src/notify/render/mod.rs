@@ -6,6 +6,7 @@ mod plain;
 mod slack;
 
 pub(super) use alert::alerts;
+pub use json::NoticeDocument;
 pub(super) use json::{document, from_template};
 pub use plain::{plain, subject};
 pub(super) use slack::message;

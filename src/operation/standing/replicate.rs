@@ -73,7 +73,8 @@ impl ReplicateStanding {
     /// Where a replica stands by this report.
     pub fn of(report: &ReplicateReport) -> Self {
         let (left, copied) = (report.left.total(), report.copied.by_kind.total());
-        let complete = report.ended == Ended::Complete
+        // One that followed the source until it was stopped had copied what there was.
+        let complete = matches!(report.ended, Ended::Complete | Ended::Stopped)
             && report.is_complete()
             && left.is_empty()
             && report.trouble.is_none();

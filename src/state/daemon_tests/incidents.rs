@@ -128,15 +128,14 @@ async fn a_run_as_deep_closes_what_it_no_longer_finds(place: &Place) {
         .iter()
         .map(|event| (event.number, event.change, event.incident.code.as_str()))
         .collect();
-    use IncidentChange::{Closed, Opened};
     assert_eq!(
         told,
         [
-            (1, Opened, "page-corrupt"),
-            (2, Opened, "wal-gap"),
-            (3, Closed, "wal-gap"),
-            (4, Closed, "page-corrupt"),
-            (5, Opened, "wal-gap"),
+            (1, IncidentChange::Opened, "page-corrupt"),
+            (2, IncidentChange::Opened, "wal-gap"),
+            (3, IncidentChange::Closed, "wal-gap"),
+            (4, IncidentChange::Closed, "page-corrupt"),
+            (5, IncidentChange::Opened, "wal-gap"),
         ]
     );
     assert_eq!(state.incident_events(4, 100).await.unwrap().len(), 1);

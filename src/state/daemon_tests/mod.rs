@@ -1,5 +1,6 @@
 //! What the daemon works with: the same bodies on each database.
 
+mod attempts;
 mod crash;
 mod incidents;
 mod ledger;
@@ -19,7 +20,7 @@ use super::{
     RunningRun, State,
 };
 
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 
 /// The beginning of time, and some seconds.
 fn moment(seconds: i64) -> DateTime<Utc> {

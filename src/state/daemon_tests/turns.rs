@@ -71,7 +71,7 @@ async fn a_claim_finds_its_rows_by_indexes() {
             .collect::<Vec<_>>();
         assert!(!jobs.is_empty(), "{plan:?}");
         assert!(
-            jobs.iter().all(|line| line.contains("SEARCH w USING")
+            jobs.iter().all(|line| line.contains("SEARCH w")
                 && line.contains("jobs_waiting (priority=? AND cluster=?)")),
             "{plan:?}"
         );

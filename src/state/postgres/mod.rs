@@ -5,6 +5,7 @@
 //! a commit may have happened although its acknowledgement never came.
 
 mod copies;
+mod info;
 mod objects;
 mod open;
 mod patience;
@@ -32,18 +33,28 @@ pub(super) use patience::{Waiting, limited};
 pub(super) use write::text;
 
 /// A database in PostgreSQL that is open.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Postgres {
     pool: PgPool,
     /// The URL, which has no password in it.
     name: Arc<str>,
     settings: Arc<PostgresState>,
     /// What connections are made with, to ask why there is none.
-    options: PgConnectOptions,
+    options: Arc<PgConnectOptions>,
     /// This process as the others see it; from the first run on.
     process: Arc<OnceCell<Process>>,
     /// How long an operation waits for a server that went away.
     patience: Duration,
+}
+
+/// The options hold the password, and print it.
+impl std::fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Postgres")
+            .field("name", &self.name)
+            .field("process", &self.process)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Postgres {
@@ -82,6 +93,11 @@ impl Postgres {
             StateErrorKind::Damaged,
             format!("it holds something unknown: {what}"),
         )
+    }
+
+    #[cfg(test)]
+    pub(super) const fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 
     pub(super) const fn pool(&self) -> &PgPool {

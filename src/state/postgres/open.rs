@@ -37,13 +37,44 @@ const SETTINGS: [(&str, &str); 4] = [
 ];
 
 impl Postgres {
+    /// Opens the database. A server that is being restarted meanwhile is waited for.
     pub(in super::super) async fn open(
         settings: &PostgresState,
         name: &str,
     ) -> Result<Self, StateError> {
+        let until = Instant::now() + OPENING;
+        let mut pause = Duration::from_millis(50);
+        loop {
+            let error = match Self::try_open(settings, name, until).await {
+                Ok(postgres) => return Ok(postgres),
+                Err(error) => error,
+            };
+            if !error.kind.may_pass() || Instant::now() + pause >= until {
+                return Err(error);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+
+    async fn try_open(
+        settings: &PostgresState,
+        name: &str,
+        until: Instant,
+    ) -> Result<Self, StateError> {
         let sql = |error: sqlx::Error| StateError::server("open", name, &error);
         let options = options(settings, name)?;
-        let mut connection = connect(&options, name).await?;
+        let mut connection = tokio::time::timeout_at(until, options.connect())
+            .await
+            .map_err(|_| {
+                StateError::new(
+                    "open",
+                    name,
+                    StateErrorKind::Unreachable,
+                    format!("no answer within {} seconds", OPENING.as_secs()),
+                )
+            })?
+            .map_err(sql)?;
         suits(&mut connection, name).await?;
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
@@ -57,7 +88,7 @@ impl Postgres {
             pool,
             name: name.into(),
             settings: Arc::new(settings.clone()),
-            options,
+            options: Arc::new(options),
             process: Arc::new(OnceCell::new()),
             patience: PATIENCE,
         };
@@ -142,29 +173,6 @@ fn is_local(options: &PgConnectOptions) -> bool {
             .trim_matches(['[', ']'])
             .parse::<std::net::IpAddr>()
             .is_ok_and(|address| address.is_loopback())
-}
-
-/// The first connection. A server that is being restarted is waited for.
-async fn connect(options: &PgConnectOptions, name: &str) -> Result<PgConnection, StateError> {
-    let until = Instant::now() + OPENING;
-    let mut pause = Duration::from_millis(50);
-    loop {
-        let error = match tokio::time::timeout_at(until, options.connect()).await {
-            Ok(Ok(connection)) => return Ok(connection),
-            Ok(Err(error)) => StateError::server("open", name, &error),
-            Err(_) => StateError::new(
-                "open",
-                name,
-                StateErrorKind::Unreachable,
-                format!("no answer within {} seconds", OPENING.as_secs()),
-            ),
-        };
-        if !error.kind.may_pass() || Instant::now() + pause >= until {
-            return Err(error);
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(1));
-    }
 }
 
 /// Whether the server and the database are such that the state can be kept there.

@@ -1,6 +1,7 @@
 //! What is written.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 use sqlx::{Postgres as Driver, Transaction};
@@ -259,7 +260,7 @@ impl Postgres {
     }
 
     async fn try_mark_interrupted(&self, mark: &str) -> Result<Vec<Uuid>, StateError> {
-        let mut transaction = Backend::Postgres(self.clone()).begin().await?;
+        let mut transaction = Backend::Postgres(Arc::new(self.clone())).begin().await?;
         let mut marked = Vec::new();
         for row in transaction.rows(mark, values![GONE]).await? {
             let gone = Gone {

@@ -1,6 +1,7 @@
 //! The state in a SQLite file: write-ahead logging, one writer, several readers.
 
 mod copies;
+mod info;
 mod objects;
 mod open;
 mod read;

@@ -3,6 +3,7 @@
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
@@ -65,7 +66,7 @@ impl Sqlite {
     /// Marks runs that were under way and whose process is gone, and says so in the ledger.
     /// Gives their ids.
     pub(in super::super) async fn mark_interrupted(&self) -> Result<Vec<Uuid>, StateError> {
-        let backend = Backend::Sqlite(self.clone());
+        let backend = Backend::Sqlite(Arc::new(self.clone()));
         let running: Vec<String> =
             sqlx::query_scalar("SELECT id FROM runs WHERE status = 'running'")
                 .fetch_all(&self.readers)

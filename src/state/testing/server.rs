@@ -1,6 +1,7 @@
 //! A PostgreSQL server of the tests' own, reachable by its Unix socket, or by TCP on
 //! loopback where a test asks for it.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -159,10 +160,10 @@ impl Server {
 
     /// Appends to `postgresql.conf`; takes effect with the next start.
     pub(in super::super) fn set(&self, settings: &[(&str, &str)]) {
-        let lines: String = settings
-            .iter()
-            .map(|(name, value)| format!("{name} = '{value}'\n"))
-            .collect();
+        let mut lines = String::new();
+        for (name, value) in settings {
+            let _ = writeln!(lines, "{name} = '{value}'");
+        }
         self.append("postgresql.conf", &lines);
     }
 
@@ -256,6 +257,29 @@ impl Server {
         self.sql(&format!("CREATE DATABASE {name} TEMPLATE template0"))
             .await;
         name
+    }
+
+    /// The same of a server with another port, which names the socket's file.
+    pub(in super::super) async fn create_database_at(&self, port: &str) -> String {
+        let socket = self.directory.display().to_string().replace('/', "%2F");
+        let url = format!("postgres://postgres@{socket}:{port}/postgres");
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        sqlx::raw_sql("CREATE DATABASE tls TEMPLATE template0")
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        "tls".to_owned()
+    }
+
+    /// Gives a file of the data directory to the server alone.
+    pub(in super::super) fn only_for_server(&self, file: &str) {
+        let path = self.data().join(file);
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&path, mode).unwrap();
+        if let Some(user) = user() {
+            let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
+            std::os::unix::fs::chown(&path, Some(uid), Some(gid)).unwrap();
+        }
     }
 
     /// Statements in the database `postgres`.
