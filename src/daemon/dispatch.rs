@@ -123,9 +123,11 @@ impl Dispatch {
         for fence in held.into_values() {
             let now = self.tools.clock.now();
             let release = self.tools.state.release(&fence, now, &Release::GivenBack);
-            match tokio::time::timeout(Duration::from_secs(5), release).await {
-                Ok(Ok(_)) => tracing::warn!(job = %fence.job, "given back: it did not end in time"),
-                _ => tracing::warn!(job = %fence.job, "left to the end of its lease"),
+            let released = tokio::time::timeout(Duration::from_secs(5), release).await;
+            if let Ok(Ok(_)) = released {
+                tracing::warn!(job = %fence.job, "given back: it did not end in time");
+            } else {
+                tracing::warn!(job = %fence.job, "left to the end of its lease");
             }
         }
     }

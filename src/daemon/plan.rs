@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::schedule::{Hold, Outline, outline};
-use crate::config::Config;
+use crate::config::{ByteSize, Config};
 use crate::state::{Budgets, ScheduleRow};
 
 /// A configuration made ready. A reload makes a new one; what is under way keeps its own.
@@ -70,7 +70,7 @@ impl Plan {
             drills: daemon.drills(),
             per_cluster: daemon.per_cluster(),
             per_bucket: daemon.per_bucket(),
-            scratch_bytes: daemon.scratch.map_or(u64::MAX, |size| size.bytes()),
+            scratch_bytes: daemon.scratch.map_or(u64::MAX, ByteSize::bytes),
         }
     }
 }

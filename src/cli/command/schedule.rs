@@ -41,7 +41,7 @@ pub struct ListArgs {
 
 /// One run to come.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-struct Run {
+struct Coming {
     due_at: DateTime<Utc>,
     run_after: DateTime<Utc>,
     schedule: String,
@@ -86,7 +86,7 @@ pub fn run(command: ScheduleCommand, context: &Context) -> Result<ExitCode, Fail
 }
 
 /// The next runs, the earliest first.
-fn next(plan: &Plan, args: &ListArgs, now: DateTime<Utc>) -> Vec<Run> {
+fn next(plan: &Plan, args: &ListArgs, now: DateTime<Utc>) -> Vec<Coming> {
     let count = usize::try_from(args.count).unwrap_or(usize::MAX);
     let is = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|one| one == name);
     let mut runs = Vec::new();
@@ -107,7 +107,7 @@ fn next(plan: &Plan, args: &ListArgs, now: DateTime<Utc>) -> Vec<Run> {
                 .filter(|copy| !copy.is_empty())
                 .collect();
             copies.dedup();
-            runs.push(Run {
+            runs.push(Coming {
                 due_at,
                 run_after,
                 schedule: outline.schedule.clone(),
@@ -128,7 +128,7 @@ fn next(plan: &Plan, args: &ListArgs, now: DateTime<Utc>) -> Vec<Run> {
 }
 
 /// Writing to a `String` cannot fail.
-fn table(runs: &[Run], zone: Zone, palette: Palette) -> String {
+fn table(runs: &[Coming], zone: Zone, palette: Palette) -> String {
     let mut text = String::new();
     if runs.is_empty() {
         text.push_str("Nothing comes: add `schedules` to the configuration (docs/daemon.md).\n");
@@ -140,7 +140,7 @@ fn table(runs: &[Run], zone: Zone, palette: Palette) -> String {
             .format("%a %Y-%m-%d %H:%M:%S")
             .to_string()
     };
-    let width = |of: fn(&Run) -> usize| runs.iter().map(of).max().unwrap_or_default();
+    let width = |of: fn(&Coming) -> usize| runs.iter().map(of).max().unwrap_or_default();
     let schedules = width(|run| run.schedule.len());
     let clusters = width(|run| run.cluster.len());
     let _ = writeln!(text, "{}", palette.bold(format_args!("due ({zone})")));
