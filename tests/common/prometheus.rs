@@ -1,5 +1,6 @@
 //! Prometheus and Alertmanager, as Debian has them.
 
+use std::fmt::Write as _;
 use std::io::{BufReader, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};

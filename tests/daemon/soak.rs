@@ -219,7 +219,7 @@ async fn told(state: &State) -> Told {
 #[test]
 fn a_month_of_a_fleet() {
     require!(Postgres);
-    let clusters = from_environment("WALPROOF_SOAK_CLUSTERS", 60);
+    let clusters = from_environment("WALPROOF_SOAK_CLUSTERS", 40);
     let days = from_environment("WALPROOF_SOAK_DAYS", 10) as u64;
     assert!(days > DOWN_FROM + DOWN_FOR + 1);
     let ground = Ground::new();
