@@ -123,7 +123,7 @@ impl Ground {
         let request = ClaimRequest {
             holder: Uuid::now_v7(),
             now,
-            lease: Duration::from_secs(60),
+            lease: Duration::from_mins(1),
             budgets: Budgets::NONE,
             allow: JobKind::ALL.to_vec(),
         };

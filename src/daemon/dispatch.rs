@@ -124,7 +124,7 @@ impl Dispatch {
             let now = self.tools.clock.now();
             let release = self.tools.state.release(&fence, now, &Release::GivenBack);
             let released = tokio::time::timeout(Duration::from_secs(5), release).await;
-            if matches!(released, Ok(Ok(_))) {
+            if let Ok(Ok(_)) = released {
                 tracing::warn!(job = %fence.job, "given back: it did not end in time");
             } else {
                 tracing::warn!(job = %fence.job, "left to the end of its lease");

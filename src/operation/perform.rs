@@ -43,7 +43,7 @@ pub async fn perform(
 ) -> Performed {
     let span = telemetry::job(job.kind());
     span.record("walproof.cluster", cluster);
-    perform_in(job, cluster, copy, around)
+    Box::pin(perform_in(job, cluster, copy, around))
         .instrument(span)
         .await
 }

@@ -118,31 +118,27 @@ async fn note(
     now: DateTime<Utc>,
 ) -> Result<(), StateError> {
     let code = Code::RecordsBroken.as_str().to_owned();
-    match broken.map(broken_finding) {
-        Some(finding) => {
-            let incident = NewIncident {
-                cluster: String::new(),
-                copy: String::new(),
-                kind: IncidentKind::Schedule,
-                scope: String::new(),
-                code,
-                severity: finding.severity,
-                object: finding.object,
-                message: finding.message,
-                by,
-            };
-            state.open_incident(&incident, now).await.map(|_| ())
-        }
-        None => {
-            let key = IncidentKey {
-                cluster: String::new(),
-                copy: String::new(),
-                scope: String::new(),
-                code,
-            };
-            state.close_incident(&key, by, now).await.map(|_| ())
-        }
-    }
+    let Some(finding) = broken.map(broken_finding) else {
+        let key = IncidentKey {
+            cluster: String::new(),
+            copy: String::new(),
+            scope: String::new(),
+            code,
+        };
+        return state.close_incident(&key, by, now).await.map(|_| ());
+    };
+    let incident = NewIncident {
+        cluster: String::new(),
+        copy: String::new(),
+        kind: IncidentKind::Schedule,
+        scope: String::new(),
+        code,
+        severity: finding.severity,
+        object: finding.object,
+        message: finding.message,
+        by,
+    };
+    state.open_incident(&incident, now).await.map(|_| ())
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ pub async fn verify(
     // Dropped, it stops reading.
     let result = tokio::select! {
         biased;
-        result = look(source, request, state, tell) => result,
+        result = Box::pin(look(source, request, state, tell)) => result,
         () = stop.cancelled() => Err(Failure::interrupted()),
     };
     let run_id = recording.as_ref().map(Recording::id);

@@ -1,7 +1,7 @@
 //! What is told of the work while it goes on: logs on standard error, for people or as JSON
 //! lines, and traces to a collector of OpenTelemetry where one is named.
 //!
-//! One trace per job: its root is a span [`job`], below it one span per phase. Spans carry
+//! One trace per job: its root is a span [`job()`], below it one span per phase. Spans carry
 //! names and figures, never a secret or a row. A collector that is away costs nothing but
 //! the traces: the queue is bounded and what does not fit is left out.
 

@@ -1,5 +1,6 @@
 //! Prometheus and Alertmanager, as Debian has them.
 
+use std::fmt::Write as _;
 use std::io::{BufReader, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ pub fn get(port: u16, path: &str, headers: &[(&str, &str)]) -> std::io::Result<A
     let mut request =
         format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n");
     for (name, value) in headers {
-        request.push_str(&format!("{name}: {value}\r\n"));
+        write!(request, "{name}: {value}\r\n").unwrap();
     }
     request.push_str("\r\n");
     stream.write_all(request.as_bytes())?;

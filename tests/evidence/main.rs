@@ -125,7 +125,7 @@ async fn forge(directory: &Path, sql: &str) {
     assert!(!guards.is_empty());
     let mut all = "PRAGMA ignore_check_constraints = ON; PRAGMA foreign_keys = OFF;".to_owned();
     for (name,) in guards {
-        all.push_str(&format!("DROP TRIGGER {name};"));
+        all.extend(["DROP TRIGGER ", name.as_str(), ";"]);
     }
     all.push_str(sql);
     sqlx::raw_sql(sqlx::AssertSqlSafe(all))

@@ -1,5 +1,6 @@
 //! A fleet whose facts are made up: a configuration, and runs with standings in a real state.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,11 +24,13 @@ pub(crate) fn configured(directory: &Path, clusters: &[&str]) -> Arc<Config> {
                     due: {verify: 2h, replicate: 2h, drill: 1d}\nclusters:\n"
             .to_owned();
     for name in clusters {
-        text.push_str(&format!(
+        write!(
+            text,
             "  - name: {name}\n    tier: gold\n    owner: team-{name}\n    \
              primary: {{url: \"file:///nowhere/{name}\"}}\n    \
              replicas: [{{name: far, url: \"file:///elsewhere/{name}\", replication: {{lag: 15m}}}}]\n"
-        ));
+        )
+        .unwrap();
     }
     let file = directory.join("walproof.yaml");
     std::fs::write(&file, text).unwrap();

@@ -177,7 +177,7 @@ fn go_wrong(runtime: &Runtime, state: &State, cluster: &str) {
         "gap" => tell(verified("primary").with("gaps", 1).finding(Code::WalGap)),
         "exposed" => tell(verified("primary").with("tip_commit_at", ago(20))),
         "slow-archive" => {
-            tell(verified("primary").with("archive_end_at", now - TimeDelta::seconds(200)))
+            tell(verified("primary").with("archive_end_at", now - TimeDelta::seconds(200)));
         }
         "lagging" => {
             tell(verified("far").with("tip_commit_at", ago(60)));
@@ -260,6 +260,11 @@ fn of(clusters: impl Fn(&str) -> bool) -> Firing {
         })
         .collect()
 }
+
+/// Puts a notice into the outbox that was given up.
+const GIVE_UP: &str = "INSERT INTO deliveries (id, incident_id, receiver, event, number, \
+     severity, created_at, next_at, done_at, outcome) SELECT hex(randomblob(16)), id, 'pager', \
+     'firing', random(), 'critical', 0, 0, 0, 'given-up' FROM incidents LIMIT 1";
 
 #[test]
 fn each_alert_fires_and_resolves() {
@@ -387,9 +392,6 @@ fn each_alert_fires_and_resolves() {
     wait_for(&prometheus, &Firing::new());
 
     // A notice that nobody could be given, of an incident that was just closed.
-    const GIVE_UP: &str = "INSERT INTO deliveries (id, incident_id, receiver, event, number, \
-         severity, created_at, next_at, done_at, outcome) SELECT hex(randomblob(16)), id, 'pager', \
-         'firing', random(), 'critical', 0, 0, 0, 'given-up' FROM incidents LIMIT 1";
     wait_until(Duration::from_mins(2), "NotificationsGivenUp", || {
         place.tamper(&runtime, GIVE_UP);
         std::thread::sleep(Duration::from_secs(1));

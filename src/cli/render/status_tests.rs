@@ -143,14 +143,14 @@ fn bare(name: &str, verdict: Verdict, copies: Vec<CopyStatus>) -> ClusterStatus 
     }
 }
 
-fn proof(age: TimeDelta) -> Option<LastProof> {
-    Some(LastProof {
+fn proof(age: TimeDelta) -> LastProof {
+    LastProof {
         at: now() - age,
         age_seconds: age.num_seconds(),
         due_seconds: Some(86_400),
         run_id: "0199c1f2-0000-7000-8000-000000000002".into(),
         copy: "primary".into(),
-    })
+    }
 }
 
 fn reason(verdict: Verdict, text: &str) -> ReasonWhy {
@@ -251,7 +251,7 @@ fn stale() -> ClusterStatus {
             Verdict::Unproven,
             "the newest look at primary is 2d 2h old, due every 1h",
         )],
-        last_proof: proof(minutes(2_000)),
+        last_proof: Some(proof(minutes(2_000))),
         overdue: vec![
             Overdue {
                 kind: RunKind::Verify,
@@ -279,7 +279,7 @@ fn proven() -> ClusterStatus {
     );
     primary.drill = Some(drill(Verdict::Proven, minutes(300)));
     ClusterStatus {
-        last_proof: proof(minutes(300)),
+        last_proof: Some(proof(minutes(300))),
         ..bare("users", Verdict::Proven, vec![primary])
     }
 }

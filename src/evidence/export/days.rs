@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Days {
     from: DateTime<Utc>,
-    days_each: i64,
+    each: i64,
     count: usize,
 }
 
@@ -23,7 +23,7 @@ impl Days {
         let count = days.saturating_add(days_each - 1) / days_each;
         Self {
             from,
-            days_each,
+            each: days_each,
             count: usize::try_from(count).unwrap_or(Self::MAX),
         }
     }
@@ -35,13 +35,13 @@ impl Days {
 
     /// How many days each has.
     pub(super) const fn days_each(self) -> i64 {
-        self.days_each
+        self.each
     }
 
     /// In which one a moment lies.
     pub(super) fn of(self, at: DateTime<Utc>) -> Option<usize> {
         let days = (at - self.from).num_milliseconds() / TimeDelta::days(1).num_milliseconds();
-        usize::try_from(days / self.days_each)
+        usize::try_from(days / self.each)
             .ok()
             .filter(|day| at >= self.from && *day < self.count)
     }
@@ -50,7 +50,7 @@ impl Days {
     pub(super) fn begin(self, day: usize) -> DateTime<Utc> {
         i64::try_from(day)
             .ok()
-            .and_then(|day| TimeDelta::try_days(day.saturating_mul(self.days_each)))
+            .and_then(|day| TimeDelta::try_days(day.saturating_mul(self.each)))
             .and_then(|after| self.from.checked_add_signed(after))
             .unwrap_or(self.from)
     }

@@ -24,11 +24,10 @@ impl Outcome {
     pub fn of(kind: EntryKind, run: &RunBody) -> Self {
         match (run.verdict, run.exit_code) {
             (Some(Verdict::Failed), _) | (None, 1) => Self::Failed,
-            (Some(Verdict::Unproven), _) => Self::Unproven,
             (Some(Verdict::Proven), _) if kind == EntryKind::Drill => Self::Proven,
             (Some(Verdict::Proven), _) => Self::Passed,
             (None, 0) if kind != EntryKind::Drill => Self::Passed,
-            (None, _) => Self::Unproven,
+            (Some(Verdict::Unproven) | None, _) => Self::Unproven,
         }
     }
 }

@@ -195,7 +195,7 @@ fn month() -> Vec<NewEntry> {
                 }
                 let failed = dice.chance(1);
                 let code = [Code::WalGap, Code::BackupStale, Code::ArchiveTipUnknown]
-                    [dice.below(3) as usize];
+                    [usize::try_from(dice.below(3)).unwrap()];
                 let findings = if failed {
                     vec![Finding::new(code, "0000000100000012000000A4", "seen")]
                 } else {
@@ -472,7 +472,7 @@ fn entries_of(steps: &[(usize, Step)]) -> Vec<NewEntry> {
         match step {
             Step::Runs(attempts, late) => {
                 for (attempt, (verdict, value)) in attempts.iter().enumerate() {
-                    let end = due + TimeDelta::minutes(attempt as i64);
+                    let end = due + TimeDelta::minutes(i64::try_from(attempt).unwrap());
                     let asked = Asked {
                         late: *late,
                         ..asked("nightly", due)
@@ -530,6 +530,10 @@ fn missed(due_at: DateTime<Utc>, moments: u64, reason: MissedReason) -> Body {
 
 /// The place of a percentile in a sorted list, by the definition: the smallest value that at
 /// least so many per cent of all values do not exceed.
+#[expect(
+    clippy::option_option,
+    reason = "no place in the list, or the place of one that failed"
+)]
 fn by_definition(values: &[Option<u64>], percent: u64) -> Option<Option<u64>> {
     let beyond = |value: &Option<u64>| value.unwrap_or(u64::MAX);
     let mut sorted = values.to_vec();
@@ -933,7 +937,7 @@ proptest! {
 
         let mut bytes = std::fs::read(&file).unwrap();
         let place = place.index(bytes.len());
-        let line = bytes[..place].iter().filter(|byte| **byte == b'\n').count();
+        let line = bytes[..place].split(|byte| *byte == b'\n').count() - 1;
         if change == 0 {
             bytes.truncate(place);
         } else {

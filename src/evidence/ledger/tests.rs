@@ -229,10 +229,8 @@ fn the_committed_sample_is_a_chain_of_every_kind() {
         assert!(new.iter().any(|entry| entry.kind == *kind), "{kind}");
     }
     let chain = sealed(&new);
-    let text: String = chain
-        .iter()
-        .map(|entry| format!("{}\n", entry.text))
-        .collect();
+    let lines: Vec<&str> = chain.iter().map(|entry| entry.text.as_str()).collect();
+    let text = lines.join("\n") + "\n";
     committed("sample-ledger-entries.jsonl", &text);
     let mut walk = Walk::new();
     for entry in &chain {

@@ -127,7 +127,7 @@ macro_rules! catalogue {
             };
         )*
 
-        /// Every metric that [`super::render`] writes, in its order.
+        /// Every metric that [`super::render()`] writes, in its order.
         pub static CATALOGUE: &[MetricInfo] = &[$($id.info()),*];
     };
 }

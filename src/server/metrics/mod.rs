@@ -1,5 +1,5 @@
 //! The metrics: which there are ([`CATALOGUE`]) and how facts become OpenMetrics text
-//! ([`render`]). `docs/metrics.md` lists them for people; a test holds the two together.
+//! ([`render()`]). `docs/metrics.md` lists them for people; a test holds the two together.
 
 mod catalogue;
 mod cluster;
