@@ -24,7 +24,8 @@ pub(super) async fn report(period: Period, cluster: &str, around: &Surroundings)
     let outcome = tokio::select! {
         outcome = Box::pin(written(period, cluster, around)) => outcome,
         // What was begun removes itself.
-        _ = cancelled.wait_for(|cancelled| *cancelled) => Err(Failure::interrupted()),
+        // Nobody who could cancel is nobody who does.
+        Ok(_) = cancelled.wait_for(|cancelled| *cancelled) => Err(Failure::interrupted()),
     };
     Performed {
         parts: vec![Part {

@@ -19,14 +19,14 @@ use super::{
 };
 use crate::evidence::ledger::MissedReason;
 
-/// Jobs that may be given now: ready, not past their deadline, of a kind that is asked for,
-/// within the budgets. `$4` to `$8` are the kinds; `$9` the drills, `$10` the bytes of
+/// Jobs that may be given now: ready, not past their deadline or begun before it, of a kind
+/// that is asked for, within the budgets. `$4` to `$8` are the kinds; `$9` the drills, `$10` the bytes of
 /// scratch that are left; `$11` the budget per bucket. The kind is no reason to take another
 /// index than that of waiting jobs, so it stands as an expression.
 macro_rules! ready {
     () => {
         "w.status = 'waiting' AND w.priority = $1 AND w.run_after <= $2 \
-         AND (w.deadline IS NULL OR w.deadline >= $2) \
+         AND (w.deadline IS NULL OR w.deadline >= $2 OR w.token > 0) \
          AND (w.kind || '') IN ($4, $5, $6, $7, $8) AND (w.kind <> 'drill' OR $9 > 0) \
          AND (w.scratch_bytes = 0 OR w.scratch_bytes <= $10) \
          AND w.bucket NOT IN (SELECT r.bucket FROM jobs r WHERE r.status = 'running' \

@@ -113,13 +113,13 @@ impl State {
         transact!(self, transaction => cancel_in(&mut transaction, id, now))
     }
 
-    /// Marks jobs as missed that were not begun before their deadline, and appends an entry
-    /// for each. At most 1,000 at once.
+    /// Marks jobs as missed that were never begun before their deadline, and appends an entry
+    /// for each. At most 1,000 at once. One that was begun in time is tried on.
     pub async fn missed_jobs(&self, now: DateTime<Utc>) -> Result<Vec<Job>, StateError> {
         let none = self
             .row(
                 "SELECT id FROM jobs WHERE status = 'waiting' AND deadline IS NOT NULL \
-                 AND deadline < $1 LIMIT 1",
+                 AND deadline < $1 AND token = 0 LIMIT 1",
                 values![now],
             )
             .await?
@@ -247,7 +247,7 @@ async fn missed_in(
     let rows = transaction
         .rows(
             "UPDATE jobs SET status = 'missed', finished_at = $1 WHERE id IN (SELECT id FROM jobs \
-             WHERE status = 'waiting' AND deadline IS NOT NULL AND deadline < $1 \
+             WHERE status = 'waiting' AND deadline IS NOT NULL AND deadline < $1 AND token = 0 \
              ORDER BY deadline LIMIT 1000) AND status = 'waiting' RETURNING *",
             values![now],
         )
