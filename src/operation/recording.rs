@@ -94,14 +94,16 @@ impl Recording {
         origin: Origin,
     ) -> Result<Self, Failure> {
         let location = source.location.to_string();
-        let run = state
-            .begin_run(&NewRun {
-                kind,
-                cluster: source.name.clone(),
-                copy: source.copy.clone(),
-                location: location.clone(),
-            })
-            .await?;
+        let new = NewRun {
+            kind,
+            cluster: source.name.clone(),
+            copy: source.copy.clone(),
+            location: location.clone(),
+        };
+        let run = match &origin.fence {
+            Some(fence) => state.begin_run_of(fence, &new).await?,
+            None => state.begin_run(&new).await?,
+        };
         Ok(Self {
             state: state.clone(),
             run,
