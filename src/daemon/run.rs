@@ -290,17 +290,17 @@ impl Daemon {
         let plan = Arc::clone(&self.plan.borrow());
         let mut ticking = std::pin::pin!(self.tick.tick(&self.state, &plan, now));
         // Real time: this is about the database, not about what is due.
-        let ticked = match tokio::time::timeout(SILENCE, &mut ticking).await {
-            Ok(ticked) => ticked,
-            Err(_) => {
-                if !std::mem::replace(&mut said.silent, true) {
-                    tracing::warn!(
-                        seconds = SILENCE.as_secs(),
-                        "the state does not answer; waiting for it, and what is due waits too"
-                    );
-                }
-                ticking.await
+        let in_time = tokio::time::timeout(SILENCE, &mut ticking).await;
+        let ticked = if let Ok(ticked) = in_time {
+            ticked
+        } else {
+            if !std::mem::replace(&mut said.silent, true) {
+                tracing::warn!(
+                    seconds = SILENCE.as_secs(),
+                    "the state does not answer; waiting for it, and what is due waits too"
+                );
             }
+            ticking.await
         };
         let ticked = match ticked {
             Ok(ticked) => {

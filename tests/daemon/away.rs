@@ -37,7 +37,7 @@ fn verified(entries: &[Value]) -> BTreeMap<String, BTreeSet<i64>> {
     let mut moments: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
     for entry in entries.iter().filter(|entry| entry["kind"] == "verify") {
         let code = &entry["body"]["run"]["exit_code"];
-        if !code.as_u64().is_some_and(|code| code <= 1) {
+        if code.as_u64().is_none_or(|code| code > 1) {
             continue;
         }
         let due = entry["body"]["run"]["asked"]["due_at"].as_str().unwrap();
