@@ -32,6 +32,8 @@ use crate::state::{State, StateError};
 const OVERDUE_EVERY: Duration = Duration::from_secs(15);
 /// How often is swept.
 const SWEEP_EVERY: Duration = Duration::from_hours(1);
+/// A state that a tick has waited for this long is spoken of, before its patience ends.
+const SILENCE: Duration = Duration::from_secs(5);
 /// Without a tick, or a sight of its lease, for this long the daemon is not well.
 const PATIENCE: TimeDelta = TimeDelta::minutes(2);
 
@@ -249,7 +251,7 @@ impl Daemon {
         let mut sweep_next = self.clock.now() + SWEEP_EVERY;
         let mut first = true;
         let mut last: Option<DateTime<Utc>> = None;
-        let mut troubled = false;
+        let mut said = Said::default();
         while !*stop.borrow() {
             let now = self.clock.now();
             // The metronome may ring more often than is ticked.
@@ -257,7 +259,7 @@ impl Daemon {
                 now - last + TimeDelta::milliseconds(500) >= span(self.tick_every)
             }) {
                 last = Some(now);
-                let ticked = self.once(now, &mut troubled).await;
+                let ticked = self.once(now, &mut said).await;
                 if first && self.process {
                     systemd::ready(&status(&self.plan.borrow()));
                 }
@@ -284,11 +286,25 @@ impl Daemon {
         }
     }
 
-    async fn once(&self, now: DateTime<Utc>, troubled: &mut bool) -> Ticked {
+    async fn once(&self, now: DateTime<Utc>, said: &mut Said) -> Ticked {
         let plan = Arc::clone(&self.plan.borrow());
-        let ticked = match self.tick.tick(&self.state, &plan, now).await {
+        let mut ticking = std::pin::pin!(self.tick.tick(&self.state, &plan, now));
+        // Real time: this is about the database, not about what is due.
+        let in_time = tokio::time::timeout(SILENCE, &mut ticking).await;
+        let ticked = if let Ok(ticked) = in_time {
+            ticked
+        } else {
+            if !std::mem::replace(&mut said.silent, true) {
+                tracing::warn!(
+                    seconds = SILENCE.as_secs(),
+                    "the state does not answer; waiting for it, and what is due waits too"
+                );
+            }
+            ticking.await
+        };
+        let ticked = match ticked {
             Ok(ticked) => {
-                if std::mem::take(troubled) {
+                if std::mem::take(said) != Said::default() {
                     tracing::info!("the state answers again");
                 }
                 if ticked.held {
@@ -298,7 +314,7 @@ impl Daemon {
             }
             Err(error) => {
                 // Once is enough to say so; nothing is lost, only later.
-                if !std::mem::replace(troubled, true) {
+                if !std::mem::replace(&mut said.failed, true) {
                     tracing::error!(%error, "the tick came to nothing; trying on");
                 }
                 Ticked::default()
@@ -392,6 +408,13 @@ impl Daemon {
             reason: reason.map(str::to_owned),
         }
     }
+}
+
+/// What the log was told of a state that is away, so that it is told once.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Said {
+    silent: bool,
+    failed: bool,
 }
 
 fn span(duration: Duration) -> TimeDelta {

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::common::damage::Tree;
+use crate::common::http;
 use crate::common::postgres::TestServer;
 use crate::common::process::wait_until;
 use crate::common::scratch;
@@ -202,6 +203,20 @@ impl Daemon {
                 .unwrap_or_default()
                 .contains(words)
         });
+    }
+
+    /// What it answers at a path: the status and the text, status 0 if it does not answer.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let log = self.log();
+        let port: String = log
+            .rsplit("127.0.0.1:")
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .take_while(char::is_ascii_digit)
+            .collect();
+        http::request(&format!("127.0.0.1:{port}"), "GET", path, &[], &[])
+            .map_or((0, String::new()), |answer| (answer.status, answer.text()))
     }
 
     /// Asks it to stop and waits for its end.

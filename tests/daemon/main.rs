@@ -14,8 +14,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod away;
+mod drills;
 #[allow(unreachable_pub, reason = "shared by the modules of this test")]
 mod kit;
 mod process;
 mod soak;
+mod told;
+#[allow(unreachable_pub, reason = "shared by the modules of this test")]
 mod two;
