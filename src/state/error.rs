@@ -256,7 +256,11 @@ impl StateError {
 /// The lower byte of a SQLite result code is the primary code
 /// (<https://www.sqlite.org/rescode.html>).
 const fn from_sqlite_code(code: u32) -> StateErrorKind {
+    /// `SQLITE_IOERR_SHMSIZE`: the file beside the database that is shared memory cannot be
+    /// made longer, which is so for want of room.
+    const NO_ROOM_FOR_SHARED_MEMORY: u32 = 4874;
     match code & 0xFF {
+        _ if code == NO_ROOM_FOR_SHARED_MEMORY => StateErrorKind::Full,
         5 | 6 => StateErrorKind::Locked,
         13 => StateErrorKind::Full,
         11 | 26 => StateErrorKind::Corrupt,
