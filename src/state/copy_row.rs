@@ -1,11 +1,14 @@
-//! A copy on its way into a database: rows travel as one JSON text per batch.
+//! A copy on its way into a database, where rows travel as one JSON text per batch, and out
+//! of it.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use super::columns::{Columns, Reader};
 use super::number::signed;
 use super::{CopyAlarm, RememberedCopy, StateError};
 use crate::codec::Sha256;
+use crate::storage::ObjectIdentity;
 
 /// A row on its way into the database.
 #[derive(Serialize)]
@@ -50,4 +53,24 @@ impl<'a> CopyRow<'a> {
             alarm: copy.alarm.as_ref().map(json).transpose()?,
         })
     }
+}
+
+/// The copy of a row.
+pub(super) fn copy(row: &Columns<'_, impl Reader>) -> Result<RememberedCopy, StateError> {
+    Ok(RememberedCopy {
+        key: row.text("key")?,
+        sha256: row.digest("sha256")?,
+        source: ObjectIdentity {
+            size: row.count("size")?,
+            etag: row.optional("source_etag")?,
+            version: row.optional("source_version")?,
+            modified: row.needed_moment("source_modified")?,
+        },
+        target_etag: row.optional("target_etag")?,
+        target_version: row.optional("target_version")?,
+        copied_at: row.moment("copied_at")?,
+        read_back_at: row.moment("read_back_at")?,
+        expired_at: row.moment("expired_at")?,
+        alarm: row.json("alarm")?,
+    })
 }

@@ -7,6 +7,7 @@
 //! itself.
 
 mod claim;
+mod columns;
 mod complete;
 mod completion;
 mod copies;

@@ -1,12 +1,15 @@
-//! An object on its way into a database: rows travel as one JSON text per batch.
+//! An object on its way into a database, where rows travel as one JSON text per batch, and
+//! out of it.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use super::columns::{Columns, Reader};
 use super::number::signed;
-use super::{RememberedObject, StateError};
+use super::{ChangeKind, ObjectChange, RememberedObject, StateError};
 use crate::codec::Sha256;
 use crate::finding::Finding;
+use crate::storage::ObjectIdentity;
 
 /// A row on its way into the database.
 #[derive(Serialize)]
@@ -60,4 +63,33 @@ impl<'a> ObjectRow<'a> {
             absent_since: object.absent_since.map(micros),
         })
     }
+}
+
+/// The object of a row.
+pub(super) fn object(row: &Columns<'_, impl Reader>) -> Result<RememberedObject, StateError> {
+    let change = match row.word("change", ChangeKind::from_word)? {
+        None => None,
+        Some(kind) => Some(ObjectChange {
+            kind,
+            noticed: row.needed_moment("changed_at")?,
+            size_before: row.count("size_before")?,
+            etag_before: row.optional("etag_before")?,
+            sha256_after: row.digest("sha256_after")?,
+        }),
+    };
+    Ok(RememberedObject {
+        key: row.text("key")?,
+        identity: ObjectIdentity {
+            size: row.count("size")?,
+            etag: row.optional("etag")?,
+            version: row.optional("version")?,
+            modified: row.needed_moment("modified")?,
+        },
+        first_seen: row.needed_moment("first_seen")?,
+        first_read: row.digest("sha256")?.zip(row.moment("first_read")?),
+        last_read: row.moment("last_read")?,
+        findings: row.json("findings")?.unwrap_or_default(),
+        change,
+        absent_since: row.moment("absent_since")?,
+    })
 }

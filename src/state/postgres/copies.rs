@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use sqlx::Row as _;
-use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use super::super::copy_row::CopyRow;
+use super::super::columns::Columns;
+use super::super::copy_row::{self, CopyRow};
 use super::super::{CopyMark, CopyPair, CopySummary, RememberedCopy, StateError};
 use super::write::LIVES;
 use super::{Claim, Postgres};
-use crate::storage::ObjectIdentity;
 
 const COLUMNS: &str = "key, size, sha256, source_etag, source_version, source_modified, \
     target_etag, target_version, copied_at, read_back_at, expired_at, alarm::text AS alarm";
@@ -144,7 +143,9 @@ impl Postgres {
                     .map_err(self.reading())
             })
             .await?;
-        rows.iter().map(|row| self.copy(row)).collect()
+        rows.iter()
+            .map(|row| copy_row::copy(&Columns::of(row, self)))
+            .collect()
     }
 
     pub(in super::super) async fn copies_write(
@@ -189,7 +190,9 @@ impl Postgres {
                     .map_err(self.reading())
             })
             .await?;
-        rows.iter().map(|row| self.copy(row)).collect()
+        rows.iter()
+            .map(|row| copy_row::copy(&Columns::of(row, self)))
+            .collect()
     }
 
     pub(in super::super) async fn copies_summary(
@@ -210,14 +213,14 @@ impl Postgres {
                 .map_err(self.reading())
             })
             .await?;
-        let count = |column: &str| self.count(&row, column);
+        let count = |column: &str| Columns::of(&row, self).count(column);
         Ok(CopySummary {
             objects: count("objects")?,
             bytes: count("bytes")?,
             digests: count("digests")?,
             read_back: count("read_back")?,
             alarmed: count("alarmed")?,
-            newest: self.moment(&row, "newest")?,
+            newest: Columns::of(&row, self).moment("newest")?,
         })
     }
 
@@ -237,7 +240,7 @@ impl Postgres {
             })
             .await?;
         let front: Option<String> = row.try_get("front").map_err(self.reading())?;
-        Ok(self.moment(&row, "compared_at")?.zip(front))
+        Ok(Columns::of(&row, self).moment("compared_at")?.zip(front))
     }
 
     pub(in super::super) async fn keep_copy_front(
@@ -257,30 +260,5 @@ impl Postgres {
         })
         .await?;
         Ok(())
-    }
-
-    fn copy(&self, row: &PgRow) -> Result<RememberedCopy, StateError> {
-        let text = |column: &str| {
-            row.try_get::<Option<String>, _>(column)
-                .map_err(self.reading())
-        };
-        let time = |column: &str| self.moment(row, column);
-        Ok(RememberedCopy {
-            key: row.try_get("key").map_err(self.reading())?,
-            sha256: self.digest(row, "sha256")?,
-            source: ObjectIdentity {
-                size: self.count(row, "size")?,
-                etag: text("source_etag")?,
-                version: text("source_version")?,
-                modified: time("source_modified")?
-                    .ok_or_else(|| self.strange("a copy without source_modified"))?,
-            },
-            target_etag: text("target_etag")?,
-            target_version: text("target_version")?,
-            copied_at: time("copied_at")?,
-            read_back_at: time("read_back_at")?,
-            expired_at: time("expired_at")?,
-            alarm: text("alarm")?.map(|body| self.parse(&body)).transpose()?,
-        })
     }
 }

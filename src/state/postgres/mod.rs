@@ -21,6 +21,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{PgPool, Postgres as Driver, Transaction};
 use tokio::sync::OnceCell;
 
+use super::columns::Reader;
 use super::{StateError, StateErrorKind};
 use crate::config::PostgresState;
 
@@ -114,5 +115,15 @@ impl Postgres {
             process.leave().await;
         }
         self.pool.close().await;
+    }
+}
+
+impl Reader for Postgres {
+    fn unreadable(&self, error: &sqlx::Error) -> StateError {
+        StateError::server("read", &self.name, error)
+    }
+
+    fn strange(&self, what: &str) -> StateError {
+        Self::strange(self, what)
     }
 }

@@ -3,17 +3,14 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
-use sqlx::{Executor, Postgres as Driver, Row as _};
+use sqlx::{Executor, Postgres as Driver};
 
+use super::super::columns::Columns;
 use super::super::number::signed;
-use super::super::object_row::ObjectRow;
-use super::super::{
-    ChangeKind, ObjectChange, ObjectSummary, ReadRate, RememberedObject, StateError,
-};
+use super::super::object_row::{self, ObjectRow};
+use super::super::{ObjectSummary, ReadRate, RememberedObject, StateError};
 use super::Postgres;
 use super::patience::limited;
-use crate::codec::Sha256;
-use crate::storage::ObjectIdentity;
 
 const COLUMNS: &str = "key, size, etag, version, modified, sha256, first_seen, first_read, \
     last_read, findings::text AS findings, change, changed_at, size_before, etag_before, \
@@ -204,11 +201,11 @@ impl Postgres {
                 .map_err(self.reading())
             })
             .await?;
-        let count = |column: &str| self.count(&row, column);
+        let count = |column: &str| Columns::of(&row, self).count(column);
         Ok(ObjectSummary {
             objects: count("objects")?,
             unread: count("unread")?,
-            oldest_read: self.moment(&row, "oldest_read")?,
+            oldest_read: Columns::of(&row, self).moment("oldest_read")?,
             changed: count("changed")?,
             damaged: count("damaged")?,
             absent: count("absent")?,
@@ -250,8 +247,8 @@ impl Postgres {
             .await?;
         let Some(row) = row else { return Ok(None) };
         let rate = ReadRate {
-            bytes: self.count(&row, "read_bytes")?,
-            millis: self.count(&row, "read_ms")?,
+            bytes: Columns::of(&row, self).count("read_bytes")?,
+            millis: Columns::of(&row, self).count("read_ms")?,
         };
         Ok((rate.millis > 0 && rate.bytes > 0).then_some(rate))
     }
@@ -283,81 +280,9 @@ impl Postgres {
     }
 
     fn remembered(&self, rows: &[PgRow]) -> Result<Vec<RememberedObject>, StateError> {
-        rows.iter().map(|row| self.object(row)).collect()
-    }
-
-    fn object(&self, row: &PgRow) -> Result<RememberedObject, StateError> {
-        let text = |column: &str| {
-            row.try_get::<Option<String>, _>(column)
-                .map_err(self.reading())
-        };
-        let time = |column: &str| self.moment(row, column);
-        let needed = |column: &str| {
-            time(column)?.ok_or_else(|| self.strange(&format!("an object without {column}")))
-        };
-        let key: String = row.try_get("key").map_err(self.reading())?;
-        let change = match text("change")? {
-            None => None,
-            Some(word) => Some(ObjectChange {
-                kind: ChangeKind::from_word(&word).ok_or_else(|| self.strange(&word))?,
-                noticed: needed("changed_at")?,
-                size_before: self.count(row, "size_before")?,
-                etag_before: text("etag_before")?,
-                sha256_after: self.digest(row, "sha256_after")?,
-            }),
-        };
-        Ok(RememberedObject {
-            identity: ObjectIdentity {
-                size: self.count(row, "size")?,
-                etag: text("etag")?,
-                version: text("version")?,
-                modified: needed("modified")?,
-            },
-            first_seen: needed("first_seen")?,
-            first_read: self.digest(row, "sha256")?.zip(time("first_read")?),
-            last_read: time("last_read")?,
-            findings: text("findings")?
-                .map(|body| self.parse(&body))
-                .transpose()?
-                .unwrap_or_default(),
-            change,
-            absent_since: time("absent_since")?,
-            key,
-        })
-    }
-
-    fn number(&self, row: &PgRow, column: &str) -> Result<Option<i64>, StateError> {
-        row.try_get::<Option<i64>, _>(column)
-            .map_err(self.reading())
-    }
-
-    pub(super) fn count(&self, row: &PgRow, column: &str) -> Result<u64, StateError> {
-        let number = self.number(row, column)?.unwrap_or_default();
-        u64::try_from(number).map_err(|_| self.strange(&format!("{column} {number}")))
-    }
-
-    pub(super) fn moment(
-        &self,
-        row: &PgRow,
-        column: &str,
-    ) -> Result<Option<DateTime<Utc>>, StateError> {
-        let Some(micros) = self.number(row, column)? else {
-            return Ok(None);
-        };
-        DateTime::from_timestamp_micros(micros)
-            .map(Some)
-            .ok_or_else(|| self.strange(&format!("{column} {micros}")))
-    }
-
-    pub(super) fn digest(&self, row: &PgRow, column: &str) -> Result<Option<Sha256>, StateError> {
-        let bytes: Option<Vec<u8>> = row.try_get(column).map_err(self.reading())?;
-        bytes
-            .map(|bytes| {
-                <[u8; 32]>::try_from(bytes)
-                    .map(Sha256::from)
-                    .map_err(|_| self.strange("a digest of another length"))
-            })
-            .transpose()
+        rows.iter()
+            .map(|row| object_row::object(&Columns::of(row, self)))
+            .collect()
     }
 }
 

@@ -3,12 +3,11 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 
-use super::super::copy_row::CopyRow;
+use super::super::columns::Columns;
+use super::super::copy_row::{self, CopyRow};
 use super::super::{CopyMark, CopyPair, CopySummary, RememberedCopy, StateError};
 use super::Sqlite;
-use crate::storage::ObjectIdentity;
 
 const COLUMNS: &str = "key, size, sha256, source_etag, source_version, source_modified, \
     target_etag, target_version, copied_at, read_back_at, expired_at, alarm";
@@ -103,7 +102,9 @@ impl Sqlite {
             .fetch_all(&self.readers)
             .await
             .map_err(self.reading())?;
-        rows.iter().map(|row| self.copy(row)).collect()
+        rows.iter()
+            .map(|row| copy_row::copy(&Columns::of(row, self)))
+            .collect()
     }
 
     pub(in super::super) async fn copies_write(
@@ -139,7 +140,9 @@ impl Sqlite {
             .fetch_all(&self.readers)
             .await
             .map_err(self.reading())?;
-        rows.iter().map(|row| self.copy(row)).collect()
+        rows.iter()
+            .map(|row| copy_row::copy(&Columns::of(row, self)))
+            .collect()
     }
 
     pub(in super::super) async fn copies_summary(
@@ -156,14 +159,14 @@ impl Sqlite {
         .fetch_one(&self.readers)
         .await
         .map_err(self.reading())?;
-        let count = |column: &str| self.count(&row, column);
+        let count = |column: &str| Columns::of(&row, self).count(column);
         Ok(CopySummary {
             objects: count("objects")?,
             bytes: count("bytes")?,
             digests: count("digests")?,
             read_back: count("read_back")?,
             alarmed: count("alarmed")?,
-            newest: self.moment(&row, "newest")?,
+            newest: Columns::of(&row, self).moment("newest")?,
         })
     }
 
@@ -177,7 +180,7 @@ impl Sqlite {
             .await
             .map_err(self.reading())?;
         let front: Option<String> = row.try_get("front").map_err(self.reading())?;
-        Ok(self.moment(&row, "compared_at")?.zip(front))
+        Ok(Columns::of(&row, self).moment("compared_at")?.zip(front))
     }
 
     pub(in super::super) async fn keep_copy_front(
@@ -194,30 +197,5 @@ impl Sqlite {
             .await
             .map_err(self.writing())?;
         Ok(())
-    }
-
-    fn copy(&self, row: &SqliteRow) -> Result<RememberedCopy, StateError> {
-        let text = |column: &str| {
-            row.try_get::<Option<String>, _>(column)
-                .map_err(self.reading())
-        };
-        let time = |column: &str| self.moment(row, column);
-        Ok(RememberedCopy {
-            key: row.try_get("key").map_err(self.reading())?,
-            sha256: self.digest(row, "sha256")?,
-            source: ObjectIdentity {
-                size: self.count(row, "size")?,
-                etag: text("source_etag")?,
-                version: text("source_version")?,
-                modified: time("source_modified")?
-                    .ok_or_else(|| self.strange("a copy without source_modified"))?,
-            },
-            target_etag: text("target_etag")?,
-            target_version: text("target_version")?,
-            copied_at: time("copied_at")?,
-            read_back_at: time("read_back_at")?,
-            expired_at: time("expired_at")?,
-            alarm: text("alarm")?.map(|body| self.parse(&body)).transpose()?,
-        })
     }
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use sqlx::SqlitePool;
 
 use super::StateError;
+use super::columns::Reader;
 #[cfg(test)]
 pub(super) use open::MIGRATIONS;
 
@@ -48,5 +49,15 @@ impl Sqlite {
     pub(super) async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+    }
+}
+
+impl Reader for Sqlite {
+    fn unreadable(&self, error: &sqlx::Error) -> StateError {
+        StateError::sql("read", &self.path, error)
+    }
+
+    fn strange(&self, what: &str) -> StateError {
+        Self::strange(self, what)
     }
 }
