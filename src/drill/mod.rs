@@ -24,6 +24,7 @@ pub mod proof;
 pub mod record;
 pub mod recovery;
 pub mod report;
+pub mod restored;
 mod run;
 pub mod settings;
 mod tear_down;

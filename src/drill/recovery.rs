@@ -9,13 +9,13 @@ use sqlx::postgres::PgConnection;
 
 use super::checks::sql::ask_value;
 use super::course::{Course, Stop};
-use super::environments::local::server::is_environment;
-use super::environments::local::{ConnectError, Server};
+use super::environments::local::Server;
 use super::log::{LogEvent, LogFollower};
 use super::neutral::{SafetyReport, ask_back};
 use super::observer::{Progress, Unit};
 use super::phases::Phase;
 use super::proof::{EndProof, ExpectedEnd, after_promotion, at_target};
+use super::restored::{ConnectError, connect_anywhere, is_environment};
 use crate::finding::{Code, Finding};
 use crate::postgres::{Lsn, TimelineId};
 
@@ -245,7 +245,7 @@ impl Recovery<'_, '_> {
         let until = Instant::now() + CONNECT_PATIENCE;
         loop {
             let settings = super::checks::sql::session_settings(Duration::from_mins(1));
-            let connecting = self.server.connect_anywhere(&settings);
+            let connecting = connect_anywhere(&*self.server, &settings);
             match self.course.wait(connecting).await? {
                 Ok(connection) => return Ok(connection),
                 Err(ConnectError::NotYet(_)) if Instant::now() < until => self.step().await?,
