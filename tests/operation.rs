@@ -346,7 +346,8 @@ async fn an_incremental_replication_closes_nothing_and_keeps_what_was_found() {
         );
         let done = done.await.unwrap();
         let body = ground.standing(RunKind::Replicate, "far").await.unwrap();
-        let open = ground.state.incidents(true, &IncidentFilter::default());
+        let filter = IncidentFilter::default();
+        let open = ground.state.incidents(true, &filter);
         (
             done.report.incremental.is_some(),
             done.outcome.exit_code,
