@@ -7,6 +7,7 @@
 pub mod access;
 pub mod bridge;
 pub mod client;
+pub mod cnpg;
 pub mod error;
 pub mod exec;
 pub mod forward;
