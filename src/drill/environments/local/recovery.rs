@@ -10,10 +10,10 @@ use crate::drill::course::{Course, Stop};
 use crate::drill::facts::RecoveryFacts;
 use crate::drill::last_words::gave_up;
 use crate::drill::log::{LogEvent, LogFollower};
-use crate::drill::neutral::ask_back;
+use crate::drill::neutral::{ask_back, settings_here};
 use crate::drill::observer::{Progress, Unit};
 use crate::drill::phases::Phase;
-use crate::drill::proof::{ExpectedEnd, after_promotion, at_target};
+use crate::drill::proof::{ExpectedEnd, Histories, after_promotion, at_target};
 use crate::drill::restored::{ConnectError, connect_anywhere};
 use crate::finding::{Code, Finding};
 
@@ -191,8 +191,7 @@ impl Recovery<'_, '_> {
         let asking = async {
             ask_back(
                 &mut connection,
-                major,
-                preload,
+                &settings_here(major, preload),
                 &mut facts.safety,
                 "at target",
             )
@@ -259,13 +258,18 @@ impl Recovery<'_, '_> {
         let asking = async {
             ask_back(
                 &mut connection,
-                major,
-                preload,
+                &settings_here(major, preload),
                 &mut facts.safety,
                 "promoted",
             )
             .await?;
-            after_promotion(&mut connection, &data, expected, &mut facts.proof).await?;
+            after_promotion(
+                &mut connection,
+                Histories::Directory(&data),
+                expected,
+                &mut facts.proof,
+            )
+            .await?;
             ask_value(
                 &mut connection,
                 "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'data_checksums'",
