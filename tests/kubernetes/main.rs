@@ -18,5 +18,8 @@
 mod common;
 
 mod backup_request;
+mod bench;
+mod drill;
 mod ground;
 mod kit;
+mod validation;
