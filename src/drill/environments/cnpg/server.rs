@@ -134,19 +134,19 @@ impl PodServer {
     /// Stops the server, and leaves its pod: CloudNativePG calls it fencing.
     async fn fence(&self) -> Result<(), String> {
         let namespace = &self.pod.namespace;
-        let clusters: Api<DynamicObject> = Api::namespaced_with(
-            self.kube.client(),
-            namespace,
-            &cnpg::resources::cluster(),
-        );
+        let clusters: Api<DynamicObject> =
+            Api::namespaced_with(self.kube.client(), namespace, &cnpg::resources::cluster());
         let patch = json!({"metadata": {"annotations": {"cnpg.io/fencedInstances": "[\"*\"]"}}});
         let params = PatchParams::default();
         clusters
             .patch(SCRATCH_CLUSTER, &params, &Patch::Merge(&patch))
             .await
             .map_err(|error| {
-                KubeError::of(format!("fence cluster {namespace}/{SCRATCH_CLUSTER}"), error)
-                    .to_string()
+                KubeError::of(
+                    format!("fence cluster {namespace}/{SCRATCH_CLUSTER}"),
+                    error,
+                )
+                .to_string()
             })?;
         let begun = std::time::Instant::now();
         while begun.elapsed() < SHUTDOWN {
@@ -264,6 +264,9 @@ mod tests {
             ..ExecOutput::default()
         };
         assert!(program_end("pg_amcheck", end(Some(127))).is_err());
-        assert_eq!(program_end("pg_amcheck", end(Some(2))).unwrap().code, Some(2));
+        assert_eq!(
+            program_end("pg_amcheck", end(Some(2))).unwrap().code,
+            Some(2)
+        );
     }
 }
