@@ -19,7 +19,7 @@ use super::{
     class_of_storage,
 };
 use crate::config::VerificationDepth;
-use crate::drill::{self, Cancellation, Trouble};
+use crate::drill::{Cancellation, Trouble};
 use crate::evidence::NewEntry;
 use crate::finding::Severity;
 use crate::replicate::ReplicateOptions;

@@ -99,10 +99,11 @@ pub async fn there(
         context: config.kubernetes.context.clone(),
     };
     let kube = Kube::connect(&access).await?;
-    let lives: &(dyn Fn(&str) -> Option<bool> + Sync) = &|holder| holder::lives(holder);
+    // Of a holder on another machine only the namespace's own end of time tells.
+    let alive: &(dyn Fn(&str) -> bool + Sync) = &|holder| holder::lives(holder) != Some(false);
     if only_look {
-        scratch::would_sweep(&kube, now, lives).await
+        scratch::would_sweep(&kube, now, alive).await
     } else {
-        scratch::sweep(&kube, now, lives).await
+        scratch::sweep(&kube, now, alive).await
     }
 }

@@ -82,18 +82,31 @@ fn form(asked: Option<Form>, operator: &Operator) -> Result<Form, Stop> {
 }
 
 /// The permissions that the drill needs and does not have.
-async fn missing_permissions(kube: &Kube, form: Form) -> Result<(), Stop> {
+async fn missing_permissions(
+    kube: &Kube,
+    form: Form,
+    definition: &Definition,
+) -> Result<(), Stop> {
+    let namespace = match definition {
+        Definition::Live { namespace, .. } => Some(namespace.clone()),
+        Definition::File(_) => None,
+    };
+    // The credentials that pods get are walproof's own, not the source's.
+    let place = access::Source {
+        namespace,
+        secrets: Vec::new(),
+    };
     let form = match form {
         Form::Plugin => access::DrillForm::Plugin,
         Form::InTree => access::DrillForm::InTree,
         Form::Snapshot => access::DrillForm::Snapshot,
     };
-    let answers = access::check(kube, &access::required_for_drill(form))
+    let answers = access::check(kube, &access::for_drill(form, &place))
         .await
         .map_err(|error| stopped_by(&error))?;
     let missing: Vec<String> = answers
         .iter()
-        .filter(|answer| !answer.allowed)
+        .filter(|answer| answer.is_missing())
         .map(|answer| answer.permission.to_string())
         .collect();
     if missing.is_empty() {
@@ -166,7 +179,7 @@ pub(in crate::drill) async fn admit(
         .map_err(|error| stopped_by(&error))?
         .ok_or_else(|| Stop::unproven("CloudNativePG's operator is not installed there"))?;
     let form = form(cnpg.form, &operator)?;
-    missing_permissions(&kube, form).await?;
+    missing_permissions(&kube, form, &cnpg.definition).await?;
     let source = source(&kube, &cnpg.definition).await?;
 
     let location = repository.store().location();
@@ -203,7 +216,7 @@ pub(in crate::drill) async fn admit(
             backup.id
         )));
     }
-    let preload = preload::decide(&source.preload, &cnpg.overrides.preload, |_| true);
+    let preload = preload::decide(&source.preload, &cnpg.overrides.preload, |_| Some(true));
     decision.find(preload.findings.clone());
 
     let network = scratch::network::resolve(

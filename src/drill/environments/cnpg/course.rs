@@ -88,7 +88,8 @@ pub(in crate::drill) async fn drill(
     let kube = &admitted.kube;
 
     // What dead drills left would count against the room.
-    let swept = scratch::sweep(kube, Utc::now(), &|holder| holder::lives(holder));
+    let alive = |holder: &str| holder::lives(holder) != Some(false);
+    let swept = scratch::sweep(kube, Utc::now(), &alive);
     match course.wait(swept).await? {
         Ok(swept) => {
             for left in swept.failed {
@@ -107,8 +108,8 @@ pub(in crate::drill) async fn drill(
         namespace: namespace.to_owned(),
         begun: Instant::now(),
     });
-    let creating = scratch::create(kube, &admitted.manifests, |object: &str| {
-        tracing::debug!(object, "made for a drill");
+    let creating = scratch::create(kube, &admitted.manifests, |object| {
+        tracing::debug!(kind = %object["kind"], "made for a drill");
     });
     course
         .wait(creating)

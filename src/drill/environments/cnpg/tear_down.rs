@@ -97,7 +97,7 @@ async fn give_back(
         }
     }
     let (object, reason) = match scratch::remove(kube, namespace, options.id, PATIENCE).await {
-        Ok(removal) if removal.gone && removal.left.is_empty() => return true,
+        Ok(removal) if removal.is_whole() => return true,
         Ok(removal) => (
             format!("namespace {namespace}"),
             format!(
