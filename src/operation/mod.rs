@@ -23,9 +23,9 @@ pub mod recording;
 pub mod replicate;
 mod report;
 pub mod source;
-pub mod sweep;
 pub mod standing;
 mod surroundings;
+pub mod sweep;
 mod target;
 pub mod verify;
 

@@ -477,7 +477,11 @@ pub fn sweep(swept: &Swept, only_look: bool, palette: Palette) -> String {
         let _ = writeln!(text, "ended a server without owner, process {pid}");
     }
     for namespace in swept.kubernetes.iter().flat_map(|swept| &swept.removed) {
-        let _ = writeln!(text, "{did} namespace {}: {}", namespace.name, namespace.reason);
+        let _ = writeln!(
+            text,
+            "{did} namespace {}: {}",
+            namespace.name, namespace.reason
+        );
     }
     let of_here = here.kept.iter();
     let of_here = of_here.map(|kept| (kept.path.display().to_string(), &kept.reason));

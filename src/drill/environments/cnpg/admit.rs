@@ -6,7 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::options::{CnpgOptions, Definition};
 use super::plan::PlannedCnpg;
 use super::report::KubernetesReport;
-use super::store::{StorePlace, describe};
+use super::snapshot;
+use super::store::{StorePlace, describe, network_endpoint};
 use super::trouble::stopped_by;
 use crate::drill::admit::decide;
 use crate::drill::course::Stop;
@@ -61,7 +62,9 @@ async fn source(kube: &Kube, definition: &Definition) -> Result<SourceCluster, S
             };
             SourceCluster::parse(manifest).map_err(Stop::unproven)
         }
-        Definition::File(path) => scratch::definition::read(path).map_err(Stop::unproven),
+        Definition::File(path) => scratch::definition::read(path)
+            .map(|definition| definition.cluster)
+            .map_err(Stop::unproven),
     }
 }
 
@@ -82,11 +85,7 @@ fn form(asked: Option<Form>, operator: &Operator) -> Result<Form, Stop> {
 }
 
 /// The permissions that the drill needs and does not have.
-async fn missing_permissions(
-    kube: &Kube,
-    form: Form,
-    definition: &Definition,
-) -> Result<(), Stop> {
+async fn missing_permissions(kube: &Kube, form: Form, definition: &Definition) -> Result<(), Stop> {
     let namespace = match definition {
         Definition::Live { namespace, .. } => Some(namespace.clone()),
         Definition::File(_) => None,
@@ -184,18 +183,34 @@ pub(in crate::drill) async fn admit(
 
     let location = repository.store().location();
     let role = !cnpg.overrides.service_account_annotations.is_empty();
+    let place = describe(location, &cnpg.store, cnpg.endpoint.as_deref(), role)?;
+    let store_endpoint = network_endpoint(&place, &cnpg.store);
     let StorePlace {
         access: store,
         server_name,
-    } = describe(location, &cnpg.store, cnpg.endpoint.as_deref(), role)?;
+    } = place;
 
     let verify = VerifyOptions {
         now,
         ..VerifyOptions::default()
     };
+    let with_snapshots;
+    let asked;
+    let (catalog, options) = if form == Form::Snapshot {
+        with_snapshots = snapshot::catalog_of(&kube, &source, catalog).await?;
+        asked = snapshot::wish(options, cnpg.snapshot.as_deref());
+        (&with_snapshots, &asked)
+    } else {
+        (catalog, options)
+    };
     let survey = Survey::of(catalog, &verify);
     let mut decision = decide(options, repository, catalog, &survey, watch).await?;
     let backup = decision.backup().clone();
+    let snapshots = if form == Form::Snapshot {
+        Some(snapshot::set(&kube, &source, &backup).await?)
+    } else {
+        None
+    };
     decision.find(compare(&source, &backup)?);
     let major = backup
         .major()
@@ -219,15 +234,9 @@ pub(in crate::drill) async fn admit(
     let preload = preload::decide(&source.preload, &cnpg.overrides.preload, |_| Some(true));
     decision.find(preload.findings.clone());
 
-    let network = scratch::network::resolve(
-        &kube,
-        &operator,
-        store.endpoint.as_deref(),
-        location.scheme().as_str(),
-        &cnpg.store_cidrs,
-    )
-    .await
-    .map_err(|error| stopped_by(&error))?;
+    let network = scratch::network::plan(&kube, &store_endpoint, &cnpg.store_cidrs, &operator)
+        .await
+        .map_err(|error| stopped_by(&error))?;
     let mut overrides = cnpg.overrides.clone();
     overrides.preload.clone_from(&preload.load);
     for (name, value) in &preload.settings {
@@ -261,7 +270,7 @@ pub(in crate::drill) async fn admit(
             timeline: timeline.0,
             exclusive: false,
         },
-        snapshots: None,
+        snapshots,
         overrides,
         quota: cnpg.quota.clone(),
         network,

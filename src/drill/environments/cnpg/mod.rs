@@ -14,6 +14,7 @@ pub mod plan;
 mod probes;
 pub mod report;
 mod server;
+mod snapshot;
 mod store;
 pub(in crate::drill) mod tear_down;
 mod trouble;

@@ -1,12 +1,8 @@
 //! How the pods reach the copy that is restored: the same place and credentials that
 //! walproof reads it with, in the words of CloudNativePG.
 
-use std::collections::BTreeMap;
-
-use serde_json::{Map, Value, json};
-
 use crate::drill::course::Stop;
-use crate::kubernetes::scratch::{STORE_SECRET, SecretBytes, StoreAccess};
+use crate::kubernetes::scratch::{SecretBytes, StoreAccess, StoreKeys};
 use crate::storage::{Location, Scheme, StorageOptions};
 
 /// A place in an object store as an ObjectStore names it.
@@ -18,154 +14,108 @@ pub(super) struct StorePlace {
     pub(super) server_name: String,
 }
 
-/// Names of credentials as the stores' clients know them, with the key of an ObjectStore and
-/// the key in our Secret.
-const S3: &[(&str, &str, &str)] = &[
-    ("AWS_ACCESS_KEY_ID", "accessKeyId", "access-key-id"),
-    (
-        "AWS_SECRET_ACCESS_KEY",
-        "secretAccessKey",
-        "secret-access-key",
-    ),
-    ("AWS_SESSION_TOKEN", "sessionToken", "session-token"),
-];
-const AZURE: &[(&str, &str, &str)] = &[
-    (
-        "AZURE_STORAGE_ACCOUNT_NAME",
-        "storageAccount",
-        "storage-account",
-    ),
-    ("AZURE_STORAGE_ACCOUNT_KEY", "storageKey", "storage-key"),
-    (
-        "AZURE_STORAGE_SAS_KEY",
-        "storageSasToken",
-        "storage-sas-token",
-    ),
-];
-const GOOGLE: &[(&str, &str, &str)] = &[(
-    "GOOGLE_SERVICE_ACCOUNT_KEY",
-    "applicationCredentials",
-    "service-account-key",
-)];
+/// Where Amazon's and Google's stores answer, whose copies need no endpoint of their own.
+const GOOGLE_ENDPOINT: &str = "https://storage.googleapis.com";
 
-/// Puts the credentials that are there into `secret` and gives the references to them.
-fn references(
-    names: &[(&str, &str, &str)],
-    environment: &[(String, String)],
-    secret: &mut BTreeMap<String, SecretBytes>,
-) -> Map<String, Value> {
-    let mut references = Map::new();
-    for (variable, field, key) in names {
-        let given = environment.iter().find(|(name, _)| name == variable);
-        if let Some((_, value)) = given {
-            secret.insert((*key).to_owned(), SecretBytes::from(value.as_str()));
-            references.insert(
-                (*field).to_owned(),
-                json!({"name": STORE_SECRET, "key": key}),
+/// The credentials that walproof has for the copy. `role` says that the pods have an
+/// identity of their own and need none.
+fn keys(location: &Location, options: &StorageOptions, role: bool) -> Result<StoreKeys, Stop> {
+    let given = |name: &str| {
+        let found = options.environment.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| SecretBytes::from(value.as_str()))
+    };
+    let region = options.region.as_deref().map(SecretBytes::from);
+    let missing = |keys: &str| Err(without_credentials(location, keys));
+    match (location.scheme(), role) {
+        (Scheme::S3, true) => Ok(StoreKeys::S3Role { region }),
+        (Scheme::S3, false) => match (given("AWS_ACCESS_KEY_ID"), given("AWS_SECRET_ACCESS_KEY")) {
+            (Some(access_key_id), Some(secret_access_key)) => Ok(StoreKeys::S3 {
+                access_key_id,
+                secret_access_key,
+                session_token: given("AWS_SESSION_TOKEN"),
+                region,
+            }),
+            _ => missing("access_key_id and secret_access_key"),
+        },
+        (Scheme::Azure, true) => Ok(StoreKeys::AzureIdentity),
+        (Scheme::Azure, false) => {
+            let (key, sas_token) = (
+                given("AZURE_STORAGE_ACCOUNT_KEY"),
+                given("AZURE_STORAGE_SAS_KEY"),
             );
+            if key.is_none() && sas_token.is_none() {
+                return missing("account_name and account_key, or sas_token");
+            }
+            Ok(StoreKeys::Azure {
+                connection_string: None,
+                account: given("AZURE_STORAGE_ACCOUNT_NAME"),
+                key,
+                sas_token,
+            })
         }
+        (Scheme::Gcs, true) => Ok(StoreKeys::GoogleIdentity),
+        (Scheme::Gcs, false) => match given("GOOGLE_SERVICE_ACCOUNT_KEY") {
+            Some(application_credentials) => Ok(StoreKeys::Google {
+                application_credentials,
+            }),
+            None => missing("service_account_key"),
+        },
+        (Scheme::File, _) => Err(Stop::unproven(format_args!(
+            "{location} is a directory of this machine, which no pod can reach; drill it with \
+             `environment: local`"
+        ))),
     }
-    references
 }
 
-/// Describes the copy at `location` for pods. `role` says that they have an identity of
-/// their own and need no credentials.
+/// Describes the copy at `location` for pods, which reach it at `endpoint` if that is
+/// another address than walproof's own.
 pub(super) fn describe(
     location: &Location,
     options: &StorageOptions,
     endpoint: Option<&str>,
     role: bool,
 ) -> Result<StorePlace, Stop> {
-    let server_name = location
-        .last_part()
-        .map(str::to_owned)
+    let keys = keys(location, options, role)?;
+    let (folder, server_name) = location
+        .parent()
+        .zip(location.last_part().map(str::to_owned))
         .ok_or_else(|| Stop::unproven(format_args!("{location} names no server's folder")))?;
-    let mut secret = BTreeMap::new();
-    let mut configuration = Map::new();
-    let none: &[(String, String)] = &[];
-    let environment = if role { none } else { &options.environment };
-    let inherited = |mut references: Map<String, Value>, flag: &str| {
-        if references.is_empty() {
-            references.insert(flag.to_owned(), Value::Bool(true));
-        }
-        Value::Object(references)
-    };
-    match location.scheme() {
-        Scheme::S3 => {
-            let mut found = references(S3, environment, &mut secret);
-            if found.is_empty() && !role {
-                return Err(without_credentials(
-                    location,
-                    "access_key_id and secret_access_key",
-                ));
-            }
-            if let Some(region) = options.region.as_deref().filter(|_| !found.is_empty()) {
-                secret.insert("region".to_owned(), SecretBytes::from(region));
-                let reference = json!({"name": STORE_SECRET, "key": "region"});
-                found.insert("region".to_owned(), reference);
-            }
-            configuration.insert(
-                "s3Credentials".to_owned(),
-                inherited(found, "inheritFromIAMRole"),
-            );
-        }
-        Scheme::Azure => {
-            let found = references(AZURE, environment, &mut secret);
-            if found.is_empty() && !role {
-                return Err(without_credentials(
-                    location,
-                    "account_name and account_key",
-                ));
-            }
-            configuration.insert(
-                "azureCredentials".to_owned(),
-                inherited(found, "inheritFromAzureAD"),
-            );
-        }
-        Scheme::Gcs => {
-            let found = references(GOOGLE, environment, &mut secret);
-            if found.is_empty() && !role {
-                return Err(without_credentials(location, "service_account_key"));
-            }
-            configuration.insert(
-                "googleCredentials".to_owned(),
-                inherited(found, "gkeEnvironment"),
-            );
-        }
-        Scheme::File => {
-            return Err(Stop::unproven(format_args!(
-                "{location} is a directory of this machine, which no pod can reach; drill it with \
-                 `environment: local`"
-            )));
-        }
-    }
-    let folder = location.parent().unwrap_or_else(|| location.clone());
     let endpoint = endpoint.or(options.endpoint.as_deref());
-    configuration.insert(
-        "destinationPath".to_owned(),
-        Value::String(destination(&folder, endpoint)),
-    );
-    if let Some(endpoint) = endpoint.filter(|_| location.scheme() == Scheme::S3) {
-        configuration.insert("endpointURL".to_owned(), Value::String(endpoint.to_owned()));
-    }
-    let ca = match &options.ca_file {
-        None => None,
-        Some(path) => Some(std::fs::read(path).map_err(|error| {
+    let ca = options.ca_file.as_deref().map(|path| {
+        std::fs::read(path).map_err(|error| {
             Stop::Unproven(format!(
                 "read the store's certificate authority {}: {error}",
                 path.display()
             ))
-        })?),
-    };
+        })
+    });
+    let ca = ca.transpose()?;
+    let named = endpoint.filter(|_| location.scheme() == Scheme::S3);
+    let destination = destination(&folder, endpoint);
     Ok(StorePlace {
-        access: StoreAccess {
-            configuration: Value::Object(configuration),
-            secret,
-            endpoint: endpoint.map(str::to_owned),
-            ca,
-            in_tree_wal: false,
-        },
+        access: StoreAccess::new(&destination, named, ca.as_deref(), keys, None),
         server_name,
+    })
+}
+
+/// Where the pods will look for the store, for the network policy.
+pub(super) fn network_endpoint(place: &StorePlace, options: &StorageOptions) -> String {
+    let text = |pointer: &str| {
+        let found = place.access.configuration.pointer(pointer);
+        found.and_then(serde_json::Value::as_str).map(str::to_owned)
+    };
+    text("/endpointURL").unwrap_or_else(|| {
+        let destination = text("/destinationPath").unwrap_or_default();
+        if destination.starts_with("http") {
+            return destination;
+        }
+        if destination.starts_with("gs:") {
+            return GOOGLE_ENDPOINT.to_owned();
+        }
+        let region = options.region.as_deref().unwrap_or("us-east-1");
+        let bucket = destination.trim_start_matches("s3://");
+        let bucket = bucket.split('/').next().unwrap_or_default();
+        format!("https://{bucket}.s3.{region}.amazonaws.com")
     })
 }
 
@@ -220,7 +170,6 @@ mod tests {
         assert_eq!(found["destinationPath"], "s3://second/dr");
         assert_eq!(found["endpointURL"], "http://s3.example:9000");
         let key = &found["s3Credentials"]["secretAccessKey"];
-        assert_eq!(key["name"], STORE_SECRET);
         let secret = &place.access.secret[key["key"].as_str().unwrap()];
         assert_eq!(secret.expose(), b"hush");
         assert!(!found.to_string().contains("hush"));
