@@ -4,4 +4,5 @@
 //! The room stands below `drill`: it knows namespaces, manifests and pods, not drills and
 //! verdicts. Times of the API (`jiff`) are turned into `chrono` here and nowhere else.
 
+pub mod cnpg;
 pub mod names;
