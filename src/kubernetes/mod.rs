@@ -6,3 +6,4 @@
 
 pub mod cnpg;
 pub mod names;
+pub mod scratch;
