@@ -11,8 +11,10 @@ pub mod cnpg;
 pub mod error;
 pub mod exec;
 pub mod forward;
+pub mod holder;
 pub mod logs;
 pub mod names;
+pub mod quantity;
 pub mod scratch;
 pub mod tunnel;
 
