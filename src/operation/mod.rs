@@ -22,6 +22,7 @@ mod perform;
 pub mod recording;
 pub mod replicate;
 mod report;
+pub mod secrets;
 pub mod source;
 pub mod standing;
 mod surroundings;
