@@ -10,6 +10,7 @@ mod create;
 pub mod definition;
 pub mod error;
 pub mod invariant;
+mod keep;
 mod kinds;
 mod manifests;
 pub mod network;
@@ -24,6 +25,7 @@ mod sweep;
 
 pub use create::{create, dry_run};
 pub use error::ManifestError;
+pub use keep::keep;
 pub use manifests::{
     CLUSTER_SOURCE, OBJECT_STORE, POLICY, STORE_CA_KEY, STORE_SECRET, manifests, settings_of,
 };
@@ -33,4 +35,4 @@ pub use plan::{
 };
 pub use remove::{Removal, remove};
 pub use store::StoreKeys;
-pub use sweep::{Swept, SweptNamespaces, sweep};
+pub use sweep::{Swept, SweptNamespaces, sweep, would_sweep};

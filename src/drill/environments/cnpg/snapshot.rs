@@ -26,6 +26,7 @@ pub(super) async fn catalog_of(
         .await
         .map_err(|error| stopped_by(&error))?;
     let mut found: Vec<BaseBackup> = backups
+        .items
         .iter()
         .filter(|backup| backup.cluster == source.name)
         .filter(|backup| backup.method == BackupMethod::VolumeSnapshot && backup.is_completed())
