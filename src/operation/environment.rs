@@ -18,6 +18,9 @@ use crate::kubernetes::scratch::{Form, Overrides, Quota};
 /// What the names of scratch namespaces begin with.
 const NAMESPACE_PREFIX: &str = "walproof-drill";
 
+/// A restored database that is kept for inspection is kept for at most this time.
+const KEPT_AT_MOST: Duration = Duration::from_hours(24 * 14);
+
 /// Where a drill restores.
 pub(super) fn environment(
     request: &DrillRequest,
@@ -85,6 +88,14 @@ fn cnpg(
             )));
         }
     };
+    let keep = request.keep_for.or_else(|| cnpg.keep.map(Period::as_std));
+    if keep.is_some_and(|keep| keep > KEPT_AT_MOST) {
+        return Err(
+            Failure::configuration("a restored database is kept for at most 14 days").with_hint(
+                "what is needed longer is no drill: restore it by a Cluster of your own",
+            ),
+        );
+    }
     let mut parameters = texts(&definition.settings);
     parameters.extend(texts(&cnpg.parameters));
     let in_bytes = |size: Option<ByteSize>| size.map(|size| size.bytes().to_string());
@@ -130,10 +141,7 @@ fn cnpg(
         store_cidrs: cnpg.store_cidrs,
         owner: cluster.and_then(|cluster| cluster.owner.clone()),
         cost_centre: cnpg.cost_centre,
-        keep: request.keep_for.or_else(|| cnpg.keep.map(Period::as_std)),
+        keep,
     };
     Ok(EnvironmentOptions::Cnpg(Box::new(options)))
 }
-
-/// A restored database that is kept for inspection is kept for at most this time.
-pub const KEPT_AT_MOST: Duration = Duration::from_hours(24 * 14);

@@ -23,7 +23,7 @@ use crate::drill::neutral::{ask_back, settings_of_cluster};
 use crate::drill::observer::{DrillObserver, Progress, Unit};
 use crate::drill::options::DrillOptions;
 use crate::drill::phases::Phase;
-use crate::drill::proof::{Histories, ProofItem, after_promotion, instead_of_target};
+use crate::drill::proof::{Histories, after_promotion, instead_of_target};
 use crate::drill::restored::{ConnectError, connect_anywhere};
 use crate::drill::run::{Workshop, read_catalog};
 use crate::drill::watching::Forward;
@@ -265,11 +265,7 @@ async fn until_ready(
     work: &mut Workshop,
 ) -> Result<String, Stop> {
     let namespace = &admitted.scratch.namespace;
-    let starting = Recovery::start(&admitted.kube, namespace, SCRATCH_CLUSTER);
-    let mut recovery = course
-        .wait(starting)
-        .await?
-        .map_err(|error| stopped_by(&error))?;
+    let mut recovery = Recovery::start(&admitted.kube, namespace, SCRATCH_CLUSTER);
     loop {
         let seen = course.wait(recovery.next()).await?;
         match seen.what {
@@ -356,15 +352,4 @@ fn heard(line: &PostgresLine, facts: &mut RecoveryFacts) -> Option<Phase> {
         }
         _ => None,
     }
-}
-
-/// Whether every probe of the network was refused, as far as any was made.
-pub(super) fn isolated(probes: &[ProofItem]) -> Option<bool> {
-    let mut tried = probes
-        .iter()
-        .filter(|item| item.name.starts_with("connection "))
-        .filter_map(|item| item.holds)
-        .peekable();
-    tried.peek()?;
-    Some(tried.all(|holds| holds))
 }

@@ -117,11 +117,6 @@ impl PodServer {
         self.forward.trouble()
     }
 
-    /// The pod.
-    pub(super) const fn pod(&self) -> &PodRef {
-        &self.pod
-    }
-
     /// Runs a program in the pod.
     pub(super) async fn run(
         &self,

@@ -27,8 +27,10 @@ pub(in crate::drill) async fn tear_down(
     // Its socket goes with it.
     drop(place.server.take());
     let text = place.log.text();
-    let kept = keep(options.keep.clone(), options, text.clone(), work).await;
-    let log_tail = tail(&text).to_owned();
+    let kept = keep(options.keep.clone(), options, text, work).await;
+    let log_tail = place
+        .log
+        .brief(usize::try_from(LOG_TAIL).unwrap_or(usize::MAX));
     let removed = match place.made.take() {
         None => true,
         Some(made) => {
@@ -59,20 +61,6 @@ async fn keep(
     let (id, plan) = (options.id.to_string(), work.plan.clone());
     let write = move || keep_texts(Path::new(&directory), &id, text, plan.as_ref());
     blocking(write).await.unwrap_or_default()
-}
-
-/// The end of a text, from the beginning of a line on.
-fn tail(text: &str) -> &str {
-    let limit = usize::try_from(LOG_TAIL).unwrap_or(usize::MAX);
-    let mut start = text.len().saturating_sub(limit);
-    while !text.is_char_boundary(start) {
-        start += 1;
-    }
-    let end = text.get(start..).unwrap_or_default();
-    if start == 0 {
-        return end;
-    }
-    end.split_once('\n').map_or("", |(_, rest)| rest)
 }
 
 /// Removes the namespace, or leaves it where that was asked for. Returns whether nothing is
@@ -111,16 +99,4 @@ async fn give_back(
     work.findings
         .push(Finding::new(Code::CleanupFailed, object, reason));
     false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tail_begins_with_a_whole_line() {
-        assert_eq!(tail("a\nb\n"), "a\nb\n");
-        let long = format!("{}\nlast\n", "é".repeat(20_000));
-        assert_eq!(tail(&long), "last\n");
-    }
 }
