@@ -5,3 +5,5 @@
 //! verdicts. Times of the API (`jiff`) are turned into `chrono` here and nowhere else.
 
 pub mod names;
+pub mod time;
+pub mod watch;
