@@ -10,6 +10,7 @@ mod alone;
 mod byte_size;
 mod check;
 mod cluster;
+mod cnpg;
 mod credentials;
 mod cron;
 mod cross;
@@ -50,6 +51,7 @@ pub use byte_size::{ByteSize, ParseByteSizeError};
 pub use cluster::{
     Cluster, Heartbeat, Raci, RepositoryConfig, Tier, Verification, VerificationDepth,
 };
+pub use cnpg::{ClusterReference, CnpgDrill, Quota, RecoveryForm};
 pub use credentials::{Credentials, SecretError, SecretSource};
 pub use cron::{CronExpression, ParseCronError};
 pub use daemon::{DaemonConfig, ListenAddress, ParseListenAddressError};

@@ -8,6 +8,7 @@ use crate::config::{Config, Period};
 use crate::evidence::ledger::{Body, MissedBody, MissedReason};
 use crate::evidence::{EntryKind, NewEntry, Verdict};
 use crate::finding::Code;
+use crate::operation::standing::DrillStanding;
 use crate::state::{
     Incident, IncidentFilter, IncidentKey, IncidentKind, JobFilter, JobKind, NewIncident, Proof,
     RunKind, State, StateError,
@@ -60,22 +61,42 @@ impl Wanted {
     }
 }
 
+/// When a proof was made. A drill that could not check proves nothing, and takes nothing away
+/// from the one that proved the copy before it.
+fn answered(proof: &Proof) -> Option<DateTime<Utc>> {
+    if proof.kind == RunKind::Drill && proof.verdict == Some(Verdict::Unproven) {
+        let standing = DrillStanding::read_at(proof.unproven.clone()?, &proof.location)?;
+        return standing.last_proven.map(|proven| proven.at);
+    }
+    Some(proof.at)
+}
+
 /// Everything that the tiers want, with the newest proofs.
 fn wanted(config: &Config, proofs: &[Proof]) -> Vec<Wanted> {
+    let mut places: BTreeMap<(&str, String), String> = BTreeMap::new();
+    for cluster in &config.clusters {
+        for (label, repository) in cluster.copies() {
+            places.insert((cluster.name.as_str(), label), repository.url.to_string());
+        }
+    }
     let mut newest: BTreeMap<(&str, &str, RunKind), DateTime<Utc>> = BTreeMap::new();
     for proof in proofs {
-        // A drill that could not check proves nothing.
-        if proof.kind == RunKind::Drill && proof.verdict == Some(Verdict::Unproven) {
+        // What was said of another place, or of a copy that is gone, does not count.
+        let place = places.get(&(proof.cluster.as_str(), proof.copy.clone()));
+        if place != Some(&proof.location) {
             continue;
         }
+        let Some(proven) = answered(proof) else {
+            continue;
+        };
         let copy = match proof.kind {
             RunKind::Drill => "",
             _ => proof.copy.as_str(),
         };
         let at = newest
             .entry((proof.cluster.as_str(), copy, proof.kind))
-            .or_insert(proof.at);
-        *at = proof.at.max(*at);
+            .or_insert(proven);
+        *at = proven.max(*at);
     }
     let mut wanted = Vec::new();
     for cluster in &config.clusters {
@@ -287,6 +308,11 @@ mod tests {
             cluster: "orders".to_owned(),
             copy: copy.to_owned(),
             kind,
+            location: match copy {
+                "primary" => "file:///a".to_owned(),
+                _ => "file:///b".to_owned(),
+            },
+            unproven: None,
             at: at(when),
             verdict,
         }
@@ -338,6 +364,50 @@ mod tests {
                 ("", RunKind::Drill, Some(at("2026-11-21T01:00:00Z"))),
             ]
         );
+    }
+
+    #[test]
+    fn neither_another_place_nor_a_drill_that_could_not_check_hides_or_makes_a_proof() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("walproof.yaml");
+        std::fs::write(
+            &file,
+            "version: 1\ntiers:\n  gold: {due: {verify: 1h, drill: 1d}}\nclusters:\n- {name: orders, tier: gold, primary: {url: 'file:///a'}}\n",
+        )
+        .unwrap();
+        let config = crate::config::load(&file).unwrap();
+        let told = |proofs: &[Proof]| -> Vec<Option<DateTime<Utc>>> {
+            let wanted = wanted(&config, proofs);
+            wanted.iter().map(|wanted| wanted.newest).collect()
+        };
+        let verified = proof("primary", RunKind::Verify, "2026-11-22T01:00:00Z", None);
+        let unproven = |location: &str| {
+            let verdict = Some(Verdict::Unproven);
+            let mut unproven = proof("primary", RunKind::Drill, "2026-11-22T01:00:00Z", verdict);
+            unproven.unproven = Some(serde_json::json!({
+                "verdict": "unproven", "ending": "complete",
+                "started_at": "2026-11-22T01:00:00Z", "finished_at": "2026-11-22T01:00:00Z",
+                "last_proven": {
+                    "location": location, "at": "2026-11-21T01:00:00Z",
+                    "run_id": uuid::Uuid::nil(),
+                },
+            }));
+            unproven
+        };
+        // The drill of the night before still counts.
+        let proofs = [verified.clone(), unproven("file:///a")];
+        let here = [
+            Some(at("2026-11-22T01:00:00Z")),
+            Some(at("2026-11-21T01:00:00Z")),
+        ];
+        assert_eq!(told(&proofs), here);
+        assert_eq!(told(&[unproven("file:///elsewhere")]), [None, None]);
+        // The copy was moved: nothing that was proven before is a proof of it.
+        let moved = proofs.map(|proof| Proof {
+            location: "file:///elsewhere".to_owned(),
+            ..proof
+        });
+        assert_eq!(told(&moved), [None, None]);
     }
 
     #[test]

@@ -54,6 +54,7 @@ pub async fn collect(
     for (index, cluster) in fleet.clusters.iter().enumerate() {
         places.insert(cluster.name.clone(), index);
     }
+    let locations = locations(config);
     // By kind, so that the bodies of one kind alone are held at a time.
     for kind in PROOFS {
         let filter = StandingFilter {
@@ -61,6 +62,12 @@ pub async fn collect(
             ..StandingFilter::default()
         };
         for standing in state.standings(&filter).await? {
+            // What was said of another place does not count for the one that has its name by
+            // now.
+            let key = (standing.cluster.clone(), standing.copy.clone());
+            if locations.get(&key) != Some(&standing.location) {
+                continue;
+            }
             let cluster = places.get(&standing.cluster);
             let cluster = cluster.and_then(|index| fleet.clusters.get_mut(*index));
             let copy =
@@ -102,6 +109,19 @@ pub async fn collect(
     Ok(fleet)
 }
 
+/// Where each copy of each cluster lies.
+fn locations(config: &Config) -> HashMap<(String, String), String> {
+    let clusters = config.clusters.iter();
+    clusters
+        .flat_map(|cluster| {
+            cluster.copies().map(|(copy, repository)| {
+                let location = repository.url.to_string();
+                ((cluster.name.clone(), copy), location)
+            })
+        })
+        .collect()
+}
+
 /// Puts a standing to its copy.
 fn stand(copy: &mut CopyFacts, standing: &Standing) {
     let mut proof = ProofFacts {
@@ -123,9 +143,10 @@ fn stand(copy: &mut CopyFacts, standing: &Standing) {
         }
         RunKind::Drill => {
             if let Some(body) = body::<DrillStanding>(standing) {
+                let body = body.of_place(&standing.location);
                 if body.verdict == Verdict::Unproven {
                     // It gave no answer; the newest that is known to have given one.
-                    proof.answered_at = body.last_proven.map(|proven| proven.at);
+                    proof.answered_at = body.last_proven.as_ref().map(|proven| proven.at);
                 }
                 copy.drill = Some(standing::drill(&body));
             }

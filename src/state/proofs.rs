@@ -2,13 +2,14 @@
 //! often.
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 
 use super::database::values;
 use super::{RunKind, State, StateError};
 use crate::evidence::Verdict;
 
 /// The newest proof of a kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Proof {
     /// The cluster.
     pub cluster: String,
@@ -16,10 +17,15 @@ pub struct Proof {
     pub copy: String,
     /// What kind of run.
     pub kind: RunKind,
+    /// The repository's URL. A proof of another place is none of the one that has its name by
+    /// now.
+    pub location: String,
     /// When.
     pub at: DateTime<Utc>,
     /// Its verdict, if runs of the kind have one.
     pub verdict: Option<Verdict>,
+    /// Of a drill that could not check, what it says of those before it; else `None`.
+    pub unproven: Option<Value>,
 }
 
 impl State {
@@ -27,7 +33,9 @@ impl State {
     pub async fn proofs(&self) -> Result<Vec<Proof>, StateError> {
         let rows = self
             .rows(
-                "SELECT cluster, copy, kind, at, verdict FROM standings",
+                "SELECT cluster, copy, kind, location, at, verdict, \
+                 CASE WHEN kind = 'drill' AND verdict = 'unproven' THEN body END AS unproven \
+                 FROM standings",
                 values![],
             )
             .await?;
@@ -37,11 +45,13 @@ impl State {
                     cluster: row.text("cluster")?,
                     copy: row.text("copy")?,
                     kind: row.word("kind", RunKind::from_word)?,
+                    location: row.text("location")?,
                     at: row.moment("at")?,
                     verdict: row
                         .optional_text("verdict")?
                         .map(|word| word.parse().map_err(|_| row.strange(&word)))
                         .transpose()?,
+                    unproven: row.optional_json("unproven")?,
                 })
             })
             .collect()
