@@ -17,4 +17,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod backup_request;
 mod ground;
+mod kit;
