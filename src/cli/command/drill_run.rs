@@ -48,9 +48,7 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, F
         origin.asked.initiator.clone_from(initiator);
     }
     let recording = operation::Recording::begin(&state, RunKind::Drill, &source, origin).await?;
-    let drilled = drill
-        .run(writable, recording, watcher, cancellation)
-        .await?;
+    let drilled = Box::pin(drill.run(writable, recording, watcher, cancellation)).await?;
     state.close().await;
     let report = &drilled.report;
     if context.output.is_json() {

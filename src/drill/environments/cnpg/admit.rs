@@ -71,9 +71,8 @@ async fn source(kube: &Kube, definition: &Definition) -> Result<SourceCluster, S
 /// By which form the drill recovers.
 fn form(asked: Option<Form>, operator: &Operator) -> Result<Form, Stop> {
     match (asked, &operator.plugin) {
-        (Some(Form::InTree), _) => Ok(Form::InTree),
+        (Some(Form::InTree), _) | (None, None) => Ok(Form::InTree),
         (None | Some(Form::Plugin), Some(_)) => Ok(Form::Plugin),
-        (None, None) => Ok(Form::InTree),
         (Some(form), Some(_)) => Ok(form),
         (Some(form), None) => Err(Stop::Unproven(format!(
             "form `{}` needs the Barman Cloud plugin, which is not installed in namespace {}; \

@@ -77,7 +77,7 @@ pub(in crate::drill) async fn drill(
         sink: Arc::new(Forward(Arc::clone(observer))),
         cancel: cancel.clone(),
     };
-    let admitting = admit(cnpg, options, repository, &catalog, begun, &watch);
+    let admitting = Box::pin(admit(cnpg, options, repository, &catalog, begun, &watch));
     let admitted = course
         .wait(admitting)
         .await

@@ -170,7 +170,7 @@ async fn secret(kube: &Kube, namespace: &str, suffix: &str) -> Result<Secret, Ku
         .map_err(|error| KubeError::of(format!("read secret {namespace}/{name}"), error))
 }
 
-fn program_end(name: &str, output: ExecOutput) -> Result<ProgramEnd, String> {
+fn program_end(name: &str, output: &ExecOutput) -> Result<ProgramEnd, String> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     // 126 and 127: as shells and container runtimes say that there is no such program.
     if matches!(output.code, Some(126 | 127)) {
@@ -219,7 +219,7 @@ impl Restored for PodServer {
                 .run(&command, limit)
                 .await
                 .map_err(|error| error.to_string())?;
-            program_end("pg_amcheck", output)
+            program_end("pg_amcheck", &output)
         })
     }
 
@@ -230,7 +230,7 @@ impl Restored for PodServer {
                 .run(&["env", "LC_ALL=C", "pg_checksums", "--check"], limit)
                 .await
                 .map_err(|error| error.to_string())?;
-            program_end("pg_checksums", output)
+            program_end("pg_checksums", &output)
         })
     }
 }
@@ -258,9 +258,9 @@ mod tests {
             code,
             ..ExecOutput::default()
         };
-        assert!(program_end("pg_amcheck", end(Some(127))).is_err());
+        assert!(program_end("pg_amcheck", &end(Some(127))).is_err());
         assert_eq!(
-            program_end("pg_amcheck", end(Some(2))).unwrap().code,
+            program_end("pg_amcheck", &end(Some(2))).unwrap().code,
             Some(2)
         );
     }
