@@ -8,6 +8,7 @@
 //! class, by which is decided whether trying again makes sense.
 
 pub mod alone;
+pub mod backup_request;
 mod bodies;
 mod depth;
 pub mod drill;
@@ -21,6 +22,7 @@ mod perform;
 pub mod recording;
 pub mod replicate;
 mod report;
+pub mod secrets;
 pub mod source;
 pub mod standing;
 mod surroundings;
