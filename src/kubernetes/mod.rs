@@ -15,6 +15,7 @@ pub mod holder;
 pub mod logs;
 pub mod names;
 pub mod quantity;
+pub mod scratch;
 pub mod time;
 pub mod tunnel;
 pub mod watch;
