@@ -18,3 +18,4 @@
 mod common;
 
 mod ground;
+mod scratch;
