@@ -8,6 +8,7 @@
 //! class, by which is decided whether trying again makes sense.
 
 pub mod alone;
+pub mod backup_request;
 mod bodies;
 mod depth;
 pub mod drill;

@@ -17,5 +17,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod backup_request;
 mod ground;
+mod kit;
 mod scratch;

@@ -9,6 +9,7 @@ pub mod cluster;
 mod fields;
 pub mod operator;
 pub mod reference;
+pub mod request;
 pub mod resources;
 pub mod snapshot;
 pub mod store;
