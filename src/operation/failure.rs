@@ -274,29 +274,6 @@ impl From<SecretError> for Failure {
     }
 }
 
-/// The class of a failure at the API of Kubernetes.
-const fn class_of_kubernetes(kind: KubeErrorKind) -> FailureClass {
-    match kind {
-        KubeErrorKind::Configuration => FailureClass::Configuration,
-        KubeErrorKind::Unauthorized | KubeErrorKind::Forbidden => FailureClass::Credentials,
-        KubeErrorKind::Quota => FailureClass::Capacity,
-        KubeErrorKind::Unreachable
-        | KubeErrorKind::Timeout
-        | KubeErrorKind::Conflict
-        | KubeErrorKind::Other => FailureClass::Storage { transient: true },
-        KubeErrorKind::NotFound | KubeErrorKind::AlreadyExists | KubeErrorKind::Invalid => {
-            FailureClass::Storage { transient: false }
-        }
-    }
-}
-
-impl From<KubeError> for Failure {
-    fn from(error: KubeError) -> Self {
-        let hint = error.hint();
-        Self::new(class_of_kubernetes(error.kind), error).with_hint(hint)
-    }
-}
-
 impl From<ReplicateError> for Failure {
     fn from(error: ReplicateError) -> Self {
         match error {
