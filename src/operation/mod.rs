@@ -13,6 +13,7 @@ mod bodies;
 mod depth;
 pub mod drill;
 mod drill_checks;
+mod environment;
 pub mod evidence;
 mod failure;
 pub mod fleet;
@@ -26,6 +27,7 @@ pub mod secrets;
 pub mod source;
 pub mod standing;
 mod surroundings;
+pub mod sweep;
 mod target;
 pub mod verify;
 

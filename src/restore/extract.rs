@@ -145,7 +145,7 @@ pub fn check_restorable(backup: &BaseBackup) -> Result<(), RestoreError> {
             return unusable("its description is missing or unreadable".to_owned());
         }
     }
-    if backup.method == BackupMethod::Snapshot {
+    if backup.method != BackupMethod::Archives {
         return unusable(
             "its data lies in volume snapshots, which cannot be read from here".to_owned(),
         );

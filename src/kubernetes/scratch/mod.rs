@@ -12,6 +12,7 @@ pub mod error;
 pub mod invariant;
 #[cfg(test)]
 mod invariant_tests;
+mod keep;
 mod kinds;
 mod manifests;
 pub mod network;
@@ -26,6 +27,7 @@ mod sweep;
 
 pub use create::{create, dry_run};
 pub use error::ManifestError;
+pub use keep::keep;
 pub use manifests::{
     CLUSTER_SOURCE, OBJECT_STORE, POLICY, STORE_CA_KEY, STORE_SECRET, manifests, settings_of,
 };
@@ -35,4 +37,4 @@ pub use plan::{
 };
 pub use remove::{Removal, remove};
 pub use store::StoreKeys;
-pub use sweep::{Swept, SweptNamespaces, sweep};
+pub use sweep::{Swept, SweptNamespaces, sweep, would_sweep};

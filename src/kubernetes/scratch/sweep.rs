@@ -6,6 +6,8 @@ use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, ListParams};
+use schemars::JsonSchema;
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::create::drill;
@@ -19,18 +21,19 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const AT_A_TIME: usize = 4;
 
 /// A scratch namespace, and why it was treated so.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Swept {
     /// The namespace.
     pub name: String,
     /// The drill, where its label could be read.
+    #[schemars(with = "Option<String>")]
     pub id: Option<Uuid>,
     /// Why.
     pub reason: String,
 }
 
 /// What a sweep did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct SweptNamespaces {
     /// Gone, with their volumes.
     pub removed: Vec<Swept>,
@@ -67,6 +70,28 @@ pub async fn sweep(
     now: DateTime<Utc>,
     alive: &(dyn Fn(&str) -> bool + Sync),
 ) -> Result<SweptNamespaces, KubeError> {
+    walk(kube, now, alive, false).await
+}
+
+/// What [`sweep`] would do; touches nothing.
+///
+/// # Errors
+///
+/// The namespaces cannot be listed.
+pub async fn would_sweep(
+    kube: &Kube,
+    now: DateTime<Utc>,
+    alive: &(dyn Fn(&str) -> bool + Sync),
+) -> Result<SweptNamespaces, KubeError> {
+    walk(kube, now, alive, true).await
+}
+
+async fn walk(
+    kube: &Kube,
+    now: DateTime<Utc>,
+    alive: &(dyn Fn(&str) -> bool + Sync),
+    only_look: bool,
+) -> Result<SweptNamespaces, KubeError> {
     let namespaces: Api<Namespace> = Api::all(kube.client());
     let selector = format!("{}={},{}", names::MANAGED_BY, names::WALPROOF, names::DRILL);
     let parameters = ListParams::default().labels(&selector);
@@ -88,6 +113,15 @@ pub async fn sweep(
                 swept.kept.push(Swept { name, id, reason });
             }
         }
+    }
+    if only_look {
+        let all = wanted.into_iter().map(|(name, id, reason)| Swept {
+            name,
+            id: Some(id),
+            reason,
+        });
+        swept.removed.extend(all);
+        return Ok(swept);
     }
     let mut work = futures::stream::iter(wanted.into_iter().map(|(name, id, reason)| async move {
         let result = remove(kube, &name, id, PATIENCE).await;
