@@ -22,4 +22,5 @@ mod bench;
 mod drill;
 mod ground;
 mod kit;
+mod scratch;
 mod validation;

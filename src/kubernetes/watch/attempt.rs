@@ -36,6 +36,7 @@ pub(super) struct End {
 pub(super) struct Attempt {
     catalog: Option<usize>,
     base_restored: bool,
+    consistent: bool,
     last_wal: Option<LastWal>,
     tool: Option<String>,
     error: Option<String>,
@@ -112,6 +113,9 @@ impl Attempt {
                 self.last_wal = Some(LastWal::Delivered(name.to_owned()));
             }
             return;
+        }
+        if message.starts_with("consistent recovery state reached") {
+            self.consistent = true;
         }
         if self.out_of_memory.is_none() && message.contains("was terminated by signal 9") {
             self.out_of_memory = Some(words::short(message));
@@ -232,7 +236,9 @@ impl Attempt {
             Some(LastWal::Missing(name)) => {
                 let words = format!("{said}; the archive does not have {name}");
                 let hole = newest.is_some_and(|newest| is_before(name, newest));
-                let ended = line.message.contains("recovery ended before");
+                // Before it is consistent the base backup itself lacks what was written
+                // while it was taken. PostgreSQL says the same words then.
+                let ended = line.message.contains("recovery ended before") && self.consistent;
                 let class = if hole || !ended {
                     Class::WalMissing
                 } else {

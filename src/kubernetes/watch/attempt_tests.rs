@@ -29,6 +29,14 @@ fn segment(number: u32) -> String {
 
 fn verdict(said: &[Said], newest: Option<&str>) -> Trouble {
     let mut attempt = Attempt::default();
+    attempt.take(
+        &postgres(
+            "LOG",
+            "startup",
+            "consistent recovery state reached at 0/4000138",
+        ),
+        "",
+    );
     for said in said {
         attempt.take(said, "");
     }
@@ -79,6 +87,16 @@ fn the_same_last_words_are_blamed_by_what_the_last_segment_met() {
         assert_eq!(trouble.class, class, "{what:?}");
         assert_eq!(trouble.backup(), backup, "{what:?}");
     }
+}
+
+#[test]
+fn before_it_is_consistent_it_is_the_base_backup_that_lacks_wal() {
+    let mut attempt = Attempt::default();
+    for said in [Said::WalMissing(segment(7)), ended()] {
+        attempt.take(&said, "");
+    }
+    let trouble = attempt.verdict("p", &End::default(), None);
+    assert_eq!(trouble.class, TroubleClass::WalMissing);
 }
 
 #[test]

@@ -327,7 +327,7 @@ impl Judge {
         let (class, grace) = match phase {
             "Cluster cannot proceed to reconciliation due to an unknown plugin being required"
             | "Cluster cannot proceed to reconciliation due to an error while interacting with plugins" => {
-                (TroubleClass::PluginUnknown, self.graces.stuck)
+                (TroubleClass::PluginUnknown, self.plugin_grace())
             }
             "Unable to create required cluster objects" => (
                 refusal.unwrap_or(TroubleClass::ClusterTerminal),
@@ -351,6 +351,17 @@ impl Judge {
             }
         };
         self.pend(now, "phase", grace, trouble(class, name, &words), out);
+    }
+
+    /// A recovery that runs needs the operator's plugin again only when its Job is done: an
+    /// overloaded node lets the plugin miss its probes for a while.
+    fn plugin_grace(&self) -> TimeDelta {
+        let stuck = self.graces.stuck;
+        if self.job.is_some() {
+            stuck.checked_mul(5).unwrap_or(stuck)
+        } else {
+            stuck
+        }
     }
 
     fn judge_ready(&mut self, object: &Value, phase: &str, out: &mut Vec<Seen>) {
@@ -482,15 +493,18 @@ impl Judge {
             ));
         }
         if pod.ended.is_none() {
-            let gone =
-                change == Change::Deleted && !matches!(text(object, "/status/phase"), "Succeeded");
-            let end = objects::failure(object, &main).or_else(|| {
-                gone.then(|| End {
+            let taken = change == Change::Deleted
+                || !text(object, "/metadata/deletionTimestamp").is_empty();
+            // A container that is told to stop ends with an error of its own making.
+            let end = if taken && text(object, "/status/phase") != "Succeeded" {
+                Some(End {
                     pod_reason: "Deleted".to_owned(),
                     pod_message: "the pod was deleted".to_owned(),
                     ..End::default()
                 })
-            });
+            } else {
+                objects::failure(object, &main)
+            };
             if let Some(end) = end
                 && role == Role::Job
             {
