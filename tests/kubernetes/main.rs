@@ -17,4 +17,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod access;
 mod ground;
+mod plumbing;
