@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::walproof::kubernetes::access::{self, DrillForm, Source, for_drill, for_scan};
+use ::walproof::kubernetes::{Access, Kube, KubeError, KubeErrorKind};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
-use ::walproof::kubernetes::access::{self, DrillForm, Source, for_drill, for_scan};
-use ::walproof::kubernetes::{Access, Kube, KubeError, KubeErrorKind};
 
 use crate::common::kubernetes::{Lab, cluster};
 use crate::common::process::{run_with_input, wait_until};
