@@ -21,3 +21,6 @@ mod backup_request;
 mod ground;
 mod kit;
 mod scratch;
+mod access;
+mod ground;
+mod plumbing;
