@@ -17,10 +17,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod access;
 mod backup_request;
 mod ground;
 mod kit;
-mod scratch;
-mod access;
-mod ground;
 mod plumbing;
+mod scratch;
