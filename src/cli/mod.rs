@@ -4,6 +4,7 @@
 //! command gives an [`ExitCode`], or a [`Failure`] that says what could not be done, why,
 //! and what to do about it.
 
+pub mod access;
 pub mod alone;
 pub mod command;
 mod context;

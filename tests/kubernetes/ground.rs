@@ -60,3 +60,22 @@ fn assert_sound(source: &Source) {
     let environment = source.store.environment(READER);
     walproof::run(&["verify", &source.url(), "--output", "json"], &environment).expect_code(0);
 }
+
+/// For work at the tests: `cargo test --test kubernetes hold -- --ignored --nocapture`.
+#[test]
+#[ignore = "holds the shared sources until its standard input ends"]
+fn hold() {
+    let lab = cluster!();
+    for source in [
+        Some(Source::plugin(lab)),
+        Source::in_tree(lab),
+        Source::snapshot(lab),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        println!("{:?}: {} {}", source.form, source.name(), source.url());
+    }
+    let mut line = String::new();
+    let _ = std::io::stdin().read_line(&mut line);
+}

@@ -18,5 +18,8 @@
 mod common;
 
 mod access;
+mod backup_request;
 mod ground;
+mod kit;
 mod plumbing;
+mod scratch;
