@@ -20,3 +20,4 @@ mod common;
 mod backup_request;
 mod ground;
 mod kit;
+mod watch;

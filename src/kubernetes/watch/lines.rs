@@ -124,6 +124,18 @@ pub(super) fn read(line: &PodLine, in_job: bool) -> Option<Said> {
     (text(&value, "level") == "error").then(|| Said::Error(words::short(error)))
 }
 
+/// What a line says to a person, without its JSON.
+pub(super) fn plain(line: &str) -> String {
+    let Ok(value) = serde_json::from_str::<Value>(line) else {
+        return words::short(line);
+    };
+    let said = ["/record/message", "/stderr", "/error", "/msg"]
+        .into_iter()
+        .filter_map(|place| value.pointer(place).and_then(Value::as_str))
+        .find(|text| !text.is_empty());
+    words::short(said.unwrap_or(line))
+}
+
 fn is_complaint(line: &str) -> bool {
     line.starts_with("panic:")
         || line.starts_with("fatal error:")

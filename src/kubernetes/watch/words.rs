@@ -299,7 +299,7 @@ pub(super) fn hint(class: TroubleClass) -> &'static str {
             "the target lies past what is archived: look at how far archiving is behind, or choose an earlier target"
         }
         TroubleClass::RecoveryFailed => {
-            "read the log of the recovery; `walproof verify --read` finds the damaged object; take a fresh base backup if it cannot be had from another copy"
+            "read the log of the recovery; `walproof verify --depth read` finds the damaged object; take a fresh base backup if it cannot be had from another copy"
         }
         TroubleClass::Unfit => {
             "make the drill like its source: same image and extensions, the same major version, settings that are not lower than the source's"
