@@ -17,7 +17,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod access;
 mod backup_request;
 mod ground;
 mod kit;
+mod plumbing;
+mod scratch;
 mod watch;

@@ -9,7 +9,7 @@ use super::kinds::Kind;
 use crate::kubernetes::{Kube, KubeError, KubeErrorKind, names};
 
 /// How often a wish is repeated that may succeed by itself.
-const TRIES: u32 = 4;
+const TRIES: u32 = 6;
 /// The wait before the first repetition; it doubles.
 const WAIT: Duration = Duration::from_millis(500);
 

@@ -10,6 +10,8 @@ mod create;
 pub mod definition;
 pub mod error;
 pub mod invariant;
+#[cfg(test)]
+mod invariant_tests;
 mod keep;
 mod kinds;
 mod manifests;
