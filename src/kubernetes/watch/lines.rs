@@ -83,7 +83,7 @@ pub(super) fn read(line: &PodLine, in_job: bool) -> Option<Said> {
         } else {
             complaint
         };
-        return Some(Said::Tool(words::short(words)));
+        return Some(Said::Tool(words::short(words::complaint(words))));
     }
     let name = || Some(text(&value, "walName").to_owned()).filter(|name| words::is_segment(name));
     match message {
@@ -133,7 +133,7 @@ pub(super) fn plain(line: &str) -> String {
         .into_iter()
         .filter_map(|place| value.pointer(place).and_then(Value::as_str))
         .find(|text| !text.is_empty());
-    words::short(said.unwrap_or(line))
+    words::short(words::complaint(said.unwrap_or(line)))
 }
 
 fn is_complaint(line: &str) -> bool {
