@@ -23,3 +23,4 @@ mod ground;
 mod kit;
 mod plumbing;
 mod scratch;
+mod watch;
