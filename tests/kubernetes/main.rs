@@ -17,7 +17,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod access;
 mod backup_request;
 mod ground;
 mod kit;
+mod plumbing;
 mod scratch;
