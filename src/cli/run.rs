@@ -137,6 +137,7 @@ fn traces(cli: &Cli) -> Option<Traces> {
             | Command::Config(_)
             | Command::Repository(_)
             | Command::Wal(_)
+            | Command::Kubernetes(_)
             | Command::Status(_)
             | Command::Job(_)
             | Command::Schedule(_)
@@ -230,6 +231,7 @@ async fn run(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Replicate(args) => Box::pin(command::replicate::run(args, context)).await,
         Command::Backup(args) => command::backup::run(args, context).await,
         Command::Wal(args) => command::wal::run(args, context).await,
+        Command::Kubernetes(args) => command::kubernetes::run(args, context).await,
         Command::State(args) => command::state::run(args, context).await,
         Command::Status(args) => command::status::run(args, context).await,
         Command::Job(args) => command::job::run(args, context).await,
