@@ -237,6 +237,30 @@ impl From<StateError> for Failure {
     }
 }
 
+/// The class of a failure at the Kubernetes API.
+const fn class_of_kubernetes(kind: KubeErrorKind) -> FailureClass {
+    match kind {
+        KubeErrorKind::Unauthorized | KubeErrorKind::Forbidden => FailureClass::Credentials,
+        KubeErrorKind::Configuration => FailureClass::Configuration,
+        // What passes by itself, like a store that does not answer.
+        KubeErrorKind::Unreachable | KubeErrorKind::Timeout | KubeErrorKind::Conflict => {
+            FailureClass::Storage { transient: true }
+        }
+        KubeErrorKind::NotFound
+        | KubeErrorKind::AlreadyExists
+        | KubeErrorKind::Invalid
+        | KubeErrorKind::Quota
+        | KubeErrorKind::Other => FailureClass::Capacity,
+    }
+}
+
+impl From<KubeError> for Failure {
+    fn from(error: KubeError) -> Self {
+        let hint = error.hint();
+        Self::new(class_of_kubernetes(error.kind), error).with_hint(hint)
+    }
+}
+
 impl From<SecretError> for Failure {
     fn from(error: SecretError) -> Self {
         let class = match &error {
@@ -247,29 +271,6 @@ impl From<SecretError> for Failure {
             _ => FailureClass::Credentials,
         };
         Self::new(class, error)
-    }
-}
-
-/// The class of a failure at the API of Kubernetes.
-const fn class_of_kubernetes(kind: KubeErrorKind) -> FailureClass {
-    match kind {
-        KubeErrorKind::Configuration => FailureClass::Configuration,
-        KubeErrorKind::Unauthorized | KubeErrorKind::Forbidden => FailureClass::Credentials,
-        KubeErrorKind::Quota => FailureClass::Capacity,
-        KubeErrorKind::Unreachable
-        | KubeErrorKind::Timeout
-        | KubeErrorKind::Conflict
-        | KubeErrorKind::Other => FailureClass::Storage { transient: true },
-        KubeErrorKind::NotFound | KubeErrorKind::AlreadyExists | KubeErrorKind::Invalid => {
-            FailureClass::Storage { transient: false }
-        }
-    }
-}
-
-impl From<KubeError> for Failure {
-    fn from(error: KubeError) -> Self {
-        let hint = error.hint();
-        Self::new(class_of_kubernetes(error.kind), error).with_hint(hint)
     }
 }
 

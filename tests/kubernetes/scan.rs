@@ -15,7 +15,13 @@ use crate::common::walproof::{self, Run};
 use crate::kit;
 
 fn scan(kubeconfig: &Path, namespace: &str, words: &[&str]) -> Run {
-    let mut all = vec!["kubernetes", "scan", "--namespace", namespace, "--kubeconfig"];
+    let mut all = vec![
+        "kubernetes",
+        "scan",
+        "--namespace",
+        namespace,
+        "--kubeconfig",
+    ];
     all.push(kubeconfig.to_str().unwrap());
     all.extend(words);
     let mut command = walproof::command(&all, &[]);
@@ -25,8 +31,8 @@ fn scan(kubeconfig: &Path, namespace: &str, words: &[&str]) -> Run {
 
 fn document(run: &Run) -> Value {
     let document = run.json();
-    let schema = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("docs/schema/kubernetes-scan.v1.schema.json");
+    let schema =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/schema/kubernetes-scan.v1.schema.json");
     let schema: Value = serde_json::from_slice(&std::fs::read(schema).unwrap()).unwrap();
     assert_valid(&schema, &document);
     document
@@ -222,9 +228,7 @@ fn get_and_list_suffice() {
     let source = Source::plugin(lab);
     let namespace = broken(lab, source);
     let place = scratch::directory();
-    let read = |groups: &[&str], resources: &[&str]| {
-        json!({"apiGroups": groups, "resources": resources, "verbs": ["get", "list"]})
-    };
+    let read = |groups: &[&str], resources: &[&str]| json!({"apiGroups": groups, "resources": resources, "verbs": ["get", "list"]});
     let rules = json!([
         read(
             &["postgresql.cnpg.io"],
@@ -240,12 +244,12 @@ fn get_and_list_suffice() {
     let metadata = json!({"name": "reading", "namespace": source.store.namespace()});
     lab.apply(&[
         json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
-            "metadata": metadata,
-            "rules": [
-                read(&["", "discovery.k8s.io"], &["services", "endpointslices"]),
-                {"apiGroups": [""], "resources": ["pods/portforward"],
-                    "verbs": ["get", "create"]},
-            ]}),
+        "metadata": metadata,
+        "rules": [
+            read(&["", "discovery.k8s.io"], &["services", "endpointslices"]),
+            {"apiGroups": [""], "resources": ["pods/portforward"],
+                "verbs": ["get", "create"]},
+        ]}),
         json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
             "metadata": metadata,
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role",

@@ -10,6 +10,7 @@ mod fields;
 pub mod list;
 pub mod operator;
 pub mod reference;
+pub mod request;
 pub mod resources;
 pub mod snapshot;
 pub mod store;

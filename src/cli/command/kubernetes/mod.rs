@@ -1,15 +1,18 @@
 //! `walproof kubernetes`: clusters that an operator runs.
 
+mod check;
 mod scan;
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+pub(in crate::cli) use check::CheckReport;
+pub use check::{CheckArgs, FormArg, WorkArg};
 pub use scan::ScanArgs;
 
 use crate::cli::{Context, ExitCode, Failure};
-use crate::kubernetes::Access;
+use crate::kubernetes::{Access, KubeError, KubeErrorKind};
 
 /// Look at Kubernetes clusters with CloudNativePG, and at what walproof may do there
 ///
@@ -21,6 +24,7 @@ use crate::kubernetes::Access;
 )]
 pub enum KubernetesCommand {
     Scan(ScanArgs),
+    Check(CheckArgs),
 }
 
 /// Which API server, as whom.
@@ -48,5 +52,16 @@ impl AccessArgs {
 pub async fn run(command: KubernetesCommand, context: &Context) -> Result<ExitCode, Failure> {
     match command {
         KubernetesCommand::Scan(args) => Box::pin(scan::run(args, context)).await,
+        KubernetesCommand::Check(args) => check::run(args, context).await,
     }
+}
+
+/// What the API would not do, as the end of a command.
+fn failure(error: KubeError) -> Failure {
+    let code = match error.kind {
+        KubeErrorKind::Configuration => ExitCode::Usage,
+        _ => ExitCode::Unproven,
+    };
+    let hint = error.hint();
+    Failure::new(code, error).with_hint(hint)
 }
