@@ -24,6 +24,7 @@ mod drill;
 mod ground;
 mod kit;
 mod plumbing;
+mod scan;
 mod scratch;
 mod validation;
 mod watch;

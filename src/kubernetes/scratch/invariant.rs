@@ -13,6 +13,9 @@ use super::{
 use crate::kubernetes::cnpg::PLUGIN;
 use crate::kubernetes::names;
 
+/// The ways to say where a recovery ends that walproof uses.
+const STOPS: [&str; 3] = ["targetLSN", "targetTime", "targetImmediate"];
+
 /// What a recovery Cluster's `spec` may hold. `backup`, `plugins`, `managed`, `replica`,
 /// `certificates`, `env`, `projectedVolumeTemplate`, … are not among it.
 const SPEC: &[&str] = &[
@@ -238,16 +241,15 @@ fn recovery(plan: &ScratchPlan, section: Option<&Value>) -> Check {
         ],
     )?;
     let target = section.and_then(|section| section.get("recoveryTarget"));
-    const STOPS: [&str; 3] = ["targetLSN", "targetTime", "targetImmediate"];
     only(
         target,
         &[
             "backupID",
             "exclusive",
             "targetTLI",
-            STOPS[0],
-            STOPS[1],
-            STOPS[2],
+            "targetLSN",
+            "targetTime",
+            "targetImmediate",
         ],
     )?;
     let keys = object(target);
