@@ -1,6 +1,12 @@
 //! The views of objects that a real operator made (CloudNativePG 1.30.0 with the Barman
 //! Cloud plugin 0.14.0), and of shapes that only older ones or other stores give.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::unnecessary_wraps,
+    reason = "values are written where they are compared"
+)]
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};

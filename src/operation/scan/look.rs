@@ -317,6 +317,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "written where it is used")]
     fn cluster(spec: serde_json::Value) -> SourceCluster {
         SourceCluster::parse(json!({
             "metadata": {"namespace": "shop", "name": "orders"},

@@ -18,6 +18,10 @@ const IN_TREE_ENDS: (u64, u64) = (1, 31);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ground {
     /// The operator; `Some(None)` when there is none.
+    #[expect(
+        clippy::option_option,
+        reason = "what is not there is told from what could not be seen"
+    )]
     pub(super) operator: Option<Option<Operator>>,
     /// The storage classes.
     pub(super) classes: Option<Vec<VolumeClass>>,
@@ -219,8 +223,8 @@ fn storage(cluster: &SourceCluster, ground: &Ground) -> Need {
     let classes: BTreeSet<Option<&str>> = volumes(cluster)
         .map(|volume| volume.class.as_deref())
         .collect();
-    let named = |class: &Option<&str>| class.unwrap_or("the default class").to_owned();
-    let all: Vec<String> = classes.iter().map(named).collect();
+    let named = |class: Option<&str>| class.unwrap_or("the default class").to_owned();
+    let all: Vec<String> = classes.iter().copied().map(named).collect();
     let text = format!("{size} on {}", all.join(", "));
     let Some(known) = &ground.classes else {
         return need(NeedKind::Storage, None, text);
