@@ -21,3 +21,6 @@ pub use logbook::LogBook;
 pub use observation::{ClusterEvent, Observation, PodLine, PostgresLine, What};
 pub use recovery::Recovery;
 pub use trouble::{Trouble, TroubleClass};
+
+#[cfg(test)]
+mod replay_tests;

@@ -7,45 +7,13 @@
 use serde_json::Value;
 
 use super::objects::{list, text};
-
-/// A quantity of the API (`1Gi`, `500M`, `1500m`, `2`), in thousandths so that nothing is
-/// rounded. `None` for what is not one.
-pub(super) fn quantity(text: &str) -> Option<u128> {
-    let split = text
-        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at_checked(split)?;
-    let factor: u128 = match unit {
-        "m" => 1,
-        "" => 1000,
-        "k" => 1_000_000,
-        "M" => 1_000_000_000,
-        "G" => 1_000_000_000_000,
-        "T" => 1_000_000_000_000_000,
-        "P" => 1_000_000_000_000_000_000,
-        "Ki" => 1000 << 10,
-        "Mi" => 1000 << 20,
-        "Gi" => 1000 << 30,
-        "Ti" => 1000 << 40,
-        "Pi" => 1000 << 50,
-        _ => return None,
-    };
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let whole: u128 = whole.parse().ok()?;
-    let mut value = whole.checked_mul(factor)?;
-    let mut part = factor;
-    for digit in fraction.chars().take(9) {
-        part /= 10;
-        value = value.checked_add(part.checked_mul(u128::from(digit.to_digit(10)?))?)?;
-    }
-    Some(value)
-}
+use crate::kubernetes::quantity;
 
 /// What a Cluster's volumes ask for, by the names that quotas use.
-fn asked(cluster: &Value) -> Vec<(String, u128)> {
+fn asked(cluster: &Value) -> Vec<(String, u64)> {
     let mut sizes = Vec::new();
     let mut add = |storage: &Value| {
-        if let Some(size) = quantity(text(storage, "/size")) {
+        if let Some(size) = quantity::bytes(text(storage, "/size")) {
             sizes.push((text(storage, "/storageClass").to_owned(), size));
         }
     };
@@ -62,15 +30,13 @@ fn asked(cluster: &Value) -> Vec<(String, u128)> {
     let mut asked = vec![
         (
             "persistentvolumeclaims".to_owned(),
-            u128::try_from(sizes.len())
-                .unwrap_or(0)
-                .saturating_mul(1000),
+            u64::try_from(sizes.len()).unwrap_or(u64::MAX),
         ),
         (
             "requests.storage".to_owned(),
             sizes
                 .iter()
-                .fold(0, |sum: u128, (_, size)| sum.saturating_add(*size)),
+                .fold(0, |sum: u64, (_, size)| sum.saturating_add(*size)),
         ),
     ];
     for (class, size) in sizes {
@@ -100,7 +66,7 @@ pub(super) fn shortage(quota: &Value, cluster: &Value) -> Option<String> {
             continue;
         };
         let used = field("/status/used", &name).unwrap_or_else(|| "0".to_owned());
-        let (Some(limit), Some(taken)) = (quantity(&hard), quantity(&used)) else {
+        let (Some(limit), Some(taken)) = (quantity::bytes(&hard), quantity::bytes(&used)) else {
             continue;
         };
         if taken.saturating_add(wanted) > limit {
@@ -124,24 +90,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn quantities_are_read_as_the_api_writes_them() {
-        for (text, value) in [
-            ("1", Some(1000)),
-            ("250m", Some(250)),
-            ("0.5", Some(500)),
-            ("1Gi", Some(1000 << 30)),
-            ("1.5Gi", Some(1500 << 30)),
-            ("512Mi", Some(1000 << 29)),
-            ("2G", Some(2_000_000_000_000)),
-            ("", None),
-            ("many", None),
-            ("1Zi", None),
-        ] {
-            assert_eq!(quantity(text), value, "{text}");
-        }
-    }
 
     #[test]
     fn a_quota_without_room_is_named_and_one_with_room_is_not() {
