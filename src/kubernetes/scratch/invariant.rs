@@ -466,14 +466,17 @@ fn none_of(value: Option<&Value>, key: &str) -> Check {
     }
 }
 
-/// The first of these keys, at any depth.
+/// The first of these keys, at any depth. The keys of `tablespaceStorage` are names that
+/// somebody gave to tablespaces.
 fn first_key<'a>(value: &'a Value, keys: &[&str]) -> Option<&'a str> {
     match value {
         Value::Object(members) => members.iter().find_map(|(key, member)| {
             if keys.contains(&key.as_str()) {
-                Some(key.as_str())
-            } else {
-                first_key(member, keys)
+                return Some(key.as_str());
+            }
+            match member.as_object().filter(|_| key == "tablespaceStorage") {
+                Some(named) => named.values().find_map(|member| first_key(member, keys)),
+                None => first_key(member, keys),
             }
         }),
         Value::Array(members) => members.iter().find_map(|member| first_key(member, keys)),
