@@ -237,6 +237,7 @@ fn storage(cluster: &SourceCluster, ground: &Ground) -> Need {
                 None => have.is_default,
             })
         })
+        .copied()
         .map(named)
         .collect();
     if missing.is_empty() {
