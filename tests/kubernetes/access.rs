@@ -254,7 +254,7 @@ async fn another_identity_can_be_asked_for() {
     assert!(
         answers
             .iter()
-            .any(walproof::kubernetes::access::Answer::is_missing)
+            .any(::walproof::kubernetes::access::Answer::is_missing)
     );
     let ours = Kube::connect(&access).await.unwrap();
     let answers = access::check(&ours, &needs).await.unwrap();
