@@ -14,6 +14,7 @@ mod failure;
 mod global;
 mod interrupt;
 mod output;
+pub mod plugin;
 mod progress;
 mod recording;
 mod relation_names;

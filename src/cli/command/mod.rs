@@ -12,6 +12,7 @@ pub mod history;
 pub mod init;
 pub mod internal;
 pub mod job;
+pub mod kubernetes;
 pub mod notify;
 pub mod replicate;
 mod replicate_compare;

@@ -6,6 +6,8 @@ pub mod drill;
 pub mod evidence;
 pub mod history;
 pub mod job;
+pub(super) mod kubernetes_check;
+pub(super) mod kubernetes_scan;
 pub mod recoverability;
 #[cfg(test)]
 mod recoverability_tests;

@@ -30,6 +30,13 @@ pub struct Trial {
     pub decisive: bool,
 }
 
+impl Trial {
+    /// Whether a drill would fail at it.
+    pub fn is_refused(&self) -> bool {
+        !self.ok && self.decisive
+    }
+}
+
 /// Asks for a namespace and for what stands in it, with `dryRun=All`. A namespace that is
 /// not made has nothing in it, so its parts are asked for in `namespace`, which must exist.
 /// Nothing is made or changed. An API that does not answer is an error.
