@@ -227,6 +227,7 @@ fn postgresql(plan: &ScratchPlan, section: Option<&Value>) -> Check {
 }
 
 fn recovery(plan: &ScratchPlan, section: Option<&Value>) -> Check {
+    const STOPS: [&str; 3] = ["targetLSN", "targetTime", "targetImmediate"];
     only(
         section,
         &[
@@ -238,7 +239,6 @@ fn recovery(plan: &ScratchPlan, section: Option<&Value>) -> Check {
         ],
     )?;
     let target = section.and_then(|section| section.get("recoveryTarget"));
-    const STOPS: [&str; 3] = ["targetLSN", "targetTime", "targetImmediate"];
     only(
         target,
         &[

@@ -81,7 +81,7 @@ pub(super) fn manifest(plan: &ScratchPlan) -> Result<Value, ManifestError> {
         "storage",
         volume(
             plan,
-            resources::data_size(plan),
+            &resources::data_size(plan),
             plan.source.storage.class.as_deref(),
         ),
     );
@@ -90,7 +90,7 @@ pub(super) fn manifest(plan: &ScratchPlan) -> Result<Value, ManifestError> {
         let class = source.map_or(plan.source.storage.class.as_deref(), |storage| {
             storage.class.as_deref()
         });
-        put("walStorage", volume(plan, size, class));
+        put("walStorage", volume(plan, &size, class));
     }
     if !plan.source.tablespaces.is_empty() {
         put("tablespaces", tablespaces(plan));
@@ -228,7 +228,7 @@ fn members(source: &Value, known: &[&str]) -> Map<String, Value> {
         .collect()
 }
 
-fn volume(plan: &ScratchPlan, size: String, class: Option<&str>) -> Value {
+fn volume(plan: &ScratchPlan, size: &str, class: Option<&str>) -> Value {
     let mut volume = Map::new();
     volume.insert("size".to_owned(), json!(size));
     if let Some(class) = plan.overrides.storage_class.as_deref().or(class) {
@@ -243,7 +243,7 @@ fn tablespaces(plan: &ScratchPlan) -> Value {
         let size = resources::tablespace_size(plan, &tablespace.name);
         let mut value = json!({
             "name": tablespace.name,
-            "storage": volume(plan, size, tablespace.storage.class.as_deref()),
+            "storage": volume(plan, &size, tablespace.storage.class.as_deref()),
         });
         if let Some(value) = value.as_object_mut() {
             if let Some(owner) = &tablespace.owner {
