@@ -13,6 +13,9 @@ use super::{
 use crate::kubernetes::cnpg::PLUGIN;
 use crate::kubernetes::names;
 
+/// The ways to say where a recovery ends that walproof uses.
+const STOPS: [&str; 3] = ["targetLSN", "targetTime", "targetImmediate"];
+
 /// What a recovery Cluster's `spec` may hold. `backup`, `plugins`, `managed`, `replica`,
 /// `certificates`, `env`, `projectedVolumeTemplate`, … are not among it.
 const SPEC: &[&str] = &[
@@ -245,9 +248,9 @@ fn recovery(plan: &ScratchPlan, section: Option<&Value>) -> Check {
             "backupID",
             "exclusive",
             "targetTLI",
-            STOPS[0],
-            STOPS[1],
-            STOPS[2],
+            "targetLSN",
+            "targetTime",
+            "targetImmediate",
         ],
     )?;
     let keys = object(target);

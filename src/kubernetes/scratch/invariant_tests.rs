@@ -1,5 +1,11 @@
 //! The invariant over sources of every kind, and what it refuses.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::semicolon_if_nothing_returned,
+    reason = "values are written where they are used"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::DateTime;
