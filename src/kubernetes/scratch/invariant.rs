@@ -230,7 +230,6 @@ fn postgresql(plan: &ScratchPlan, section: Option<&Value>) -> Check {
 }
 
 fn recovery(plan: &ScratchPlan, section: Option<&Value>) -> Check {
-    const STOPS: [&str; 3] = ["targetLSN", "targetTime", "targetImmediate"];
     only(
         section,
         &[

@@ -90,7 +90,7 @@ pub(super) fn plan(source: Value, form: Form) -> ScratchPlan {
     }
 }
 
-fn source(spec: &Value) -> Value {
+fn source(spec: Value) -> Value {
     json!({
         "apiVersion": "postgresql.cnpg.io/v1",
         "kind": "Cluster",
@@ -101,7 +101,7 @@ fn source(spec: &Value) -> Value {
 
 /// A source with all that must not come along.
 fn hostile() -> Value {
-    source(&json!({
+    source(json!({
         "instances": 3,
         "imageCatalogRef": {"apiGroup": "postgresql.cnpg.io", "kind": "ImageCatalog", "name": "c", "major": 17},
         "storage": {"size": "50Gi", "storageClass": "fast"},
@@ -207,7 +207,7 @@ fn of_extensions_and_tolerations_only_what_is_known_comes_along() {
             [{"archive_command": "x"}],
         ]},
     });
-    let manifests = manifests(&plan(source(&spec), Form::Plugin)).unwrap();
+    let manifests = manifests(&plan(source(spec), Form::Plugin)).unwrap();
     let spec = &of_kind(&manifests, "Cluster")["spec"];
     assert_eq!(
         spec["affinity"]["tolerations"],
@@ -343,15 +343,15 @@ fn every_rule_is_held() {
     ];
     let others: &[(&str, Change)] = &[
         ("Namespace", |n| {
-            n["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] = json!("privileged");
+            n["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] = json!("privileged")
         }),
         ("Namespace", |n| n["metadata"]["name"] = json!("prod")),
         ("NetworkPolicy", |p| {
-            p["spec"]["podSelector"] = json!({"matchLabels": {"a": "b"}});
+            p["spec"]["podSelector"] = json!({"matchLabels": {"a": "b"}})
         }),
         ("NetworkPolicy", |p| p["spec"]["egress"] = json!([{}])),
         ("NetworkPolicy", |p| {
-            p["spec"]["policyTypes"] = json!(["Ingress"]);
+            p["spec"]["policyTypes"] = json!(["Ingress"])
         }),
         ("Secret", |s| s["metadata"]["name"] = json!("else")),
         ("LimitRange", |l| l["kind"] = json!("Backup")),
@@ -547,7 +547,7 @@ proptest! {
         asked in prop::collection::vec(word(), 0..3),
         form in prop::sample::select(&[Form::Plugin, Form::InTree, Form::Snapshot][..]),
     ) {
-        let mut manifest = source(&spec);
+        let mut manifest = source(spec);
         manifest["metadata"]["name"] = json!(name);
         manifest["metadata"]["annotations"] = json!({"cnpg.io/skipEmptyWalArchiveCheck": "enabled"});
         let mut plan = plan(manifest, form);

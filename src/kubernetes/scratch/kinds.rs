@@ -12,7 +12,7 @@ use crate::kubernetes::Kube;
 pub(crate) struct Kind {
     group: &'static str,
     version: &'static str,
-    pub(crate) name: &'static str,
+    pub(crate) kind: &'static str,
     plural: &'static str,
     namespaced: bool,
 }
@@ -27,7 +27,7 @@ const fn kind(
     Kind {
         group,
         version,
-        name: kind,
+        kind,
         plural,
         namespaced,
     }
@@ -102,11 +102,11 @@ impl Kind {
     /// The kind of a manifest, if it is one that is made.
     pub(crate) fn of(manifest: &Value) -> Option<Self> {
         let name = manifest.get("kind")?.as_str()?;
-        MADE.iter().find(|known| known.name == name).copied()
+        MADE.iter().find(|known| known.kind == name).copied()
     }
 
     fn resource(&self) -> ApiResource {
-        let kind = GroupVersionKind::gvk(self.group, self.version, self.name);
+        let kind = GroupVersionKind::gvk(self.group, self.version, self.kind);
         ApiResource::from_gvk_with_plural(&kind, self.plural)
     }
 

@@ -443,7 +443,7 @@ async fn holders(kube: &Kube, namespace: &Namespace) -> Vec<String> {
             .call("list what is left", objects.list(&parameters))
             .await;
         for object in listed.map(|list| list.items).unwrap_or_default() {
-            held.push(in_words(kind.name, &object));
+            held.push(in_words(kind.kind, &object));
         }
     }
     let status = namespace.status.clone().unwrap_or_default();
