@@ -181,15 +181,14 @@ async fn print_role(
     needs: &[Permission],
     context: &Context,
 ) -> Result<ExitCode, Failure> {
-    let identity = match &args.impersonate {
-        Some(user) => Identity {
+    let identity = if let Some(user) = &args.impersonate {
+        Identity {
             username: user.clone(),
             groups: Vec::new(),
-        },
-        None => {
-            let kube = connect(args).await?;
-            kube.whoami().await.map_err(failure)?
         }
+    } else {
+        let kube = connect(args).await?;
+        kube.whoami().await.map_err(failure)?
     };
     let name = args.role_name.clone();
     let name = name.unwrap_or_else(|| format!("walproof-{}", args.work.as_str()));
