@@ -23,6 +23,7 @@ mod perform;
 pub mod recording;
 pub mod replicate;
 mod report;
+pub mod scan;
 pub mod secrets;
 pub mod source;
 pub mod standing;

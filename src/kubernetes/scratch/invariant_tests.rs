@@ -1,5 +1,11 @@
 //! The invariant over sources of every kind, and what it refuses.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::semicolon_if_nothing_returned,
+    reason = "values are written where they are used"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::DateTime;
@@ -189,6 +195,31 @@ fn a_hostile_source_becomes_a_harmless_recovery() {
 }
 
 #[test]
+fn of_extensions_and_tolerations_only_what_is_known_comes_along() {
+    let spec = json!({
+        "affinity": {"tolerations": [
+            {"key": "db", "operator": "Exists", "isWALArchiver": true, "value": {"a": 1}},
+            [{"archive_command": "x"}],
+        ]},
+        "postgresql": {"extensions": [
+            {"name": "vector", "image": {"reference": "x/vector:1", "retentionPolicy": "1d"},
+                "ld_library_path": ["lib", {"archive_command": "x"}], "else": 1},
+            [{"archive_command": "x"}],
+        ]},
+    });
+    let manifests = manifests(&plan(source(spec), Form::Plugin)).unwrap();
+    let spec = &of_kind(&manifests, "Cluster")["spec"];
+    assert_eq!(
+        spec["affinity"]["tolerations"],
+        json!([{"key": "db", "operator": "Exists"}])
+    );
+    assert_eq!(
+        spec["postgresql"]["extensions"],
+        json!([{"name": "vector", "image": {"reference": "x/vector:1"}, "ld_library_path": ["lib"]}])
+    );
+}
+
+#[test]
 fn snapshots_keep_their_label_and_outlive_their_second_name() {
     let manifests = manifests(&plan(hostile(), Form::Snapshot)).unwrap();
     let content = of_kind(&manifests, "VolumeSnapshotContent");
@@ -240,6 +271,14 @@ fn what_a_plan_lacks_is_named() {
     lacking(
         |plan| plan.network.dns[0].ports.clear(),
         "ports of a network peer",
+    );
+    lacking(
+        |plan| plan.overrides.cpu = Some("lots".to_owned()),
+        "cpu is \"lots\"",
+    );
+    lacking(
+        |plan| plan.quota.storage = Some("0".to_owned()),
+        "quota.storage is \"0\"",
     );
     lacking(
         |plan| plan.network.store[0].side = Side::Addresses(vec!["0.0.0.0/0".to_owned()]),
@@ -485,7 +524,10 @@ fn keys<'a>(value: &'a Value, into: &mut BTreeSet<&'a str>) {
         Value::Object(members) => {
             for (key, member) in members {
                 into.insert(key);
-                keys(member, into);
+                // Its keys are names of tablespaces.
+                if key != "tablespaceStorage" {
+                    keys(member, into);
+                }
             }
         }
         Value::Array(members) => members.iter().for_each(|member| keys(member, into)),

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::ScratchPlan;
 use super::quantity::Quantity;
+use super::{ManifestError, ScratchPlan};
 
 /// What an instance asks for when neither the drill nor the source says.
 const CPU: Quantity = Quantity::milli(500);
@@ -36,22 +36,20 @@ impl Resources {
             Quantity::parse(&text)
         };
         let said = |text: &Option<String>| text.as_deref().and_then(Quantity::parse);
-        let (cpu, cpu_limit) = match said(&plan.overrides.cpu) {
-            Some(cpu) => (cpu, Some(cpu)),
-            None => {
-                let limit = source("/spec/resources/limits/cpu");
-                let request = source("/spec/resources/requests/cpu");
-                (request.or(limit).unwrap_or(CPU), limit)
-            }
+        let (cpu, cpu_limit) = if let Some(cpu) = said(&plan.overrides.cpu) {
+            (cpu, Some(cpu))
+        } else {
+            let limit = source("/spec/resources/limits/cpu");
+            let request = source("/spec/resources/requests/cpu");
+            (request.or(limit).unwrap_or(CPU), limit)
         };
-        let (memory, memory_limit) = match said(&plan.overrides.memory) {
-            Some(memory) => (memory, memory),
-            None => {
-                let limit = source("/spec/resources/limits/memory");
-                let request = source("/spec/resources/requests/memory");
-                let memory = request.or(limit).unwrap_or(MEMORY);
-                (memory, limit.unwrap_or(memory.times(2)))
-            }
+        let (memory, memory_limit) = if let Some(memory) = said(&plan.overrides.memory) {
+            (memory, memory)
+        } else {
+            let limit = source("/spec/resources/limits/memory");
+            let request = source("/spec/resources/requests/memory");
+            let memory = request.or(limit).unwrap_or(MEMORY);
+            (memory, limit.unwrap_or(memory.times(2)))
         };
         Self {
             cpu,
@@ -83,6 +81,31 @@ impl Resources {
             "limits": limits,
         })
     }
+}
+
+/// Refuses quantities of the plan that are none.
+pub(crate) fn check(plan: &ScratchPlan) -> Result<(), ManifestError> {
+    let (overrides, quota) = (&plan.overrides, &plan.quota);
+    for (what, value) in [
+        ("cpu", &overrides.cpu),
+        ("memory", &overrides.memory),
+        ("storage_size", &overrides.storage_size),
+        ("wal_storage_size", &overrides.wal_storage_size),
+        ("quota.cpu", &quota.cpu),
+        ("quota.memory", &quota.memory),
+        ("quota.storage", &quota.storage),
+    ] {
+        if let Some(value) = value
+            && Quantity::parse(value).is_none_or(|quantity| quantity == Quantity::default())
+        {
+            return Err(ManifestError::Value {
+                what: what.to_owned(),
+                value: value.clone(),
+                hint: "a quantity as Kubernetes writes it is wanted, such as 500m, 2 or 10Gi",
+            });
+        }
+    }
+    Ok(())
 }
 
 /// What a recovery asks of the cluster, for the record and its cost.
