@@ -30,7 +30,8 @@ pub struct CheckArgs {
     /// The namespace of the clusters [default: all of them]
     #[arg(long, short, value_name = "NAME")]
     pub namespace: Option<String>,
-    /// A Secret with a store's credentials in that namespace; may be repeated [default: any]
+    /// A Secret with a store's credentials in that namespace; may be repeated [default: any for a scan or
+    /// a backup, none for a drill, whose pods get the credentials that walproof itself has]
     #[arg(long = "secret", value_name = "NAME", requires = "namespace")]
     pub secrets: Vec<String>,
     /// Which API server, as whom.
