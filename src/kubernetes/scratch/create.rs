@@ -15,7 +15,7 @@ const WAIT: Duration = Duration::from_millis(500);
 
 /// Makes the objects in their order, and calls `on_each` with each that is there. An object
 /// that is already there passes if it is the same drill's, as after an answer that was lost.
-/// What was made before an error stays: [`remove`](super::remove) removes it.
+/// What was made before an error stays: [`remove`](super::remove()) removes it.
 ///
 /// # Errors
 ///
