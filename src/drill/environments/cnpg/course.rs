@@ -265,7 +265,9 @@ async fn until_ready(
     work: &mut Workshop,
 ) -> Result<String, Stop> {
     let namespace = &admitted.scratch.namespace;
-    let mut recovery = Recovery::start(&admitted.kube, namespace, SCRATCH_CLUSTER);
+    let last_segment = admitted.plan.wal.files.last_segment();
+    let mut recovery = Recovery::start(&admitted.kube, namespace, SCRATCH_CLUSTER)
+        .newest_wal(last_segment.as_deref());
     loop {
         let seen = course.wait(recovery.next()).await?;
         match seen.what {
