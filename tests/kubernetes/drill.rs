@@ -30,6 +30,7 @@ fn assert_tip(lab: &'static Lab, source: &Source, cnpg: &Value) -> Drilled {
     let drilled = place.drill(&definition, &[]).expect(0);
     let report = &drilled.report;
     assert_eq!(report["verdict"], "proven", "{report:#}");
+    assert_eq!(report["environment"]["network_isolated"], json!(true));
     let point = &report["measurements"]["recovery_point"]["time"];
     let point: chrono::DateTime<chrono::Utc> = point.as_str().unwrap().parse().unwrap();
     let until: Vec<u64> = source

@@ -166,12 +166,13 @@ pub(in crate::drill) async fn drill(
     let live = matches!(cnpg.definition, Definition::Live { .. });
     let probing = probe(kube, server, namespace, &admitted.scratch.source, live);
     let probes = course.wait(probing).await?;
-    let wrong = probes.iter().filter(|item| item.holds == Some(false));
+    let wrong = probes.items.iter().filter(|item| item.holds == Some(false));
+    work.facts.safety.network_isolated = probes.network_isolated;
     work.facts.safety.items.extend(wrong.cloned());
     work.facts.safety.conclude();
     let cost = reserved(kube, namespace).await;
     place.tell(|report| {
-        report.probes = probes;
+        report.probes = probes.items;
         report.cost.cpu_millis = cost.cpu_millis;
         report.cost.memory_bytes = cost.memory_bytes;
         report.cost.volume_bytes = cost.volume_bytes;
