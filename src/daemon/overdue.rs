@@ -286,6 +286,7 @@ mod tests {
         Proof {
             cluster: "orders".to_owned(),
             copy: copy.to_owned(),
+            location: "file:///a".to_owned(),
             kind,
             at: at(when),
             verdict,

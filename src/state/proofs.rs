@@ -7,13 +7,15 @@ use super::database::values;
 use super::{RunKind, State, StateError};
 use crate::evidence::Verdict;
 
-/// The newest proof of a kind.
+/// The newest run of a kind that gave an answer, good or bad.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
     /// The cluster.
     pub cluster: String,
     /// Which copy; may be empty.
     pub copy: String,
+    /// The repository's URL, as it was then.
+    pub location: String,
     /// What kind of run.
     pub kind: RunKind,
     /// When.
@@ -23,11 +25,13 @@ pub struct Proof {
 }
 
 impl State {
-    /// The newest proof of each kind of each copy.
+    /// The newest proof of each kind of each copy. A run that could not check is none, and
+    /// hides none.
     pub async fn proofs(&self) -> Result<Vec<Proof>, StateError> {
         let rows = self
             .rows(
-                "SELECT cluster, copy, kind, at, verdict FROM standings",
+                "SELECT cluster, copy, location, kind, answered_at, answered_verdict \
+                 FROM standings WHERE answered_at IS NOT NULL",
                 values![],
             )
             .await?;
@@ -36,10 +40,11 @@ impl State {
                 Ok(Proof {
                     cluster: row.text("cluster")?,
                     copy: row.text("copy")?,
+                    location: row.text("location")?,
                     kind: row.word("kind", RunKind::from_word)?,
-                    at: row.moment("at")?,
+                    at: row.moment("answered_at")?,
                     verdict: row
-                        .optional_text("verdict")?
+                        .optional_text("answered_verdict")?
                         .map(|word| word.parse().map_err(|_| row.strange(&word)))
                         .transpose()?,
                 })
