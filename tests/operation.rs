@@ -26,11 +26,12 @@ use walproof::config::{self, Config};
 use walproof::drill::{Cancellation, Unobserved};
 use walproof::evidence::ledger::RunBody;
 use walproof::evidence::{EntryKind, Trigger, Verdict};
+use walproof::finding::Severity;
 use walproof::operation::source::{Reach, Source};
 use walproof::operation::standing::{DrillStanding, ReplicateStanding, VerifyStanding};
 use walproof::operation::{
     FailureClass, JobSpec, Limits, Observer, Origin, Performed, Progress, Recording, Surroundings,
-    drill, perform,
+    drill, perform, replicate,
 };
 use walproof::state::{
     Budgets, ClaimRequest, Fence, IncidentFilter, Job, JobKind, JobStatus, NewJob, RunKind,
@@ -321,6 +322,56 @@ async fn a_finding_opens_an_incident_and_its_repair_closes_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_incremental_replication_closes_nothing_and_keeps_what_was_found() {
+    require!(Postgres, S3, Barman);
+    let tree = tree();
+    let ground = Ground::new(&tree).await;
+    let places = replicate::Places::of_cluster(&ground.config, "orders", None, &Reach::default());
+    let places = places.unwrap().remove(0);
+    let run = async |incremental: bool| {
+        let origin = Origin::by_hand();
+        let kind = RunKind::Replicate;
+        let recording = Recording::begin(&ground.state, kind, &places.target, origin);
+        let options = walproof::replicate::ReplicateOptions {
+            incremental: incremental.then_some(Duration::from_hours(1)),
+            ..places.options()
+        };
+        let done = replicate::replicate(
+            &places,
+            &options,
+            Severity::Warning,
+            Some(recording.await.unwrap()),
+            replicate::Way::Once(Arc::new(|_| {})),
+            watch::channel(false).1,
+        );
+        let done = done.await.unwrap();
+        let body = ground.standing(RunKind::Replicate, "far").await.unwrap();
+        let filter = IncidentFilter::default();
+        let open = ground.state.incidents(true, &filter);
+        (
+            done.report.incremental.is_some(),
+            done.outcome.exit_code,
+            ReplicateStanding::read(body).unwrap().differs,
+            open.await.unwrap().len(),
+        )
+    };
+    assert_eq!(run(false).await, (false, 0, 0, 0));
+    assert_eq!(run(true).await, (true, 0, 0, 0));
+    let segments = tree.segments();
+    let victim = ground.path().join("far").join(tree.wal_key(&segments[0]));
+    let right = std::fs::read(&victim).unwrap();
+    std::fs::write(&victim, &right[1..]).unwrap();
+    // It does not look there; the next comparison as a whole does.
+    assert_eq!(run(true).await, (true, 0, 0, 0));
+    assert_eq!(run(false).await, (false, 1, 1, 1));
+    // Asked to look at what is new alone, it looks whether that is over.
+    assert_eq!(run(true).await, (false, 1, 1, 1));
+    std::fs::write(&victim, &right).unwrap();
+    assert_eq!(run(true).await, (false, 0, 0, 0));
+    assert_eq!(run(true).await, (true, 0, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replication_a_report_and_a_sweep() {
     require!(Postgres, S3, Barman);
     let tree = tree();
@@ -399,7 +450,10 @@ async fn a_drill_keeps_what_was_proven_before_and_holds_to_its_budget() {
     let total: u64 = first.phases.iter().map(|phase| phase.ms).sum();
     assert_eq!(total, first.total_ms);
     assert!(first.time_to_service_ms <= first.time_to_verified_ms);
-    assert_eq!(first.last_proven.map(|proof| proof.run_id), Some(report.id));
+    assert_eq!(
+        first.last_proven.as_ref().map(|proof| proof.run_id),
+        Some(report.id)
+    );
     let entries = ground.entries(EntryKind::Drill).await;
     let file = entries[0]["record"]["file"].as_str().unwrap();
     assert_eq!(ended.file, ground.state.records_directory().join(file));
@@ -407,14 +461,14 @@ async fn a_drill_keeps_what_was_proven_before_and_holds_to_its_budget() {
 
     // Too small a budget: unproven before anything is written, and worth another try.
     let job = ground.claimed(JobKind::Drill, "", &spec).await;
-    let around = Surroundings {
+    let small = Surroundings {
         limits: Limits {
             scratch_bytes: Some(1 << 20),
             ..Limits::default()
         },
         ..ground.around(Some(job.fence()))
     };
-    let performed = perform(&spec, "orders", None, &around).await;
+    let performed = perform(&spec, "orders", None, &small).await;
     let ended = only(&performed);
     assert_eq!(ended.verdict, Some(Verdict::Unproven));
     assert_eq!(ended.trouble, Some(FailureClass::Capacity));
@@ -423,6 +477,25 @@ async fn a_drill_keeps_what_was_proven_before_and_holds_to_its_budget() {
     assert_eq!(second.verdict, Verdict::Unproven);
     assert!(second.reasons[0].contains("budget"), "{:?}", second.reasons);
     assert_eq!(second.last_proven, first.last_proven);
+
+    // The copy is moved: what was proven of the other place is no proof of this one.
+    let mut moved = Config::clone(&ground.config);
+    moved.clusters[0].primary.url = format!("file://{}/moved", ground.path().display())
+        .parse()
+        .unwrap();
+    let around = Surroundings {
+        config: Arc::new(moved),
+        ..ground.around(None)
+    };
+    std::fs::create_dir(ground.path().join("moved")).unwrap();
+    let performed = perform(&spec, "orders", None, &around).await;
+    assert_ne!(only(&performed).verdict, Some(Verdict::Proven));
+    assert_eq!(read().await.last_proven, None);
+    // Nor does it come back with the place.
+    let performed = perform(&spec, "orders", None, &small).await;
+    assert_eq!(only(&performed).verdict, Some(Verdict::Unproven));
+    let second = read().await;
+    assert_eq!(second.last_proven, None);
 
     // One that is stopped says nothing of the copy.
     let (stop, stopped) = watch::channel(false);

@@ -68,7 +68,16 @@ impl Recording {
 
     /// Notes how the run ended.
     pub(super) async fn finish(self, outcome: &Outcome) -> Result<(), Failure> {
-        self.recording.finish(outcome, Leaves::default()).await?;
+        self.finish_with(outcome, Leaves::default()).await
+    }
+
+    /// Notes how the run ended, with what it leaves.
+    pub(super) async fn finish_with(
+        self,
+        outcome: &Outcome,
+        leaves: Leaves,
+    ) -> Result<(), Failure> {
+        self.recording.finish(outcome, leaves).await?;
         self.state.close().await;
         Ok(())
     }

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::config::{Config, Period};
 use crate::evidence::ledger::{Body, MissedBody, MissedReason};
-use crate::evidence::{EntryKind, NewEntry, Verdict};
+use crate::evidence::{EntryKind, NewEntry};
 use crate::finding::Code;
 use crate::state::{
     Incident, IncidentFilter, IncidentKey, IncidentKind, JobFilter, JobKind, NewIncident, Proof,
@@ -62,10 +62,17 @@ impl Wanted {
 
 /// Everything that the tiers want, with the newest proofs.
 fn wanted(config: &Config, proofs: &[Proof]) -> Vec<Wanted> {
+    let mut places: BTreeMap<(&str, String), String> = BTreeMap::new();
+    for cluster in &config.clusters {
+        for (label, repository) in cluster.copies() {
+            places.insert((cluster.name.as_str(), label), repository.url.to_string());
+        }
+    }
     let mut newest: BTreeMap<(&str, &str, RunKind), DateTime<Utc>> = BTreeMap::new();
     for proof in proofs {
-        // A drill that could not check proves nothing.
-        if proof.kind == RunKind::Drill && proof.verdict == Some(Verdict::Unproven) {
+        // What was said of another place, or of a copy that is gone, does not count.
+        let place = places.get(&(proof.cluster.as_str(), proof.copy.clone()));
+        if place != Some(&proof.location) {
             continue;
         }
         let copy = match proof.kind {
@@ -277,6 +284,7 @@ fn in_words(within: TimeDelta) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evidence::Verdict;
 
     fn at(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()
@@ -286,8 +294,11 @@ mod tests {
         Proof {
             cluster: "orders".to_owned(),
             copy: copy.to_owned(),
-            location: "file:///a".to_owned(),
             kind,
+            location: match copy {
+                "primary" => "file:///a".to_owned(),
+                _ => "file:///b".to_owned(),
+            },
             at: at(when),
             verdict,
         }
@@ -317,13 +328,6 @@ mod tests {
                 "2026-11-20T01:00:00Z",
                 Some(Verdict::Proven),
             ),
-            // This one proves nothing.
-            proof(
-                "third",
-                RunKind::Drill,
-                "2026-11-22T01:00:00Z",
-                Some(Verdict::Unproven),
-            ),
         ];
         let wanted = wanted(&config, &proofs);
         let told: Vec<(&str, RunKind, Option<DateTime<Utc>>)> = wanted
@@ -339,6 +343,41 @@ mod tests {
                 ("", RunKind::Drill, Some(at("2026-11-21T01:00:00Z"))),
             ]
         );
+    }
+
+    #[test]
+    fn another_place_makes_no_proof() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("walproof.yaml");
+        std::fs::write(
+            &file,
+            "version: 1\ntiers:\n  gold: {due: {verify: 1h, drill: 1d}}\nclusters:\n- {name: orders, tier: gold, primary: {url: 'file:///a'}}\n",
+        )
+        .unwrap();
+        let config = crate::config::load(&file).unwrap();
+        let told = |proofs: &[Proof]| -> Vec<Option<DateTime<Utc>>> {
+            let wanted = wanted(&config, proofs);
+            wanted.iter().map(|wanted| wanted.newest).collect()
+        };
+        let verified = proof("primary", RunKind::Verify, "2026-11-22T01:00:00Z", None);
+        let drilled = proof(
+            "primary",
+            RunKind::Drill,
+            "2026-11-21T01:00:00Z",
+            Some(Verdict::Proven),
+        );
+        let proofs = [verified, drilled];
+        let here = [
+            Some(at("2026-11-22T01:00:00Z")),
+            Some(at("2026-11-21T01:00:00Z")),
+        ];
+        assert_eq!(told(&proofs), here);
+        // The copy was moved: nothing that was proven before is a proof of it.
+        let moved = proofs.map(|proof| Proof {
+            location: "file:///elsewhere".to_owned(),
+            ..proof
+        });
+        assert_eq!(told(&moved), [None, None]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::drill::environments::local::scratch::default_root;
 use crate::drill::record::RecordContext;
 use crate::drill::{
     self, BackupChoice, Cancellation, DrillObserver, DrillOptions, DrillReport, Ending,
-    LocalOptions, Objectives,
+    EnvironmentOptions, LocalOptions, Objectives,
 };
 use crate::evidence::ledger::DrillBody;
 use crate::evidence::{Digest, DrillRecord, RecordFile, Trigger, sha256_hex};
@@ -260,7 +260,7 @@ impl PreparedDrill<'_> {
             RecordFile::new(&record).map_err(|error| Failure::new(FailureClass::Defect, error))?;
         let body = DrillBody::of_record(recording.run_body(outcome), &record, &file);
         let before = last_proven(recording).await?;
-        let standing = DrillStanding::of(report, before);
+        let standing = DrillStanding::of(report, recording.location(), before);
         Ok(Leaves {
             body: serde_json::to_value(&body).ok(),
             // One that was stopped says nothing of the copy.
@@ -270,6 +270,8 @@ impl PreparedDrill<'_> {
                 .map(|body| (report.started_at, body)),
             scope: self.request.definition.name.clone(),
             record: Some(Box::new(record)),
+            // What comes after the place where it ended was not looked at.
+            partial: report.ending != Ending::Complete,
             again: report.trouble.is_some(),
             ..Leaves::default()
         })
@@ -309,7 +311,8 @@ impl PreparedDrill<'_> {
     }
 }
 
-/// What the drills before this one proved.
+/// What the drills before this one proved of the same place. A copy that was moved begins
+/// anew.
 async fn last_proven(recording: &Recording) -> Result<Option<ProofStanding>, Failure> {
     let filter = StandingFilter {
         cluster: Some(recording.cluster().to_owned()),
@@ -320,7 +323,8 @@ async fn last_proven(recording: &Recording) -> Result<Option<ProofStanding>, Fai
     Ok(before
         .into_iter()
         .next()
-        .and_then(|standing| DrillStanding::read(standing.body))
+        .filter(|standing| standing.location == recording.location())
+        .and_then(|standing| DrillStanding::read_at(standing.body, recording.location()))
         .and_then(|standing| standing.last_proven))
 }
 
@@ -400,7 +404,7 @@ fn options(
         },
         target: Target::try_from(&definition.target)?,
         timeline: request.timeline,
-        local,
+        environment: EnvironmentOptions::Local(local),
         checks: checks_of(definition, source)?,
         objectives: Objectives {
             rpo: tier.rpo.map(Period::as_std),

@@ -54,6 +54,9 @@ pub struct Leaves {
     pub standing: Option<(DateTime<Utc>, Value)>,
     /// How deep a verification looked.
     pub depth: Option<DepthRank>,
+    /// Whether it did not look at all that a run of its kind looks at, and so closes no
+    /// incident.
+    pub partial: bool,
     /// Which of several that look at the same copy: a drill's definition.
     pub scope: String,
     /// A drill's record.
@@ -133,6 +136,11 @@ impl Recording {
         &self.run.copy
     }
 
+    /// The repository's URL.
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
     /// What the ledger's entry of any run says.
     pub fn run_body(&self, outcome: &Outcome) -> RunBody {
         RunBody::new(
@@ -196,6 +204,7 @@ impl Recording {
             body,
             standing,
             depth: leaves.depth,
+            partial: leaves.partial,
             scope: leaves.scope,
             record: leaves.record,
         };

@@ -12,11 +12,11 @@ use crate::config::{Config, Replication};
 use crate::evidence::Verdict;
 use crate::finding::Severity;
 use crate::replicate::{
-    Ended, FollowOptions, OnCopyProgress, OnFollowEvent, Pair, ReplicateOptions, ReplicateReport,
-    Stop, follow, replicate as copy_once,
+    Compared, Ended, FollowOptions, OnCopyProgress, OnFollowEvent, Pair, ReplicateOptions,
+    ReplicateReport, Stop, follow, replicate as copy_once,
 };
 use crate::repository;
-use crate::state::{Outcome, State};
+use crate::state::{Outcome, RunKind, StandingFilter, State};
 use crate::verify::words;
 
 /// A source and a target that can be opened.
@@ -146,7 +146,7 @@ pub async fn replicate(
     };
     if let Some(recording) = recording {
         let leaves = match &result {
-            Ok(report) => leaves(report, places, &recording, &outcome),
+            Ok(report) => leaves(report, places, &recording, &outcome).await?,
             Err(_) => Leaves::nothing(),
         };
         recording.finish(&outcome, leaves).await?;
@@ -159,22 +159,53 @@ pub async fn replicate(
 }
 
 /// What a replication leaves: its entry, and where the copy stands.
-fn leaves(
+async fn leaves(
     report: &ReplicateReport,
     places: &Places,
     recording: &Recording,
     outcome: &Outcome,
-) -> Leaves {
-    let standing = ReplicateStanding::of(report);
+) -> Result<Leaves, Failure> {
+    let mut standing = ReplicateStanding::of(report);
     let body = bodies::replicate(recording.run_body(outcome), places, report, &standing);
-    Leaves {
+    // It did not look at what the one before it found, so that stands as it was.
+    if standing.incremental
+        && let Some(before) = last_standing(recording).await?
+    {
+        standing = standing.over(&before);
+    }
+    Ok(Leaves {
         body: serde_json::to_value(&body).ok(),
         standing: serde_json::to_value(&standing)
             .ok()
             .map(|body| (report.finished_at, body)),
+        // What it closes it must have looked at: only a comparison as a whole that left
+        // nothing undone has looked at everything.
+        partial: !standing.complete || !compared(report),
         again: trouble(report).is_some(),
         ..Leaves::default()
-    }
+    })
+}
+
+/// Whether both sides were compared as a whole. One that followed the source may have been
+/// stopped before.
+fn compared(report: &ReplicateReport) -> bool {
+    report.incremental.is_none()
+        && !(matches!(report.ended, Ended::Stopped) && report.compared == Compared::default())
+}
+
+/// Where the copy stood until now, at the same place.
+async fn last_standing(recording: &Recording) -> Result<Option<ReplicateStanding>, Failure> {
+    let filter = StandingFilter {
+        cluster: Some(recording.cluster().to_owned()),
+        copy: Some(recording.copy().to_owned()),
+        kind: Some(RunKind::Replicate),
+    };
+    let before = recording.state().standings(&filter).await?;
+    Ok(before
+        .into_iter()
+        .next()
+        .filter(|standing| standing.location == recording.location())
+        .and_then(|standing| ReplicateStanding::read(standing.body)))
 }
 
 /// What kept a replication from doing all that it could.

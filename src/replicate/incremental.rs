@@ -15,6 +15,7 @@ use super::engine::work_off;
 use super::prepare::prepare;
 use super::run::take_worked;
 use super::{Compared, CopiedReport, Ended, Incremental, ReplicateError, ReplicateReport, Tally};
+use crate::finding::Severity;
 use crate::repository::{CopyClass, LiveFolders};
 
 /// Where the last run left off.
@@ -26,13 +27,18 @@ struct Front {
 }
 
 /// Remembers where a run that left nothing undone ended; or that one did leave something.
+/// After one that found something wrong the next compares as a whole, too: it alone can tell
+/// whether that is over.
 pub(super) async fn remember(
     work: &Work,
     report: &ReplicateReport,
     live: &LiveFolders,
     open: Vec<String>,
 ) -> Result<(), ReplicateError> {
-    let whole = report.ended == Ended::Complete && report.failures.is_empty();
+    let sound = report
+        .worst_severity()
+        .is_none_or(|worst| worst < Severity::Warning);
+    let whole = report.ended == Ended::Complete && report.failures.is_empty() && sound;
     let compared_at = report
         .incremental
         .as_ref()

@@ -200,6 +200,9 @@ async fn once(work: &Arc<Work>) -> Result<(ReplicateReport, bool), ReplicateErro
     report.findings = findings::bounded(std::mem::take(&mut report.findings));
     if differences.cut.is_none() {
         remember(work, &report, &differences.live, open).await?;
+    } else {
+        // What an earlier comparison left off at says nothing of what this one found.
+        work.ledger.keep_front(started_at, None).await?;
     }
     Ok((report, differences.cut.is_some()))
 }

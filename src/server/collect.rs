@@ -56,6 +56,7 @@ pub async fn collect(
     for (index, cluster) in fleet.clusters.iter().enumerate() {
         places.insert(cluster.name.clone(), index);
     }
+    let locations = locations(config);
     // By kind, so that the bodies of one kind alone are held at a time.
     for kind in PROOFS {
         let filter = StandingFilter {
@@ -63,6 +64,12 @@ pub async fn collect(
             ..StandingFilter::default()
         };
         for standing in state.standings(&filter).await? {
+            // What was said of another place does not count for the one that has its name by
+            // now.
+            let key = (standing.cluster.clone(), standing.copy.clone());
+            if locations.get(&key) != Some(&standing.location) {
+                continue;
+            }
             let cluster = places.get(&standing.cluster);
             let cluster = cluster.and_then(|index| fleet.clusters.get_mut(*index));
             let copy =
@@ -118,6 +125,19 @@ async fn records(state: &State, incidents: &[Incident]) -> Result<RecordFacts, S
         broken: (broken || followed_at.is_some()).then_some(broken),
         followed_at,
     })
+}
+
+/// Where each copy of each cluster lies.
+fn locations(config: &Config) -> HashMap<(String, String), String> {
+    let clusters = config.clusters.iter();
+    clusters
+        .flat_map(|cluster| {
+            cluster.copies().map(|(copy, repository)| {
+                let location = repository.url.to_string();
+                ((cluster.name.clone(), copy), location)
+            })
+        })
+        .collect()
 }
 
 /// Puts a standing to its copy.

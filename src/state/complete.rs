@@ -163,7 +163,7 @@ impl State {
                 kind: IncidentKind::from(run.kind),
                 findings: &outcome.findings,
                 raises,
-                closes: (outcome.exit_code <= 1).then_some(closes),
+                closes: (outcome.exit_code <= 1 && !completion.partial).then_some(closes),
                 by: newest + 1,
                 at: now,
             },

@@ -24,6 +24,10 @@ pub struct Completion {
     /// How deep a verification looked. When it is not known, what it raises is closed only by
     /// the deepest, and it closes only what was raised by the shallowest.
     pub depth: Option<DepthRank>,
+    /// Whether it did not look at all that a run of its kind looks at: it ended early, or
+    /// looked only at what is new. Then what it did not find may be there all the same, and it
+    /// closes no incident.
+    pub partial: bool,
     /// Which of several that look at the same copy, such as a drill's definition.
     pub scope: String,
     /// A drill's record, kept as [`super::State::record_drill`] keeps it, but within the same

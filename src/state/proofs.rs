@@ -14,10 +14,11 @@ pub struct Proof {
     pub cluster: String,
     /// Which copy; may be empty.
     pub copy: String,
-    /// The repository's URL, as it was then.
-    pub location: String,
     /// What kind of run.
     pub kind: RunKind,
+    /// The repository's URL. A proof of another place is none of the one that has its name by
+    /// now.
+    pub location: String,
     /// When.
     pub at: DateTime<Utc>,
     /// Its verdict, if runs of the kind have one.
@@ -40,8 +41,8 @@ impl State {
                 Ok(Proof {
                     cluster: row.text("cluster")?,
                     copy: row.text("copy")?,
-                    location: row.text("location")?,
                     kind: row.word("kind", RunKind::from_word)?,
+                    location: row.text("location")?,
                     at: row.moment("answered_at")?,
                     verdict: row
                         .optional_text("answered_verdict")?

@@ -85,7 +85,10 @@ impl Said {
             kind: self.kind,
             cluster: cluster.to_owned(),
             copy: self.copy.to_owned(),
-            location: format!("file:///nowhere/{cluster}"),
+            location: match self.copy {
+                "far" => format!("file:///elsewhere/{cluster}"),
+                _ => format!("file:///nowhere/{cluster}"),
+            },
         };
         let outcome = Outcome {
             verdict: self.verdict,

@@ -93,6 +93,31 @@ fn probes_tell_what_is_missing_and_recover() {
 }
 
 #[test]
+fn what_was_proven_of_another_place_is_not_shown() {
+    let runtime = Runtime::new().unwrap();
+    let place = Place::new(&runtime);
+    well(&runtime, &place.state, "orders");
+    let here = configured(place.directory.path(), &["orders"]);
+    let file = place.directory.path().join("walproof.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("file:///nowhere/", "file:///moved/")).unwrap();
+    let moved = Arc::new(walproof::config::load(&file).unwrap());
+    let shown = |config: &Arc<Config>| {
+        let serving = Serving::start(&runtime, &place.state, config, 0, fresh());
+        let page = get(serving.port, "/metrics", &[]).unwrap().text();
+        serving.stop(&runtime);
+        ["primary", "far"].map(|copy| {
+            let of =
+                format!("walproof_proof_timestamp_seconds{{cluster=\"orders\",copy=\"{copy}\"");
+            page.lines().filter(|line| line.starts_with(&of)).count()
+        })
+    };
+    assert_eq!(shown(&here), [2, 2]);
+    // The replica did not move.
+    assert_eq!(shown(&moved), [0, 2]);
+}
+
+#[test]
 fn a_state_that_never_answered_leaves_the_metrics_of_the_process() {
     let runtime = Runtime::new().unwrap();
     let place = Place::new(&runtime);

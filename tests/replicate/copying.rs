@@ -302,6 +302,22 @@ fn an_incremental_run_looks_only_where_new_objects_appear() {
         .expect_code(1);
     assert_eq!(whole.finding_codes(), ["copy-missing"]);
     assert_same(source.root(), &copy);
+    // After one that found something the next looks whether it is over.
+    let over = ground.run(&["--incremental"]).expect_code(0);
+    assert!(over.json().get("incremental").is_none());
+    let again = ground.run(&["--incremental"]).expect_code(0);
+    assert!(again.json().get("incremental").is_some());
+    // What differs stays told until a comparison as a whole no longer finds it.
+    let victim = copy.join(&oldest);
+    let right = std::fs::read(&victim).unwrap();
+    std::fs::write(&victim, &right[1..]).unwrap();
+    let differs = ground.run(&[]).expect_code(1);
+    for _ in 0..2 {
+        let still = ground.run(&["--incremental"]).expect_code(1);
+        assert_eq!(still.finding_codes(), differs.finding_codes());
+    }
+    std::fs::write(&victim, &right).unwrap();
+    ground.run(&["--incremental"]).expect_code(0);
     // A run that leaves something undone makes the next one compare as a whole.
     std::fs::remove_file(copy.join(&oldest)).unwrap();
     ground.run(&["--max-objects", "0"]).expect_code(1);

@@ -12,9 +12,10 @@ use crate::cli::{Context, ExitCode, Failure};
 use crate::config::{Bandwidth, Period};
 use crate::evidence::Verdict;
 use crate::finding::Severity;
+use crate::operation::Leaves;
 use crate::operation::replicate::Places;
 use crate::replicate::{CompareOptions, CompareReport, ReplicateOptions, compare};
-use crate::state::{Outcome, RunKind, State};
+use crate::state::{DepthRank, Outcome, RunKind, State};
 use crate::verify::words;
 
 /// Compare a copy with its source: by listing and memory, or every byte
@@ -84,11 +85,11 @@ pub(super) async fn run(args: CompareArgs, context: &Context) -> Result<ExitCode
         let state = recording.as_ref().map(Recording::state);
         let result = one(&args, places, state, context).await;
         if let Some(recording) = recording {
-            let outcome = match &result {
-                Ok(report) => outcome_of(report, threshold),
-                Err(failure) => failed(failure),
+            let (outcome, leaves) = match &result {
+                Ok(report) => (outcome_of(report, threshold), leaves(report)),
+                Err(failure) => (failed(failure), Leaves::default()),
             };
-            recording.finish(&outcome).await?;
+            recording.finish_with(&outcome, leaves).await?;
         }
         reports.push(result?);
     }
@@ -140,6 +141,20 @@ fn code_of(report: &CompareReport, threshold: Severity) -> ExitCode {
         ExitCode::Unproven
     } else {
         ExitCode::Done
+    }
+}
+
+/// What a comparison leaves. One by names and sizes does not close what reading found, and
+/// one that could not look at something closes nothing.
+fn leaves(report: &CompareReport) -> Leaves {
+    Leaves {
+        depth: Some(if report.read.is_some() {
+            DepthRank::READ
+        } else {
+            DepthRank::LISTED
+        }),
+        partial: report.interrupted || !report.failures.is_empty(),
+        ..Leaves::default()
     }
 }
 

@@ -253,7 +253,7 @@ fn replication(standing: &Standing, due: Due, now: DateTime<Utc>) -> Option<Repl
 }
 
 fn drill(standing: &Standing, now: DateTime<Utc>) -> Option<DrillStatus> {
-    let done = DrillStanding::read(standing.body.clone())?;
+    let done = DrillStanding::read_at(standing.body.clone(), &standing.location)?;
     Some(DrillStatus {
         at: done.started_at,
         age_seconds: age(now, done.started_at),

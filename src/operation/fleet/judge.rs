@@ -282,7 +282,7 @@ impl Work {
         let due = self.due.drill;
         let newest = copies
             .iter()
-            .filter_map(|proofs| Some((proofs.copy, proofs.drill?.last_proven?)))
+            .filter_map(|proofs| Some((proofs.copy, proofs.drill?.last_proven.as_ref()?)))
             .max_by_key(|(_, proof)| proof.at);
         let Some((copy, proof)) = newest else {
             let tried = copies

@@ -95,6 +95,7 @@ fn restore(restore: Restore) -> Option<DrillStanding> {
         alone: None,
         findings: BTreeMap::new(),
         last_proven: proof.map(|age| ProofStanding {
+            location: "s3://backups/orders".to_owned(),
             at: now() - age,
             run_id: Uuid::nil(),
         }),

@@ -53,8 +53,11 @@ impl From<&Objective> for ObjectiveStanding {
 }
 
 /// The newest drill that proved a copy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProofStanding {
+    /// The URL of what was restored. A proof of another place is none of this one.
+    #[serde(default)]
+    pub location: String,
     /// When it began: what was archived later is not part of it.
     pub at: DateTime<Utc>,
     /// Its run.
@@ -135,9 +138,24 @@ impl DrillStanding {
         serde_json::from_value(body).ok()
     }
 
-    /// Where a copy stands by this report; `before` is what the drills before it proved.
-    pub fn of(report: &DrillReport, before: Option<ProofStanding>) -> Self {
-        let own = (report.verdict == Verdict::Proven).then_some(ProofStanding {
+    /// As it is kept, for a copy that lies at `location`: without what was proven of another
+    /// place. `None` when this version cannot read it.
+    pub fn read_at(body: serde_json::Value, location: &str) -> Option<Self> {
+        Self::read(body).map(|standing| standing.of_place(location))
+    }
+
+    /// Without what was proven of another place than `location`.
+    #[must_use]
+    pub fn of_place(mut self, location: &str) -> Self {
+        self.last_proven = self.last_proven.filter(|proof| proof.location == location);
+        self
+    }
+
+    /// Where a copy at `location` stands by this report; `before` is what the drills before
+    /// it proved of the same place.
+    pub fn of(report: &DrillReport, location: &str, before: Option<ProofStanding>) -> Self {
+        let own = (report.verdict == Verdict::Proven).then(|| ProofStanding {
+            location: location.to_owned(),
             at: report.started_at,
             run_id: report.id,
         });
@@ -178,7 +196,7 @@ impl DrillStanding {
             rto: (&report.rto).into(),
             base_bytes: measured.base_bytes_fetched,
             wal_bytes: measured.wal_bytes_replayed,
-            scratch_bytes: plan.map(|plan| plan.environment.room_needed),
+            scratch_bytes: plan.map(|plan| plan.environment.room_needed()),
             alone: report.alone.holds,
             findings: tally(&report.findings),
             last_proven: own.or(before),

@@ -70,6 +70,23 @@ impl ReplicateStanding {
         serde_json::from_value(body).ok()
     }
 
+    /// Where a replica stands by a replication that looked only at what is new, over where it
+    /// stood before: what was found then was not looked at since.
+    #[must_use]
+    pub fn over(mut self, before: &Self) -> Self {
+        self.differs = self.differs.saturating_add(before.differs);
+        self.only_at_target = before.only_at_target;
+        for (code, found) in &before.findings {
+            let tally = self.findings.entry(code.clone()).or_insert(FindingTally {
+                severity: found.severity,
+                count: 0,
+            });
+            tally.severity = tally.severity.max(found.severity);
+            tally.count = tally.count.saturating_add(found.count);
+        }
+        self
+    }
+
     /// Where a replica stands by this report.
     pub fn of(report: &ReplicateReport) -> Self {
         let (left, copied) = (report.left.total(), report.copied.by_kind.total());
@@ -111,5 +128,32 @@ const fn word(ended: &Ended) -> &'static str {
         Ended::Stopped => "stopped",
         Ended::Limited => "limited",
         Ended::Failed { .. } => "failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_was_not_looked_at_again_stands_as_it_was() {
+        let standing = |incremental: bool, differs: u64, only: u64| {
+            let now = DateTime::UNIX_EPOCH;
+            ReplicateStanding::read(json!({
+                "compared_at": now, "finished_at": now, "ended": "complete", "complete": true,
+                "incremental": incremental, "differs": differs, "only_at_target": only,
+                "findings": {"copy-differs": {"severity": "critical", "count": differs}},
+            }))
+            .unwrap()
+        };
+        let over = standing(true, 0, 0).over(&standing(false, 2, 3));
+        assert_eq!((over.differs, over.only_at_target), (2, 3));
+        assert_eq!(over.findings["copy-differs"].count, 2);
+        assert!(over.incremental);
+        assert_eq!(standing(true, 1, 0).over(&over).differs, 3);
+        let clean = standing(true, 0, 0).over(&standing(false, 0, 0));
+        assert_eq!((clean.differs, clean.only_at_target), (0, 0));
     }
 }

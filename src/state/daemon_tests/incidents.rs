@@ -14,6 +14,7 @@ use crate::finding::{Code, Finding, Severity};
 on_both!(
     a_run_as_deep_closes_what_it_no_longer_finds,
     a_run_that_could_not_check_closes_nothing,
+    a_run_that_did_not_look_at_everything_closes_nothing,
     only_the_same_kind_and_scope_closes,
     a_depth_that_is_not_known_is_careful,
     what_becomes_worse_is_told_and_what_stays_is_counted,
@@ -22,11 +23,13 @@ on_both!(
     what_could_not_be_checked_hides_no_answer,
 );
 
+#[derive(Clone, Copy)]
 struct Looked<'a> {
     kind: RunKind,
     depth: Option<DepthRank>,
     exit_code: u8,
     scope: &'a str,
+    partial: bool,
 }
 
 const VERIFY: Looked<'static> = Looked {
@@ -34,6 +37,7 @@ const VERIFY: Looked<'static> = Looked {
     depth: Some(DepthRank::LISTED),
     exit_code: 0,
     scope: "",
+    partial: false,
 };
 
 fn at(depth: DepthRank) -> Looked<'static> {
@@ -51,6 +55,7 @@ async fn look(state: &State, looked: &Looked<'_>, findings: &[Finding]) -> u64 {
     let completion = Completion {
         depth: looked.depth,
         scope: looked.scope.to_owned(),
+        partial: looked.partial,
         ..Completion::default()
     };
     let entry = state.finish_run(run, &ended, &completion).await.unwrap();
@@ -143,6 +148,36 @@ async fn a_run_as_deep_closes_what_it_no_longer_finds(place: &Place) {
     assert_eq!(state.incident_events(4, 100).await.unwrap().len(), 1);
 }
 
+async fn a_run_that_did_not_look_at_everything_closes_nothing(place: &Place) {
+    let state = place.open().await;
+    for kind in [RunKind::Drill, RunKind::Replicate] {
+        let whole = Looked {
+            kind,
+            depth: None,
+            ..VERIFY
+        };
+        let partial = Looked {
+            partial: true,
+            ..whole
+        };
+        look(&state, &whole, &[gap()]).await;
+        // It ended early, with something of its own.
+        look(
+            &state,
+            &Looked {
+                exit_code: 1,
+                ..partial
+            },
+            &[page()],
+        )
+        .await;
+        look(&state, &partial, &[]).await;
+        assert_eq!(open(&state).await, ["page-corrupt", "wal-gap"], "{kind:?}");
+        look(&state, &whole, &[]).await;
+        assert_eq!(open(&state).await, [""; 0], "{kind:?}");
+    }
+}
+
 async fn a_run_that_could_not_check_closes_nothing(place: &Place) {
     let state = place.open().await;
     look(&state, &VERIFY, &[gap()]).await;
@@ -178,6 +213,7 @@ async fn only_the_same_kind_and_scope_closes(place: &Place) {
         scope,
         depth: None,
         exit_code: 1,
+        partial: false,
     };
     look(&state, &drill("nightly"), &[failed()]).await;
     look(&state, &drill("weekly"), &[failed()]).await;
