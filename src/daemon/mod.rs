@@ -16,6 +16,7 @@ mod metronome;
 mod overdue;
 mod plan;
 mod reload;
+mod retired;
 mod retry;
 mod run;
 pub mod schedule;
