@@ -9,8 +9,8 @@ use crate::evidence::ledger::{Body, MissedBody, MissedReason};
 use crate::evidence::{EntryKind, NewEntry};
 use crate::finding::Code;
 use crate::state::{
-    Incident, IncidentFilter, IncidentKey, IncidentKind, JobFilter, JobKind, NewIncident, Proof,
-    RunKind, State, StateError,
+    Incident, IncidentChanges, IncidentFilter, IncidentKey, IncidentKind, JobFilter, JobKind,
+    NewIncident, Proof, RunKind, State, StateError,
 };
 
 /// The kinds of proofs that a tier can want.
@@ -171,18 +171,42 @@ pub(super) async fn look(
         )
         .await?;
     }
-    // Whatever is left is proven again, or no longer wanted.
-    for incident in open.into_values() {
-        let key = IncidentKey {
-            cluster: incident.cluster,
-            copy: incident.copy,
-            scope: incident.scope,
-            code: incident.code,
-        };
+    // The entry of a run closes what it proves again, that of a configuration what it no
+    // longer wants. What is left crossed one of those.
+    for incident in open.values() {
+        let key = IncidentKey::from(incident);
         state.close_incident(&key, None, now).await?;
         tracing::info!(cluster = %key.cluster, copy = %key.copy, code = %key.code, "no longer overdue");
     }
     Ok(overdue)
+}
+
+/// Which of these incidents a configuration ends: overdue proofs that its tiers do not want,
+/// or not yet.
+pub(super) fn ended<'a>(
+    config: &Config,
+    incidents: &'a [Incident],
+    proofs: &[Proof],
+    since: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Vec<&'a Incident> {
+    let wanted = wanted(config, proofs);
+    incidents
+        .iter()
+        .filter(|incident| {
+            let kind = KINDS
+                .iter()
+                .find_map(|(kind, .., code)| (code.as_str() == incident.code).then_some(*kind));
+            kind.is_some_and(|kind| {
+                !wanted.iter().any(|wanted| {
+                    wanted.kind == kind
+                        && wanted.cluster == incident.cluster
+                        && wanted.copy == incident.copy
+                        && wanted.overdue(since, now).is_some()
+                })
+            })
+        })
+        .collect()
 }
 
 /// Whether the first proof of its kind is on its way: its schedule was never due, or its job
@@ -235,18 +259,6 @@ async fn note(
         opened: Vec::new(),
         closed: Vec::new(),
     }));
-    let entry = match NewEntry::new(now, &body) {
-        Ok(entry) => entry.about(&wanted.cluster, &wanted.copy),
-        Err(error) => {
-            tracing::error!(cluster = %wanted.cluster, %error, "an overdue proof cannot be written down");
-            return Ok(());
-        }
-    };
-    let by = state
-        .append(&[entry])
-        .await?
-        .first()
-        .map(|entry| entry.sequence);
     let message = match wanted.newest {
         Some(newest) => format!(
             "the newest {kind} is from {}, and the tier wants one every {}",
@@ -268,10 +280,20 @@ async fn note(
         severity: code.severity(),
         object: wanted.cluster.clone(),
         message,
-        by,
+        by: None,
     };
-    state.open_incident(&incident, now).await?;
-    Ok(())
+    let entry = match NewEntry::new(now, &body) {
+        Ok(entry) => entry.about(&wanted.cluster, &wanted.copy),
+        Err(error) => {
+            tracing::error!(cluster = %wanted.cluster, %error, "an overdue proof cannot be written down");
+            return Ok(());
+        }
+    };
+    let changes = IncidentChanges {
+        opens: vec![incident],
+        ..IncidentChanges::default()
+    };
+    state.note(&entry, &changes, now).await.map(|_| ())
 }
 
 fn in_words(within: TimeDelta) -> String {

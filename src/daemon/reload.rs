@@ -1,6 +1,6 @@
 //! Taking up a changed configuration: all of it or nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -10,13 +10,13 @@ use super::clock::Clock;
 use super::plan::Plan;
 use super::sources::{self, Loaded, Refused, Stamp};
 use super::worker::stopped;
-use super::{changes, systemd};
-use crate::config::StateUrl;
+use super::{changes, retired, systemd};
+use crate::config::{Config, StateUrl};
 use crate::evidence::NewEntry;
 use crate::evidence::ledger::{Body, ConfigurationBody};
 use crate::finding::Code;
 use crate::server::Health;
-use crate::state::{IncidentKey, IncidentKind, NewIncident, State, StateError};
+use crate::state::{IncidentChanges, IncidentFilter, IncidentKind, NewIncident, State, StateError};
 
 /// Watches the configuration's files.
 pub(super) struct Reload {
@@ -29,8 +29,11 @@ pub(super) struct Reload {
     pub(super) daemon: Uuid,
     pub(super) plan: watch::Sender<Arc<Plan>>,
     /// The same plan's configuration, for those who need no more.
-    pub(super) config: watch::Sender<Arc<crate::config::Config>>,
-    pub(super) stamp: Stamp,
+    pub(super) config: watch::Sender<Arc<Config>>,
+    /// What the configuration in force was read from; `None` when that is not known.
+    pub(super) running: Option<Stamp>,
+    /// What was looked at last and is dealt with, good or bad; `None` before the first look.
+    pub(super) seen: Option<Stamp>,
     pub(super) systemd: bool,
 }
 
@@ -41,11 +44,16 @@ impl Reload {
         mut hangup: mpsc::Receiver<()>,
         mut stop: watch::Receiver<bool>,
     ) {
+        if self.seen.is_none() {
+            // It could not be read when the daemon began.
+            self.look().await;
+        }
         loop {
             let every = self.plan.borrow().config.daemon.reload();
             tokio::select! {
                 () = tokio::time::sleep(every) => {
-                    if self.stamp.may_have_changed() {
+                    // Also when it could not be written down the last time.
+                    if self.seen.as_ref().is_none_or(Stamp::may_have_changed) {
                         self.look().await;
                     }
                 }
@@ -65,16 +73,11 @@ impl Reload {
         let known = Arc::clone(&self.plan.borrow().config);
         let file = self.file.clone();
         let state_url = self.state_url.clone();
-        let before = Arc::clone(&known);
         let read =
-            tokio::task::spawn_blocking(move || sources::read(&file, &before, state_url.as_ref()))
-                .await;
+            tokio::task::spawn_blocking(move || sources::read(&file, state_url.as_ref())).await;
         let result = match read {
-            Ok(Ok(loaded)) if loaded.stamp.files == self.stamp.files => {
-                self.stamp = loaded.stamp;
-                // A bad one was put back: what it said is over.
-                self.settled().await
-            }
+            // A bad one was put back: what it said is over.
+            Ok(Ok(loaded)) if self.runs(&loaded.stamp) => self.settle(loaded.stamp).await,
             Ok(Ok(loaded)) if loaded.config.state != known.state => {
                 let stamp = loaded.stamp;
                 let mistake = "`state` names another database: a daemon keeps the one that it began with; restart it";
@@ -101,24 +104,31 @@ impl Reload {
         }
     }
 
+    /// Whether these are the files that the configuration in force was read from.
+    fn runs(&self, stamp: &Stamp) -> bool {
+        let running = self.running.as_ref();
+        running.is_some_and(|running| running.files == stamp.files)
+    }
+
+    /// It holds once it is written down: a change that nobody can tell of is none, and is tried
+    /// again at the next look.
     async fn take_up(&mut self, loaded: Loaded) -> Result<(), StateError> {
+        let Loaded { config, stamp } = loaded;
         let before = Arc::clone(&self.plan.borrow().config);
-        let changes = changes::between(&before, &loaded.config);
-        if before.daemon.listen() != loaded.config.daemon.listen() {
+        let changes = changes::between(&before, &config);
+        self.accept(&config, &stamp, &changes).await?;
+        if before.daemon.listen() != config.daemon.listen() {
             tracing::warn!("`daemon.listen` holds from the next start on");
         }
-        let previous = self.stamp.sha256();
-        self.stamp = loaded.stamp;
-        let config = Arc::new(loaded.config);
+        self.running = Some(stamp.clone());
+        self.seen = Some(stamp);
+        let config = Arc::new(config);
         self.plan
             .send_replace(Arc::new(Plan::of(Arc::clone(&config))));
         self.config.send_replace(config);
         self.health.configuration_loaded(self.clock.now());
         tracing::info!(?changes, "took up the changed configuration");
-        let mut body = ConfigurationBody::accepted(self.stamp.sha256(), Some(previous), &changes);
-        body.files.clone_from(&self.stamp.files);
-        self.say(body).await?;
-        self.settled().await
+        Ok(())
     }
 
     /// Keeps the old one. It is told once for each different file.
@@ -129,65 +139,93 @@ impl Reload {
             mistake,
             "the changed configuration is refused; the one before stays"
         );
-        let previous = self.stamp.sha256();
-        let told = self.stamp.files == stamp.files;
-        self.stamp = stamp;
-        if told {
-            return Ok(());
+        let told = self
+            .seen
+            .as_ref()
+            .is_some_and(|seen| seen.files == stamp.files);
+        if !told {
+            let mut body =
+                ConfigurationBody::refused(stamp.sha256(), self.running_sha256(), mistake);
+            body.files.clone_from(&stamp.files);
+            let code = Code::ConfigurationRefused;
+            let incident = NewIncident {
+                cluster: String::new(),
+                copy: String::new(),
+                kind: IncidentKind::Schedule,
+                scope: scope(&self.file),
+                code: code.as_str().to_owned(),
+                severity: code.severity(),
+                object: self.file.display().to_string(),
+                message: mistake.to_owned(),
+                by: None,
+            };
+            let changes = IncidentChanges {
+                opens: vec![incident],
+                ..IncidentChanges::default()
+            };
+            self.say(body, &changes).await?;
         }
-        let mut body = ConfigurationBody::refused(self.stamp.sha256(), Some(previous), mistake);
-        body.files.clone_from(&self.stamp.files);
-        let by = self.say(body).await?;
-        let code = Code::ConfigurationRefused;
-        let incident = NewIncident {
-            cluster: String::new(),
-            copy: String::new(),
-            kind: IncidentKind::Schedule,
-            scope: self.daemon_scope(),
-            code: code.as_str().to_owned(),
-            severity: code.severity(),
-            object: self.file.display().to_string(),
-            message: mistake.to_owned(),
-            by,
-        };
-        self.state.open_incident(&incident, now).await?;
+        self.seen = Some(stamp);
         Ok(())
     }
 
-    /// Several daemons may have several files.
-    fn daemon_scope(&self) -> String {
-        self.file.display().to_string()
-    }
-
-    async fn settled(&self) -> Result<(), StateError> {
-        let key = IncidentKey {
-            cluster: String::new(),
-            copy: String::new(),
-            scope: self.daemon_scope(),
-            code: Code::ConfigurationRefused.as_str().to_owned(),
+    /// The files are those of the configuration in force.
+    async fn settle(&mut self, stamp: Stamp) -> Result<(), StateError> {
+        let filter = IncidentFilter {
+            code: Some(Code::ConfigurationRefused.as_str().to_owned()),
+            ..IncidentFilter::default()
         };
-        let now = self.clock.now();
+        let open = self.state.incidents(true, &filter).await?;
+        if open.iter().any(|open| open.scope == scope(&self.file)) {
+            let config = Arc::clone(&self.plan.borrow().config);
+            let changes = ["the files are again those of the configuration in force".to_owned()];
+            self.accept(&config, &stamp, &changes).await?;
+        }
+        self.running = Some(stamp.clone());
+        self.seen = Some(stamp);
         if self.health.is_configuration_refused() {
-            self.health.configuration_loaded(now);
+            self.health.configuration_loaded(self.clock.now());
         }
-        self.state.close_incident(&key, None, now).await?;
         Ok(())
     }
 
-    async fn say(&self, body: ConfigurationBody) -> Result<Option<u64>, StateError> {
-        match NewEntry::new(self.clock.now(), &Body::Configuration(Box::new(body))) {
-            Ok(entry) => Ok(self
-                .state
-                .append(&[entry])
-                .await?
-                .first()
-                .map(|entry| entry.sequence)),
+    fn running_sha256(&self) -> Option<String> {
+        self.running.as_ref().map(Stamp::sha256)
+    }
+
+    /// Writes down that a configuration holds, with the incidents that it ends.
+    async fn accept(
+        &self,
+        config: &Config,
+        stamp: &Stamp,
+        changes: &[String],
+    ) -> Result<(), StateError> {
+        let now = self.clock.now();
+        let ends = retired::by(&self.state, config, &scope(&self.file), now).await?;
+        let mut body = ConfigurationBody::accepted(stamp.sha256(), self.running_sha256(), changes);
+        body.files.clone_from(&stamp.files);
+        self.say(body, &ends).await
+    }
+
+    async fn say(
+        &self,
+        body: ConfigurationBody,
+        changes: &IncidentChanges,
+    ) -> Result<(), StateError> {
+        let now = self.clock.now();
+        match NewEntry::new(now, &Body::Configuration(Box::new(body))) {
+            Ok(entry) => self.state.note(&entry, changes, now).await.map(|_| ()),
             Err(error) => {
                 tracing::error!(%error, daemon = %self.daemon, "the configuration's entry cannot be written");
-                Ok(None)
+                Ok(())
             }
         }
     }
+}
+
+/// Which daemon's configuration an incident is about: several may have several files.
+pub(super) fn scope(file: &Path) -> String {
+    file.display().to_string()
 }
 
 /// What the daemon does, in a line.

@@ -19,6 +19,7 @@ mod job;
 mod observer;
 mod perform;
 pub mod recording;
+pub mod records;
 pub mod replicate;
 mod report;
 pub mod source;

@@ -199,11 +199,10 @@ fn lags(cluster: &mut ClusterFacts) {
         return;
     };
     for (copy, tip) in cluster.copies.iter_mut().zip(tips).skip(1) {
-        let complete = copy.replica.as_ref().and_then(|replica| {
-            // Nothing was left to copy then.
-            replica.lag_ms.filter(|lag| *lag == 0)?;
-            replica.compared_at
-        });
+        let complete = copy
+            .replica
+            .as_ref()
+            .and_then(|replica| replica.complete_at);
         if let Some(held) = tip.max(complete) {
             let lag = primary.signed_duration_since(held).max(TimeDelta::zero());
             let replica = copy.replica.get_or_insert_default();

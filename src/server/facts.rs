@@ -169,6 +169,8 @@ pub struct ReplicaFacts {
     pub failures: Option<u64>,
     /// When it compared both sides.
     pub compared_at: Option<DateTime<Utc>>,
+    /// As of when nothing was left to be copied, by the newest that was complete.
+    pub complete_at: Option<DateTime<Utc>>,
     /// Bytes that it copied.
     pub copied_bytes: Option<u64>,
 }

@@ -180,6 +180,8 @@ fn one_of_each() -> Vec<NewEntry> {
             first: Some(1),
             last: Some(14),
             files: vec![crate::evidence::Digest::of("manifest.json", b"{}\n")],
+            opened: Vec::new(),
+            closed: Vec::new(),
         })),
         Body::Stopped(Box::new(daemon(Some("SIGTERM")))),
     ];

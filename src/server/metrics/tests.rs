@@ -59,6 +59,7 @@ fn copy(name: &str, role: CopyRole) -> CopyFacts {
             missing: Some(1),
             failures: Some(2),
             compared_at: Some(ago(30)),
+            complete_at: Some(ago(40)),
             copied_bytes: Some(9),
         }),
         drill: Some(DrillFacts {

@@ -4,8 +4,8 @@
 use serde_json::json;
 
 use super::super::{
-    Completion, DepthRank, IncidentChange, IncidentFilter, IncidentKey, IncidentKind, NewIncident, Outcome,
-    RunKind, STANDING_LIMIT, Standing, StandingFilter, State, StateErrorKind,
+    Completion, DepthRank, IncidentChange, IncidentFilter, IncidentKey, IncidentKind, NewIncident,
+    Outcome, RunKind, STANDING_LIMIT, Standing, StandingFilter, State, StateErrorKind,
 };
 use super::{Place, begin, moment, on_both, outcome};
 use crate::evidence::Verdict;
@@ -407,7 +407,14 @@ async fn what_could_not_be_checked_hides_no_answer(place: &Place) {
         let proofs = state.proofs().await.unwrap();
         let mut answers: Vec<_> = proofs
             .into_iter()
-            .map(|it| (it.kind, (it.at - moment(0)).num_seconds(), it.verdict, it.location))
+            .map(|it| {
+                (
+                    it.kind,
+                    (it.at - moment(0)).num_seconds(),
+                    it.verdict,
+                    it.location,
+                )
+            })
             .collect();
         answers.sort_by_key(|(kind, ..)| kind.as_str());
         answers
@@ -430,7 +437,10 @@ async fn what_could_not_be_checked_hides_no_answer(place: &Place) {
     finish(9, RunKind::Drill, here, 3, Some(Verdict::Unproven)).await;
     assert_eq!(answers().await, known, "what did not answer hides nothing");
     let newest = state.standings(&StandingFilter::default()).await.unwrap();
-    assert!(newest.iter().all(|it| it.exit_code > 1), "and is the newest");
+    assert!(
+        newest.iter().all(|it| it.exit_code > 1),
+        "and is the newest"
+    );
     finish(200, RunKind::Drill, here, 0, Some(Verdict::Proven)).await;
     // Of another place nothing was answered yet.
     finish(200, RunKind::Replicate, there, 3, None).await;

@@ -231,10 +231,16 @@ fn what_was_due() -> [NewEntry; 7] {
     [
         due(EntryKind::Missed, json!({"reason": "down", "moments": 5})),
         due(EntryKind::Missed, json!({"reason": "down"})),
-        due(EntryKind::Missed, json!({"reason": "overdue", "moments": 1})),
+        due(
+            EntryKind::Missed,
+            json!({"reason": "overdue", "moments": 1}),
+        ),
         due(EntryKind::Late, json!({"reason": "down", "passed_over": 3})),
         due(EntryKind::Late, json!({"reason": "down"})),
-        due(EntryKind::Skipped, json!({"reason": "overlap", "moments": 1})),
+        due(
+            EntryKind::Skipped,
+            json!({"reason": "overlap", "moments": 1}),
+        ),
         due(EntryKind::Verify, json!({"moments": 9})),
     ]
 }
@@ -254,9 +260,8 @@ async fn what_was_due_is_counted_by_reason_and_moments(place: &Place) {
     state.append(&what_was_due()).await.unwrap();
     assert_eq!(counted(&state).await, as_counted());
     state.append(&what_was_due()).await.unwrap();
-    let twice = as_counted().map(|(kind, outcome, entries, moments)| {
-        (kind, outcome, 2 * entries, 2 * moments)
-    });
+    let twice = as_counted()
+        .map(|(kind, outcome, entries, moments)| (kind, outcome, 2 * entries, 2 * moments));
     assert_eq!(counted(&state).await, twice);
 }
 

@@ -733,7 +733,12 @@ async fn schedules_keep_their_moment_until_their_definition_changes(place: &Plac
         schedule("often", "billing", "*/15", 200),
         schedule("nightly", "orders", "0 3", 300),
     ];
-    let sync = async |rows: &[ScheduleRow]| state.schedules_sync(rows, moment(0)).await.unwrap();
+    let lease = state.try_lease("tick", Uuid::now_v7(), moment(0), LEASE);
+    let lease = lease.await.unwrap().unwrap();
+    let sync = async |rows: &[ScheduleRow]| {
+        let synced = state.schedules_sync(&lease, rows, moment(0));
+        synced.await.unwrap()
+    };
     assert_eq!(
         sync(&rows).await,
         ScheduleSync {
@@ -775,13 +780,13 @@ async fn schedules_keep_their_moment_until_their_definition_changes(place: &Plac
 async fn a_step_of_a_schedule_is_taken_whole_and_only_under_the_lease(place: &Place) {
     let state = place.open().await;
     let rows = [schedule("often", "orders", "*/15", 100)];
-    state.schedules_sync(&rows, moment(0)).await.unwrap();
     let (one, two) = (Uuid::now_v7(), Uuid::now_v7());
     let old = state
         .try_lease("tick", one, moment(0), LEASE)
         .await
         .unwrap()
         .unwrap();
+    state.schedules_sync(&old, &rows, moment(0)).await.unwrap();
     let new = state
         .try_lease("tick", two, moment(100), LEASE)
         .await

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Asked, MAX_ITEMS, cut};
+use super::{Asked, ClosedIncident, MAX_ITEMS, OpenedIncident, cut};
 use crate::evidence::Digest;
 
 /// The configuration was taken up, changed or refused.
@@ -28,6 +28,13 @@ pub struct ConfigurationBody {
     /// Why it was refused: the first mistake.
     #[serde(default)]
     pub mistake: Option<String>,
+    /// Incidents that it opened.
+    #[serde(default)]
+    pub opened: Vec<OpenedIncident>,
+    /// Incidents that it closed: what they were about is right again, or is no longer
+    /// in the configuration.
+    #[serde(default)]
+    pub closed: Vec<ClosedIncident>,
 }
 
 impl ConfigurationBody {
@@ -40,6 +47,8 @@ impl ConfigurationBody {
             files: Vec::new(),
             changes: some(changes),
             mistake: None,
+            opened: Vec::new(),
+            closed: Vec::new(),
         }
     }
 
@@ -112,6 +121,12 @@ pub struct ReportBody {
     /// Its files with their digests.
     #[serde(default)]
     pub files: Vec<Digest>,
+    /// Incidents that it opened.
+    #[serde(default)]
+    pub opened: Vec<OpenedIncident>,
+    /// Incidents that it closed.
+    #[serde(default)]
+    pub closed: Vec<ClosedIncident>,
 }
 
 #[cfg(test)]
