@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod drill;
 pub mod evidence;
 pub mod finding;
+pub mod kubernetes;
 pub mod notify;
 pub mod operation;
 pub mod postgres;

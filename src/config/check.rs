@@ -96,7 +96,7 @@ fn is_secret(key: &str) -> bool {
     .any(|word| key.contains(word))
 }
 
-const SECRET_HELP: &str = "secrets never stand in this file: name an environment variable or a file under the repository's `credentials`, as in `credentials: {secret_access_key: {env: ORDERS_SECRET}}` or `{file: /run/secrets/orders}`";
+const SECRET_HELP: &str = "secrets never stand in this file: name an environment variable or a file under the repository's `credentials`, as in `credentials: {secret_access_key: {env: ORDERS_SECRET}}`, `{file: /run/secrets/orders}` or `{kubernetes: {namespace: shop, name: s3, key: SECRET}}`";
 
 const OTHER_SECRET_HELP: &str = "secrets never stand in this file: name an environment variable or a file that holds it, as in `{env: PAGER_URL}` or `{file: /run/secrets/pager-url}`";
 

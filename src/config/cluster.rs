@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::document::Endpoint;
 use super::name::Name;
-use super::{ByteSize, Credentials, Due, Period, Replication, SecretError};
+use super::{
+    ByteSize, Credentials, Due, KubernetesCluster, Period, Replication, SecretError, SecretReader,
+    SecretSource,
+};
 use crate::storage::{Location, StorageOptions};
 
 /// One guarded PostgreSQL cluster and where its backups lie.
@@ -38,6 +41,9 @@ pub struct Cluster {
     /// has a recent commit.
     #[serde(default)]
     pub heartbeat: Option<Heartbeat>,
+    /// Where it lives in Kubernetes, if it is a `Cluster` of CloudNativePG.
+    #[serde(default)]
+    pub kubernetes: Option<KubernetesCluster>,
 }
 
 impl Cluster {
@@ -175,6 +181,9 @@ pub struct RepositoryConfig {
     /// A PEM file with further certificate authorities to trust, relative to this file.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
+    /// The same, read from where a secret may lie: a Secret of Kubernetes, for example.
+    #[serde(default)]
+    pub ca: Option<SecretSource>,
     /// Where credentials are found. Without it: the environment and the platform's own
     /// chain (instance, pod or web identity).
     #[serde(default)]
@@ -203,6 +212,7 @@ impl RepositoryConfig {
             region: None,
             path_style: None,
             ca_file: None,
+            ca: None,
             credentials: None,
             place: None,
             media: None,
@@ -210,19 +220,27 @@ impl RepositoryConfig {
         }
     }
 
-    /// How to reach it. Reads the secrets now, from where `credentials` says; an error
-    /// names the variable or file, never a value.
-    pub fn storage_options(&self) -> Result<StorageOptions, SecretError> {
+    /// How to reach it. Reads the secrets now, from where `credentials` says, those of
+    /// Kubernetes by `reader`; an error names the place, never a value.
+    pub fn storage_options(
+        &self,
+        reader: &dyn SecretReader,
+    ) -> Result<StorageOptions, SecretError> {
         let environment = match &self.credentials {
-            Some(credentials) => credentials.resolve()?,
+            Some(credentials) => credentials.resolve(reader)?,
             None => Vec::new(),
         };
+        let ca = self
+            .ca
+            .as_ref()
+            .map(|source| source.read_with("ca", reader));
         Ok(StorageOptions {
             endpoint: self.endpoint.as_ref().map(|url| url.as_str().to_owned()),
             region: self.region.clone(),
             virtual_hosted: self.path_style.map(|path_style| !path_style),
             allow_http: self.endpoint.as_ref().is_some_and(Endpoint::is_plain_http),
             ca_file: self.ca_file.clone(),
+            ca_pem: ca.transpose()?,
             environment,
             ..StorageOptions::default()
         })

@@ -6,9 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::name::VariableName;
+use super::secret_reference::{NoSecretReader, SecretFault, SecretReader, SecretReference};
 
-/// Where one secret is found: in an environment variable or in a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Where one secret is found: in an environment variable, in a file, or, for what reaches a
+/// repository, in a Secret of Kubernetes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SecretSource {
     /// The environment variable that holds it.
@@ -19,6 +21,10 @@ pub struct SecretSource {
     /// does not count.
     #[serde(default)]
     pub file: Option<PathBuf>,
+    /// The Secret of Kubernetes that holds it, read when it is needed, as whoever the
+    /// kubeconfig or the pod's ServiceAccount says.
+    #[serde(default)]
+    pub kubernetes: Option<SecretReference>,
 }
 
 /// Where the credentials of a repository are found. What is left out is looked for in the
@@ -71,6 +77,16 @@ pub enum SecretError {
         path: PathBuf,
         /// The system's words.
         cause: String,
+    },
+    /// The Secret of Kubernetes cannot be read.
+    #[error("read {key} from {reference}: {}", fault.cause)]
+    Kubernetes {
+        /// The key in the configuration.
+        key: &'static str,
+        /// The Secret and the key in it.
+        reference: SecretReference,
+        /// Why.
+        fault: SecretFault,
     },
 }
 
@@ -127,11 +143,14 @@ impl Credentials {
     }
 
     /// The secrets, by the names that the stores' clients know.
-    pub(super) fn resolve(&self) -> Result<Vec<(String, String)>, SecretError> {
+    pub(super) fn resolve(
+        &self,
+        reader: &dyn SecretReader,
+    ) -> Result<Vec<(String, String)>, SecretError> {
         let mut resolved = Vec::new();
         for (key, name, source) in self.entries() {
             if let Some(source) = source {
-                resolved.push((name.to_owned(), source.read(key)?));
+                resolved.push((name.to_owned(), source.read_with(key, reader)?));
             }
         }
         Ok(resolved)
@@ -160,8 +179,26 @@ impl Credentials {
 
 impl SecretSource {
     /// Reads the secret now, from where it is said to be. `key` is where the source stands in
-    /// the configuration, for the error.
+    /// the configuration, for the error. A Secret of Kubernetes is not read so.
     pub fn read(&self, key: &'static str) -> Result<String, SecretError> {
+        self.read_with(key, &NoSecretReader)
+    }
+
+    /// Reads the secret now; `reader` is asked for a Secret of Kubernetes.
+    pub fn read_with(
+        &self,
+        key: &'static str,
+        reader: &dyn SecretReader,
+    ) -> Result<String, SecretError> {
+        if let Some(reference) = &self.kubernetes {
+            return reader
+                .read(reference)
+                .map_err(|fault| SecretError::Kubernetes {
+                    key,
+                    reference: reference.clone(),
+                    fault,
+                });
+        }
         match (&self.env, &self.file) {
             (Some(variable), _) => std::env::var(variable)
                 .ok()
@@ -207,8 +244,8 @@ mod tests {
     fn file_source(path: PathBuf) -> Credentials {
         Credentials {
             secret_access_key: Some(SecretSource {
-                env: None,
                 file: Some(path),
+                ..SecretSource::default()
             }),
             ..Credentials::default()
         }
@@ -220,7 +257,7 @@ mod tests {
         let path = directory.path().join("secret");
         std::fs::write(&path, "hush\r\n").unwrap();
         assert_eq!(
-            file_source(path).resolve().unwrap(),
+            file_source(path).resolve(&NoSecretReader).unwrap(),
             [("AWS_SECRET_ACCESS_KEY".to_owned(), "hush".to_owned())]
         );
     }
@@ -229,23 +266,69 @@ mod tests {
     fn errors_name_the_place_and_no_value() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("secret");
-        let missing = file_source(path.clone()).resolve().unwrap_err().to_string();
+        let missing = file_source(path.clone())
+            .resolve(&NoSecretReader)
+            .unwrap_err()
+            .to_string();
         assert!(missing.contains("secret_access_key") && missing.contains(path.to_str().unwrap()));
         std::fs::write(&path, "\n").unwrap();
-        let empty = file_source(path).resolve().unwrap_err().to_string();
+        let empty = file_source(path)
+            .resolve(&NoSecretReader)
+            .unwrap_err()
+            .to_string();
         assert!(empty.contains("the file is empty"), "{empty}");
 
         let credentials = Credentials {
             access_key_id: Some(SecretSource {
                 env: Some("WALPROOF_TEST_NEVER_SET".to_owned()),
-                file: None,
+                ..SecretSource::default()
             }),
             ..Credentials::default()
         };
-        let unset = credentials.resolve().unwrap_err().to_string();
+        let unset = credentials
+            .resolve(&NoSecretReader)
+            .unwrap_err()
+            .to_string();
         assert!(
             unset.contains("WALPROOF_TEST_NEVER_SET is not set"),
             "{unset}"
+        );
+    }
+
+    #[test]
+    fn a_secret_of_kubernetes_is_asked_of_the_reader() {
+        struct Known;
+        impl SecretReader for Known {
+            fn read(&self, reference: &SecretReference) -> Result<String, SecretFault> {
+                if reference.name == "s3" {
+                    Ok(format!("{reference}'s value"))
+                } else {
+                    Err(SecretFault::lasting("not found"))
+                }
+            }
+        }
+        let credentials = |name: &str| Credentials {
+            secret_access_key: Some(SecretSource {
+                kubernetes: Some(SecretReference {
+                    namespace: "shop".to_owned(),
+                    name: name.to_owned(),
+                    key: "KEY".to_owned(),
+                }),
+                ..SecretSource::default()
+            }),
+            ..Credentials::default()
+        };
+        let resolved = credentials("s3").resolve(&Known).unwrap();
+        assert_eq!(resolved[0].1, "Secret shop/s3[KEY]'s value");
+        let missing = credentials("s4").resolve(&Known).unwrap_err().to_string();
+        assert_eq!(
+            missing,
+            "read secret_access_key from Secret shop/s4[KEY]: not found"
+        );
+        let nobody = credentials("s3").resolve(&NoSecretReader).unwrap_err();
+        assert!(
+            nobody.to_string().contains("only for repositories"),
+            "{nobody}"
         );
     }
 

@@ -178,6 +178,7 @@ fn check_settings(
         ("region", repository.region.is_some(), s3),
         ("path_style", repository.path_style.is_some(), s3),
         ("ca_file", repository.ca_file.is_some(), !file),
+        ("ca", repository.ca.is_some(), !file),
         ("credentials", repository.credentials.is_some(), !file),
         ("replication.retention", locks, s3),
     ] {
@@ -194,9 +195,20 @@ fn check_settings(
             );
         }
     }
+    if let Some(ca) = &repository.ca {
+        let both = repository
+            .ca_file
+            .is_some()
+            .then_some("is given beside `ca_file`; one of them is enough");
+        if let Some(message) = check_any_source(ca).or(both) {
+            let mut path = path.to_vec();
+            path.push(Step::Key("ca"));
+            mistakes.push(mistake_at(main, &path, format!("{this}: `ca` {message}")));
+        }
+    }
     if let Some(credentials) = &repository.credentials {
         for (key, source) in credentials.sources() {
-            if let Some(message) = check_source(source) {
+            if let Some(message) = check_any_source(source) {
                 let mut path = path.to_vec();
                 path.extend([Step::Key("credentials"), Step::Key(key)]);
                 mistakes.push(mistake_at(
@@ -209,11 +221,27 @@ fn check_settings(
     }
 }
 
+/// A secret that is read where Kubernetes is not asked.
 pub(super) fn check_source(source: &SecretSource) -> Option<&'static str> {
+    if source.kubernetes.is_some() {
+        return Some(
+            "names a Secret of Kubernetes, which is possible for repositories only; mount it, and name `env` or `file`",
+        );
+    }
     match (&source.env, &source.file) {
         (Some(_), Some(_)) => Some("names both `env` and `file`; one of them is enough"),
         (None, None) => Some("needs `env` or `file`"),
         _ => None,
+    }
+}
+
+/// A secret that may also lie in Kubernetes.
+fn check_any_source(source: &SecretSource) -> Option<&'static str> {
+    match (&source.env, &source.file, &source.kubernetes) {
+        (None, None, None) => Some("needs `env`, `file` or `kubernetes`"),
+        (_, _, None) => check_source(source),
+        (None, None, Some(_)) => None,
+        _ => Some("names more than one of `env`, `file` and `kubernetes`; one is enough"),
     }
 }
 

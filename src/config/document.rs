@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Cluster, DaemonConfig, Notifications, Schedule, SecretSource, StateUrl, Telemetry, Tier, Zone,
+    Cluster, DaemonConfig, KubernetesConfig, Notifications, Schedule, SecretSource, StateUrl,
+    Telemetry, Tier, Zone,
 };
 
 /// walproof.yaml: which clusters are guarded, where their backups lie, what is promised.
@@ -56,6 +57,9 @@ pub struct ConfigFile {
     /// Where traces of the work go.
     #[serde(default)]
     pub telemetry: Option<Telemetry>,
+    /// How the API of Kubernetes is reached.
+    #[serde(default)]
+    pub kubernetes: Option<KubernetesConfig>,
 }
 
 /// The URL of a server that speaks a store's protocol: `http` or `https`, without user and

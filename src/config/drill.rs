@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::name::Name;
-use super::{AloneSetting, Expectation, Period, TargetText};
+use super::{AloneSetting, CnpgDrill, Expectation, Period, TargetText};
 
 /// A drill definition: a restore for proof, and the questions put to the result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -36,6 +36,9 @@ pub struct DrillDefinition {
     /// Where it restores.
     #[serde(default)]
     pub environment: Environment,
+    /// How it restores with `environment: cnpg`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cnpg: Option<CnpgDrill>,
     /// How far it recovers.
     #[serde(default = "tip")]
     pub target: TargetText,
@@ -89,6 +92,7 @@ impl DrillDefinition {
             copy: None,
             alone: AloneSetting::No,
             environment: Environment::Local,
+            cnpg: None,
             target: tip(),
             backup: auto(),
             timeout: None,
@@ -110,6 +114,8 @@ pub enum Environment {
     /// PostgreSQL binaries on this machine, in a scratch directory.
     #[default]
     Local,
+    /// A recovery Cluster of CloudNativePG in a scratch namespace of Kubernetes.
+    Cnpg,
 }
 
 /// One question put to a restored database: a query and what it must give, either a single

@@ -9,9 +9,9 @@ use serde_json::Value;
 use super::error::Mistake;
 use super::tree::Node;
 use super::{
-    Cluster, ConfigErrors, ConfigFile, Credentials, DaemonConfig, DrillDefinition, Notifications,
-    Schedule, SecretSource, StateUrl, Telemetry, Tier, Zone, check, cross, cross_schedule,
-    default_state_directory, schema, suggest, tree,
+    Cluster, ConfigErrors, ConfigFile, Credentials, DaemonConfig, DrillDefinition,
+    KubernetesConfig, Notifications, Schedule, SecretSource, StateUrl, Telemetry, Tier, Zone,
+    check, cross, cross_schedule, default_state_directory, schema, suggest, tree,
 };
 
 /// A configuration file is at most this long, in bytes.
@@ -50,6 +50,8 @@ pub struct Config {
     pub notifications: Option<Notifications>,
     /// Where traces of the work go.
     pub telemetry: Telemetry,
+    /// How the API of Kubernetes is reached.
+    pub kubernetes: KubernetesConfig,
 }
 
 impl Default for Config {
@@ -66,6 +68,7 @@ impl Default for Config {
             daemon: DaemonConfig::default(),
             notifications: None,
             telemetry: Telemetry::default(),
+            kubernetes: KubernetesConfig::default(),
         }
     }
 }
@@ -185,6 +188,9 @@ pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
             if let Some(ca_file) = &mut repository.ca_file {
                 *ca_file = base.join(&*ca_file);
             }
+            if let Some(file) = repository.ca.as_mut().and_then(|ca| ca.file.as_mut()) {
+                *file = base.join(&*file);
+            }
             if let Some(credentials) = &mut repository.credentials {
                 credentials.resolve_paths(&base);
             }
@@ -196,6 +202,13 @@ pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
     }
     if let Some(telemetry) = &mut content.telemetry {
         telemetry.resolve_paths(&base);
+    }
+    if let Some(kubeconfig) = content
+        .kubernetes
+        .as_mut()
+        .and_then(|kubernetes| kubernetes.kubeconfig.as_mut())
+    {
+        *kubeconfig = base.join(&*kubeconfig);
     }
     Ok(Config {
         file: Some(file.to_owned()),
@@ -219,6 +232,7 @@ pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
         daemon: content.daemon,
         notifications: content.notifications,
         telemetry: content.telemetry.unwrap_or_default(),
+        kubernetes: content.kubernetes.unwrap_or_default(),
     })
 }
 

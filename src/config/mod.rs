@@ -3,13 +3,15 @@
 //! Strict by design. [`load()`] reports every mistake at once, each with file, line, column
 //! and what is allowed; the JSON Schemas that editors use ([`schema`]) are generated from
 //! the same types that drive the check. Secrets never stand in these files: credentials
-//! name environment variables or files, which are read when a repository is opened.
+//! name environment variables, files or Secrets of Kubernetes, which are read when a
+//! repository is opened.
 
 mod addressee;
 mod alone;
 mod byte_size;
 mod check;
 mod cluster;
+mod cnpg;
 mod credentials;
 mod cron;
 mod cross;
@@ -19,6 +21,7 @@ mod document;
 mod drill;
 mod error;
 mod expectation;
+mod kubernetes;
 mod load;
 mod mailbox;
 mod name;
@@ -30,6 +33,7 @@ mod rate;
 mod replication;
 mod schedule;
 pub mod schema;
+mod secret_reference;
 mod share;
 mod span;
 mod starter;
@@ -50,6 +54,7 @@ pub use byte_size::{ByteSize, ParseByteSizeError};
 pub use cluster::{
     Cluster, Heartbeat, Raci, RepositoryConfig, Tier, Verification, VerificationDepth,
 };
+pub use cnpg::{ClusterReference, CnpgDrill, Quota, RecoveryForm};
 pub use credentials::{Credentials, SecretError, SecretSource};
 pub use cron::{CronExpression, ParseCronError};
 pub use daemon::{DaemonConfig, ListenAddress, ParseListenAddressError};
@@ -57,6 +62,7 @@ pub use document::{ConfigFile, Endpoint, ParseEndpointError};
 pub use drill::{Amcheck, Cell, Check, DrillDefinition, Environment, SettingValue};
 pub use error::{ConfigErrors, Mistake};
 pub use expectation::{Comparison, Expectation};
+pub use kubernetes::{KubernetesCluster, KubernetesConfig};
 pub use load::{Config, LoadedDrill, files, load, load_drill};
 pub use mailbox::{Mailbox, ParseMailboxError};
 pub use notification::{
@@ -67,6 +73,7 @@ pub use period::{ParsePeriodError, Period};
 pub use rate::{Bandwidth, ParseBandwidthError};
 pub use replication::{LockMode, Replication, Retention};
 pub use schedule::{CatchUp, Due, Schedule, ScheduledJob};
+pub use secret_reference::{NoSecretReader, SecretFault, SecretReader, SecretReference};
 pub use share::{ParseShareError, Share};
 pub use span::{CalendarSpan, ParseCalendarSpanError};
 pub use starter::{STARTER_CONFIG, STARTER_DRILL};

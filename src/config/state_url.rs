@@ -442,7 +442,7 @@ mod tests {
     fn another_url_takes_over_what_fits() {
         let password = SecretSource {
             env: Some("STATE_PASSWORD".to_owned()),
-            file: None,
+            ..SecretSource::default()
         };
         let configured = "postgres://me@db/state".parse::<StateUrl>().unwrap();
         let configured = configured

@@ -387,11 +387,18 @@ checks:
         cluster.primary.ca_file.as_deref(),
         Some(directory.path().join("ca.pem").as_path())
     );
-    let missing = cluster.primary.storage_options().unwrap_err().to_string();
+    let missing = cluster
+        .primary
+        .storage_options(&super::NoSecretReader)
+        .unwrap_err()
+        .to_string();
     let secret = directory.path().join("secret");
     assert!(missing.contains(secret.to_str().unwrap()), "{missing}");
     std::fs::write(secret, "hush").unwrap();
-    let options = cluster.primary.storage_options().unwrap();
+    let options = cluster
+        .primary
+        .storage_options(&super::NoSecretReader)
+        .unwrap();
     assert_eq!(
         options.environment,
         [("AWS_SECRET_ACCESS_KEY".to_owned(), "hush".to_owned())]

@@ -81,6 +81,7 @@ mod tests {
             primary: RepositoryConfig::at("file:///srv/x".parse().unwrap()),
             replicas: Vec::new(),
             heartbeat: None,
+            kubernetes: None,
         };
         let old = Config {
             clusters: vec![cluster("a", None), cluster("b", None), cluster("c", None)],

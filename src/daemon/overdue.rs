@@ -6,9 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::config::{Config, Period};
 use crate::evidence::ledger::{Body, MissedBody, MissedReason};
-use crate::evidence::{EntryKind, NewEntry, Verdict};
+use crate::evidence::{EntryKind, NewEntry};
 use crate::finding::Code;
-use crate::operation::standing::DrillStanding;
 use crate::state::{
     Incident, IncidentChanges, IncidentFilter, IncidentKey, IncidentKind, JobFilter, JobKind,
     NewIncident, Proof, RunKind, State, StateError,
@@ -61,16 +60,6 @@ impl Wanted {
     }
 }
 
-/// When a proof was made. A drill that could not check proves nothing, and takes nothing away
-/// from the one that proved the copy before it.
-fn answered(proof: &Proof) -> Option<DateTime<Utc>> {
-    if proof.kind == RunKind::Drill && proof.verdict == Some(Verdict::Unproven) {
-        let standing = DrillStanding::read_at(proof.unproven.clone()?, &proof.location)?;
-        return standing.last_proven.map(|proven| proven.at);
-    }
-    Some(proof.at)
-}
-
 /// Everything that the tiers want, with the newest proofs.
 fn wanted(config: &Config, proofs: &[Proof]) -> Vec<Wanted> {
     let mut places: BTreeMap<(&str, String), String> = BTreeMap::new();
@@ -86,17 +75,14 @@ fn wanted(config: &Config, proofs: &[Proof]) -> Vec<Wanted> {
         if place != Some(&proof.location) {
             continue;
         }
-        let Some(proven) = answered(proof) else {
-            continue;
-        };
         let copy = match proof.kind {
             RunKind::Drill => "",
             _ => proof.copy.as_str(),
         };
         let at = newest
             .entry((proof.cluster.as_str(), copy, proof.kind))
-            .or_insert(proven);
-        *at = proven.max(*at);
+            .or_insert(proof.at);
+        *at = proof.at.max(*at);
     }
     let mut wanted = Vec::new();
     for cluster in &config.clusters {
@@ -320,6 +306,7 @@ fn in_words(within: TimeDelta) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evidence::Verdict;
 
     fn at(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()
@@ -334,7 +321,6 @@ mod tests {
                 "primary" => "file:///a".to_owned(),
                 _ => "file:///b".to_owned(),
             },
-            unproven: None,
             at: at(when),
             verdict,
         }
@@ -364,13 +350,6 @@ mod tests {
                 "2026-11-20T01:00:00Z",
                 Some(Verdict::Proven),
             ),
-            // This one proves nothing.
-            proof(
-                "third",
-                RunKind::Drill,
-                "2026-11-22T01:00:00Z",
-                Some(Verdict::Unproven),
-            ),
         ];
         let wanted = wanted(&config, &proofs);
         let told: Vec<(&str, RunKind, Option<DateTime<Utc>>)> = wanted
@@ -389,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_another_place_nor_a_drill_that_could_not_check_hides_or_makes_a_proof() {
+    fn another_place_makes_no_proof() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("walproof.yaml");
         std::fs::write(
@@ -403,27 +382,18 @@ mod tests {
             wanted.iter().map(|wanted| wanted.newest).collect()
         };
         let verified = proof("primary", RunKind::Verify, "2026-11-22T01:00:00Z", None);
-        let unproven = |location: &str| {
-            let verdict = Some(Verdict::Unproven);
-            let mut unproven = proof("primary", RunKind::Drill, "2026-11-22T01:00:00Z", verdict);
-            unproven.unproven = Some(serde_json::json!({
-                "verdict": "unproven", "ending": "complete",
-                "started_at": "2026-11-22T01:00:00Z", "finished_at": "2026-11-22T01:00:00Z",
-                "last_proven": {
-                    "location": location, "at": "2026-11-21T01:00:00Z",
-                    "run_id": uuid::Uuid::nil(),
-                },
-            }));
-            unproven
-        };
-        // The drill of the night before still counts.
-        let proofs = [verified.clone(), unproven("file:///a")];
+        let drilled = proof(
+            "primary",
+            RunKind::Drill,
+            "2026-11-21T01:00:00Z",
+            Some(Verdict::Proven),
+        );
+        let proofs = [verified, drilled];
         let here = [
             Some(at("2026-11-22T01:00:00Z")),
             Some(at("2026-11-21T01:00:00Z")),
         ];
         assert_eq!(told(&proofs), here);
-        assert_eq!(told(&[unproven("file:///elsewhere")]), [None, None]);
         // The copy was moved: nothing that was proven before is a proof of it.
         let moved = proofs.map(|proof| Proof {
             location: "file:///elsewhere".to_owned(),

@@ -1,39 +1,18 @@
-//! Before anything is written: which backup, which WAL, which end, which server, how much
-//! room.
-
-use chrono::{DateTime, Utc};
+//! Before anything is written: which backup, which WAL, which end.
 
 use super::course::Stop;
-use super::environments::local::disk::RoomNeeded;
-use super::environments::local::{self, Binaries, RunAs, binaries, identity, require_room};
 use super::options::DrillOptions;
-use super::plan::{DrillPlan, PlannedBackup, PlannedEnvironment, PlannedWal, shown};
+use super::plan::{DrillPlan, PlannedBackup, PlannedEnvironment, PlannedWal};
 use super::proof::ExpectedEnd;
-use super::settings::check_tuning;
-use crate::codec::Codec;
 use crate::finding::{Code, Finding, Severity};
 use crate::repository::{BaseBackup, Catalog, Repository};
 use crate::restore::{
-    BackupChoice, ResolveError, ResolvedTarget, RestoreError, Target, Watch, Wish, choose,
-    enclosing_data_directory,
+    BackupChoice, Choice, ResolveError, ResolvedTarget, RestoreError, Target, Watch, Wish, choose,
 };
+use crate::verify::VerifyError;
 use crate::verify::listed::Survey;
 use crate::verify::wal::hole_findings;
 use crate::verify::wal_range::StopReason;
-use crate::verify::{VerifyError, VerifyOptions};
-
-/// A drill that may begin.
-#[derive(Clone, Debug)]
-pub(super) struct Admitted {
-    /// What it will do.
-    pub plan: DrillPlan,
-    /// The base backup.
-    pub backup: BaseBackup,
-    /// The programs.
-    pub binaries: Binaries,
-    /// The operating system user of the server.
-    pub run_as: RunAs,
-}
 
 /// What an error of the restore room means for a drill.
 pub(super) fn stopped_by(error: &RestoreError) -> Stop {
@@ -133,55 +112,93 @@ fn holes(resolved: &ResolvedTarget) -> (Vec<Finding>, Vec<Finding>) {
     (holes, rest)
 }
 
-/// Finds PostgreSQL of the version that a backup needs.
-async fn find_binaries(backup: &BaseBackup, options: &DrillOptions) -> Result<Binaries, Stop> {
-    let major = backup.major().ok_or_else(|| {
-        Stop::Unproven(format!(
-            "backup {} does not say which PostgreSQL version made it",
-            backup.id
-        ))
-    })?;
-    let explicit = options.local.binaries.clone();
-    tokio::task::spawn_blocking(move || binaries::find(major, explicit.as_deref()))
-        .await
-        .map_err(Stop::unproven)?
-        .map_err(Stop::unproven)
+/// What a drill will restore, decided from the bytes; where it restores is left open.
+#[derive(Clone, Debug)]
+pub(in crate::drill) struct Decision {
+    chosen: Choice,
+    holes: Vec<Finding>,
+    findings: Vec<Finding>,
 }
 
-/// Looks at everything that decides whether and how the drill can run. Reads the WAL that
-/// will be replayed; writes nothing.
-pub(super) async fn admit(
+impl Decision {
+    /// The base backup.
+    pub(in crate::drill) const fn backup(&self) -> &BaseBackup {
+        &self.chosen.backup
+    }
+
+    /// Bytes of WAL between begin and end of replay.
+    pub(in crate::drill) fn wal_bytes(&self) -> u64 {
+        let resolved = &self.chosen.resolved;
+        resolved.end.saturating_since(resolved.begin)
+    }
+
+    /// The plan of a drill in `environment`.
+    pub(in crate::drill) fn plan(
+        self,
+        options: &DrillOptions,
+        catalog: &Catalog,
+        environment: PlannedEnvironment,
+    ) -> DrillPlan {
+        let wal_bytes = self.wal_bytes();
+        let Self {
+            chosen,
+            holes,
+            findings,
+        } = self;
+        let (backup, resolved) = (&chosen.backup, &chosen.resolved);
+        DrillPlan {
+            id: options.id,
+            repository: catalog.location.clone(),
+            target: options.target.to_string(),
+            backup: PlannedBackup {
+                id: backup.id.clone(),
+                info_key: backup.info_key.clone(),
+                info_sha256: backup.info_sha256.clone(),
+                info_bytes: backup.info_bytes,
+                begin_lsn: resolved.begin,
+                end_lsn: backup.end_lsn,
+                begin_time: backup.begin_time,
+                end_time: backup.end_time,
+                server_version: backup.server_version,
+                stored_bytes: backup.stored_bytes(),
+            },
+            wal: PlannedWal {
+                segments: resolved.plan.count(),
+                bytes: wal_bytes,
+                commits: resolved.range.commits,
+                required_settings: resolved.required,
+                files: resolved.plan.clone(),
+            },
+            expected_end: ExpectedEnd {
+                timeline: resolved.timeline,
+                stop_record: resolved.stop_record,
+                end: resolved.end,
+                recovery_point: resolved.recovery_point,
+                next_commit: resolved.next_commit,
+                system_id: backup.system_id,
+            },
+            environment,
+            checks: options
+                .checks
+                .iter()
+                .map(|check| check.name.clone())
+                .collect(),
+            passed_over: chosen.passed_over.clone(),
+            holes,
+            findings,
+        }
+    }
+}
+
+/// Chooses the base backup and the end of recovery. Reads the WAL that will be replayed;
+/// writes nothing.
+pub(in crate::drill) async fn decide(
     options: &DrillOptions,
     repository: &Repository,
     catalog: &Catalog,
-    now: DateTime<Utc>,
+    survey: &Survey,
     watch: &Watch,
-) -> Result<Admitted, Stop> {
-    check_tuning(&options.local.settings).map_err(Stop::unproven)?;
-    let verify = VerifyOptions {
-        now,
-        ..VerifyOptions::default()
-    };
-    let survey = Survey::of(catalog, &verify);
-    let root = &options.local.scratch_root;
-    if let Some(other) = enclosing_data_directory(root) {
-        return Err(Stop::Refused {
-            reason: format!(
-                "the scratch directory {} lies in the PostgreSQL directory {}, whose server and backups would take it for their own; name a place outside of it with --scratch",
-                root.display(),
-                other.display()
-            ),
-            findings: Vec::new(),
-        });
-    }
-    let run_as = identity::choose(options.local.run_as.as_deref(), root).map_err(Stop::unproven)?;
-    // What this machine lacks is said before gigabytes of WAL are read.
-    let newest = survey.usable(catalog).last();
-    let mut found = match newest {
-        Some(newest) => Some(find_binaries(newest, options).await?),
-        None => None,
-    };
-
+) -> Result<Decision, Stop> {
     let wish = Wish {
         target: options.target.clone(),
         backup: options.backup.clone(),
@@ -189,12 +206,8 @@ pub(super) async fn admit(
     };
     let chosen = choose(repository, catalog, &wish, watch)
         .await
-        .map_err(|error| unresolved(&error, catalog, &survey, options))?;
-    let (backup, resolved) = (&chosen.backup, &chosen.resolved);
-    if found.as_ref().map(|found| Some(found.major)) != Some(backup.major()) {
-        found = Some(find_binaries(backup, options).await?);
-    }
-    let found = found.ok_or_else(|| Stop::unproven("no PostgreSQL programs"))?;
+        .map_err(|error| unresolved(&error, catalog, survey, options))?;
+    let resolved = &chosen.resolved;
     let (holes, mut findings) = holes(resolved);
     let way = survey.way(catalog);
     for hole in &survey.holes {
@@ -207,7 +220,7 @@ pub(super) async fn admit(
         }));
     }
     for passed in &chosen.passed_over {
-        findings.extend(findings_on(&survey, &passed.id).cloned());
+        findings.extend(findings_on(survey, &passed.id).cloned());
     }
     let of_the_place = [Code::SystemIdMixed, Code::HistoryContradictory];
     findings.extend(
@@ -219,85 +232,10 @@ pub(super) async fn admit(
             .cloned()
             .collect::<Vec<_>>(),
     );
-    let wal_bytes = resolved.end.saturating_since(resolved.begin);
-    let room = RoomNeeded {
-        cluster_size: backup.cluster_size,
-        stored: backup.stored_bytes(),
-        compressed: backup
-            .archives
-            .iter()
-            .any(|archive| archive.codec != Codec::None),
-        wal: wal_bytes,
-    };
-    let place = root
-        .ancestors()
-        .find(|place| place.is_dir())
-        .unwrap_or(std::path::Path::new("/"));
-    let available = require_room(place, room.bytes()).map_err(Stop::unproven)?;
-    if let Some(limit) = options.local.scratch_limit
-        && limit < room.bytes()
-    {
-        return Err(Stop::Unproven(format!(
-            "the drill needs about {} bytes of scratch disk, its budget is {limit}; raise `daemon.scratch`",
-            room.bytes()
-        )));
-    }
-
-    let plan = DrillPlan {
-        id: options.id,
-        repository: catalog.location.clone(),
-        target: options.target.to_string(),
-        backup: PlannedBackup {
-            id: backup.id.clone(),
-            info_key: backup.info_key.clone(),
-            info_sha256: backup.info_sha256.clone(),
-            info_bytes: backup.info_bytes,
-            begin_lsn: resolved.begin,
-            end_lsn: backup.end_lsn,
-            begin_time: backup.begin_time,
-            end_time: backup.end_time,
-            server_version: backup.server_version,
-            stored_bytes: backup.stored_bytes(),
-        },
-        wal: PlannedWal {
-            segments: resolved.plan.count(),
-            bytes: wal_bytes,
-            commits: resolved.range.commits,
-            required_settings: resolved.required,
-            files: resolved.plan.clone(),
-        },
-        expected_end: ExpectedEnd {
-            timeline: resolved.timeline,
-            stop_record: resolved.stop_record,
-            end: resolved.end,
-            recovery_point: resolved.recovery_point,
-            next_commit: resolved.next_commit,
-            system_id: backup.system_id,
-        },
-        environment: PlannedEnvironment {
-            kind: "local".to_owned(),
-            scratch: root.join(format!("{}{}", local::scratch::PREFIX, options.id)),
-            binaries: found.directory.clone(),
-            version: found.version.clone(),
-            run_as: shown(&run_as),
-            network: options.local.network,
-            room_needed: room.bytes(),
-            room_available: available,
-        },
-        checks: options
-            .checks
-            .iter()
-            .map(|check| check.name.clone())
-            .collect(),
-        passed_over: chosen.passed_over.clone(),
+    Ok(Decision {
+        chosen,
         holes,
         findings,
-    };
-    Ok(Admitted {
-        plan,
-        backup: backup.clone(),
-        binaries: found,
-        run_as,
     })
 }
 

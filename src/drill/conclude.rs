@@ -6,7 +6,7 @@ use super::course::{Course, Stop};
 use super::options::DrillOptions;
 use super::report::{DrillReport, Ending, EnvironmentReport, Measurements, SCHEMA};
 use super::run::Workshop;
-use super::tear_down::Torn;
+use super::torn::Torn;
 use super::verdict::{Facts, Objective, ObjectiveState, judge};
 use crate::finding::{Code, Finding};
 use crate::repository::{Alone, Repository};
@@ -42,7 +42,7 @@ fn measure_point(
         Target::Time(time) => Some(*time),
         _ => None,
     };
-    let plan = work.admitted.as_ref().map(|admitted| &admitted.plan);
+    let plan = work.plan.as_ref();
     let now = Utc::now();
     let since = |moment| declared.and_then(|declared| lost(moment, declared, now));
     let point = plan.and_then(|plan| plan.expected_end.recovery_point);
@@ -97,7 +97,7 @@ pub(super) fn conclude(
         true,
         "from the drill's begin until all checks had been made",
     );
-    let plan = work.admitted.map(|admitted| admitted.plan);
+    let plan = work.plan;
     let holes = plan.as_ref().map_or(&[][..], |plan| &plan.holes);
     let judgement = judge(&Facts {
         stop,

@@ -74,42 +74,89 @@ const KNOWN_PROCESSES: &str = "'client backend', 'checkpointer', 'background wri
      'startup', 'autovacuum launcher', 'autovacuum worker', 'parallel worker', 'io worker', \
      'standalone backend'";
 
-/// Asks everything. `preload` is what walproof lets the server load; the same questions
-/// are put at the target and after promotion.
-pub async fn ask_back(
-    connection: &mut PgConnection,
+/// What a setting of a confined server must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Exactly this.
+    Is(String),
+    /// Something that begins with this.
+    BeginsWith(String),
+}
+
+impl Wanted {
+    fn item(&self, name: &str, found: Option<String>) -> ProofItem {
+        match self {
+            Self::Is(text) => ProofItem::compare(name, text.clone(), found),
+            Self::BeginsWith(text) => ProofItem {
+                name: name.to_owned(),
+                expected: format!("{text}…"),
+                holds: found.as_ref().map(|found| found.starts_with(text.as_str())),
+                observed: found,
+            },
+        }
+    }
+}
+
+/// What every restored server must say, wherever it runs. `preload` is what it may load.
+fn common_settings(major: u32, preload: &[String]) -> Vec<(&'static str, Wanted)> {
+    let is = |text: &str| Wanted::Is(text.to_owned());
+    let mut settings = vec![
+        ("archive_mode", is("off")),
+        ("archive_command", is("")),
+        ("archive_cleanup_command", is("")),
+        ("recovery_end_command", is("")),
+        ("primary_slot_name", is("")),
+        ("max_logical_replication_workers", is("0")),
+        ("shared_preload_libraries", Wanted::Is(preload.join(","))),
+        ("session_preload_libraries", is("")),
+        ("local_preload_libraries", is("")),
+    ];
+    if major >= 15 {
+        settings.push(("archive_library", is("")));
+    }
+    settings
+}
+
+/// What a server on this machine must say: it has no network at all.
+pub fn settings_here(major: u32, preload: &[String]) -> Vec<(&'static str, Wanted)> {
+    let mut settings = common_settings(major, preload);
+    settings.push(("primary_conninfo", Wanted::Is(String::new())));
+    settings.push(("listen_addresses", Wanted::Is(String::new())));
+    settings
+}
+
+/// What the server of a recovery Cluster must say: the operator writes a `primary_conninfo`
+/// for every instance, which may only name the Cluster itself.
+pub fn settings_of_cluster(
     major: u32,
     preload: &[String],
+    cluster: &str,
+) -> Vec<(&'static str, Wanted)> {
+    let mut settings = common_settings(major, preload);
+    let own = Wanted::BeginsWith(format!("host={cluster}-rw "));
+    settings.push(("primary_conninfo", own));
+    settings
+}
+
+/// Asks everything. `settings` is what must hold; the same questions are put at the target
+/// and after promotion.
+pub async fn ask_back(
+    connection: &mut PgConnection,
+    settings: &[(&'static str, Wanted)],
     report: &mut SafetyReport,
     stage: &str,
 ) -> Result<(), sqlx::Error> {
-    let joined = preload.join(",");
-    let mut settings = vec![
-        ("archive_mode", "off"),
-        ("archive_command", ""),
-        ("archive_cleanup_command", ""),
-        ("recovery_end_command", ""),
-        ("primary_conninfo", ""),
-        ("primary_slot_name", ""),
-        ("listen_addresses", ""),
-        ("max_logical_replication_workers", "0"),
-        ("shared_preload_libraries", joined.as_str()),
-        ("session_preload_libraries", ""),
-        ("local_preload_libraries", ""),
-    ];
-    if major >= 15 {
-        settings.push(("archive_library", ""));
-    }
-    for (name, expected) in settings {
+    for (name, wanted) in settings {
         // From pg_settings, because SHOW hides an empty archive_command behind
         // `(disabled)`; so does this view, for that one setting.
         let sql = format!("SELECT setting FROM pg_catalog.pg_settings WHERE name = '{name}'");
         let mut found = ask_value(connection, &sql).await?;
-        if name == "archive_command" && found.as_deref() == Some("(disabled)") {
+        if *name == "archive_command" && found.as_deref() == Some("(disabled)") {
             found = Some(String::new());
         }
-        let item = ProofItem::compare(&format!("{name} {stage}"), expected, found);
-        report.items.push(item);
+        report
+            .items
+            .push(wanted.item(&format!("{name} {stage}"), found));
     }
     let processes = format!(
         "SELECT backend_type FROM pg_catalog.pg_stat_activity WHERE backend_type NOT IN \

@@ -1,6 +1,5 @@
 //! What a drill is asked to do.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,8 +7,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::checks::CheckDefinition;
-use super::environments::local::Network;
-use super::environments::local::scratch::default_root;
+use super::environments::local::LocalOptions;
 use crate::postgres::TimelineId;
 use crate::repository::AloneOptions;
 use crate::restore::{BackupChoice, Target};
@@ -26,43 +24,11 @@ pub struct Objectives {
     pub rto: Option<Duration>,
 }
 
-/// How the `local` environment is used.
+/// Where a drill restores, and how.
 #[derive(Clone, Debug)]
-pub struct LocalOptions {
-    /// Where scratch directories are made.
-    pub scratch_root: PathBuf,
-    /// At most this many bytes of it may be used, however many are free.
-    pub scratch_limit: Option<u64>,
-    /// The directory of PostgreSQL's programs; looked for if not given.
-    pub binaries: Option<PathBuf>,
-    /// The operating system user of the server, when walproof runs as root.
-    pub run_as: Option<String>,
-    /// The network.
-    pub network: Network,
-    /// The superuser of the restored cluster.
-    pub superuser: String,
-    /// Libraries that the checks need loaded at start.
-    pub preload: Vec<String>,
-    /// Tuning of the server.
-    pub settings: BTreeMap<String, String>,
-    /// walproof's own program; found by itself if not given.
-    pub program: Option<PathBuf>,
-}
-
-impl Default for LocalOptions {
-    fn default() -> Self {
-        Self {
-            scratch_root: default_root(),
-            scratch_limit: None,
-            binaries: None,
-            run_as: None,
-            network: Network::default(),
-            superuser: "postgres".to_owned(),
-            preload: Vec::new(),
-            settings: BTreeMap::new(),
-            program: None,
-        }
-    }
+pub enum EnvironmentOptions {
+    /// PostgreSQL's programs on this machine.
+    Local(LocalOptions),
 }
 
 /// What a drill is asked to do.
@@ -86,8 +52,8 @@ pub struct DrillOptions {
     pub target: Target,
     /// The timeline to follow; the current one if not given.
     pub timeline: Option<TimelineId>,
-    /// The environment.
-    pub local: LocalOptions,
+    /// Where it restores.
+    pub environment: EnvironmentOptions,
     /// The questions, beside the built-in one whether every database opens.
     pub checks: Vec<CheckDefinition>,
     /// What it is judged by.
@@ -113,7 +79,7 @@ impl Default for DrillOptions {
             backup: BackupChoice::default(),
             target: Target::default(),
             timeline: None,
-            local: LocalOptions::default(),
+            environment: EnvironmentOptions::Local(LocalOptions::default()),
             checks: Vec::new(),
             objectives: Objectives::default(),
             lost_at: None,

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::environments::local::{Network, RunAs};
+use super::environments::local::Network;
 use super::proof::ExpectedEnd;
 use crate::finding::Finding;
 use crate::postgres::Lsn;
@@ -56,9 +56,38 @@ pub struct PlannedWal {
 
 /// Where and how the server will run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct PlannedEnvironment {
-    /// Always `local` for now.
-    pub kind: String,
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum PlannedEnvironment {
+    /// PostgreSQL's programs on this machine.
+    Local(PlannedLocal),
+}
+
+impl PlannedEnvironment {
+    /// The word for it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Local(_) => "local",
+        }
+    }
+
+    /// PostgreSQL's version there, as far as it is known.
+    pub fn version(&self) -> &str {
+        match self {
+            Self::Local(local) => &local.version,
+        }
+    }
+
+    /// Bytes that must be free.
+    pub const fn room_needed(&self) -> u64 {
+        match self {
+            Self::Local(local) => local.room_needed,
+        }
+    }
+}
+
+/// A scratch directory on this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PlannedLocal {
     /// The scratch directory.
     pub scratch: PathBuf,
     /// The programs' directory.
@@ -101,9 +130,4 @@ pub struct DrillPlan {
     pub holes: Vec<Finding>,
     /// What else was found on the way.
     pub findings: Vec<Finding>,
-}
-
-/// The user, as the plan shows it.
-pub(super) fn shown(run_as: &RunAs) -> String {
-    format!("{} ({}:{})", run_as.name, run_as.uid, run_as.gid)
 }

@@ -170,6 +170,58 @@ async fn status(
     }
 }
 
+/// Which database system it is.
+async fn ask_system(
+    connection: &mut PgConnection,
+    expected: &ExpectedEnd,
+    proof: &mut EndProof,
+) -> Result<(), sqlx::Error> {
+    if let Some(system_id) = expected.system_id {
+        let found = ask_value(
+            connection,
+            "SELECT system_identifier FROM pg_catalog.pg_control_system()",
+        )
+        .await?;
+        // The function prints a signed number; identifiers use the sign bit only after
+        // the year 2038.
+        let found = found
+            .and_then(|text| text.parse::<i64>().ok())
+            .map(|number| number.cast_unsigned().to_string());
+        proof.items.push(ProofItem::compare(
+            "system-identifier",
+            system_id.to_string(),
+            found,
+        ));
+    }
+    Ok(())
+}
+
+/// The number of the next transaction.
+async fn next_transaction(connection: &mut PgConnection) -> Result<Option<u64>, sqlx::Error> {
+    let next = ask_value(
+        connection,
+        "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())",
+    )
+    .await?;
+    Ok(next.and_then(|text| text.parse::<u64>().ok()))
+}
+
+/// Whether the last commit before the end is in.
+async fn ask_last_commit(
+    connection: &mut PgConnection,
+    expected: &ExpectedEnd,
+    next: u64,
+    proof: &mut EndProof,
+) -> Result<(), sqlx::Error> {
+    if let Some(last) = expected.recovery_point.filter(|commit| commit.xid != 0) {
+        let found = status(connection, last.xid, next).await?;
+        proof
+            .items
+            .push(ProofItem::compare("last-commit", "committed", found));
+    }
+    Ok(())
+}
+
 /// Asks the server that pauses at its target.
 pub async fn at_target(
     connection: &mut PgConnection,
@@ -188,36 +240,10 @@ pub async fn at_target(
         expected.end.to_string(),
         end,
     ));
-    if let Some(system_id) = expected.system_id {
-        let found = ask_value(
-            connection,
-            "SELECT system_identifier FROM pg_catalog.pg_control_system()",
-        )
-        .await?;
-        // The function prints a signed number; identifiers use the sign bit only after
-        // the year 2038.
-        let found = found
-            .and_then(|text| text.parse::<i64>().ok())
-            .map(|number| number.cast_unsigned().to_string());
-        proof.items.push(ProofItem::compare(
-            "system-identifier",
-            system_id.to_string(),
-            found,
-        ));
-    }
-    let next = ask_value(
-        connection,
-        "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())",
-    )
-    .await?
-    .and_then(|text| text.parse::<u64>().ok());
+    ask_system(connection, expected, proof).await?;
+    let next = next_transaction(connection).await?;
     if let Some(next) = next {
-        if let Some(last) = expected.recovery_point.filter(|commit| commit.xid != 0) {
-            let found = status(connection, last.xid, next).await?;
-            proof
-                .items
-                .push(ProofItem::compare("last-commit", "committed", found));
-        }
+        ask_last_commit(connection, expected, next, proof).await?;
         if let Some(after) = expected.next_commit.filter(|commit| commit.xid != 0) {
             let found = status(connection, after.xid, next).await?;
             proof.items.push(ProofItem {
@@ -231,10 +257,19 @@ pub async fn at_target(
     Ok(())
 }
 
+/// Where the history files are read that a promoted server wrote.
+#[derive(Clone, Copy, Debug)]
+pub enum Histories<'a> {
+    /// In its data directory, which lies here.
+    Directory(&'a Path),
+    /// By asking the server, whose data directory lies elsewhere.
+    Server,
+}
+
 /// Asks the promoted server, and reads the history file that it wrote.
 pub async fn after_promotion(
     connection: &mut PgConnection,
-    data: &Path,
+    histories: Histories<'_>,
     expected: &ExpectedEnd,
     proof: &mut EndProof,
 ) -> Result<(), sqlx::Error> {
@@ -259,7 +294,14 @@ pub async fn after_promotion(
         observed: timeline.map(|timeline| timeline.to_string()),
         holds: timeline.map(|timeline| timeline > expected.timeline),
     });
-    let switch = timeline.and_then(|timeline| switch_point(data, timeline, expected.timeline));
+    let mut switch = None;
+    if let Some(timeline) = timeline {
+        let text = match histories {
+            Histories::Directory(data) => history_in(data, timeline),
+            Histories::Server => history_from(connection, timeline).await?,
+        };
+        switch = text.and_then(|text| switch_point(&text, timeline, expected.timeline));
+    }
     if proof.observed_end.is_none() {
         proof.observed_end = switch;
     }
@@ -271,14 +313,46 @@ pub async fn after_promotion(
     Ok(())
 }
 
-/// Where the promoted server left `parent`, by the history file that it wrote.
-fn switch_point(data: &Path, timeline: TimelineId, parent: TimelineId) -> Option<Lsn> {
+/// Asks a promoted server that never paused at its target what it would have been asked
+/// there: which system it is, and whether the last commit is in. Whether the next one is not
+/// can no longer be asked, since its number may have been given to another by now; the
+/// switch point says it.
+pub async fn instead_of_target(
+    connection: &mut PgConnection,
+    expected: &ExpectedEnd,
+    proof: &mut EndProof,
+) -> Result<(), sqlx::Error> {
+    ask_system(connection, expected, proof).await?;
+    if let Some(next) = next_transaction(connection).await? {
+        ask_last_commit(connection, expected, next, proof).await?;
+    }
+    Ok(())
+}
+
+/// At most this much of a history file is read.
+const HISTORY_LIMIT: u64 = 1 << 20;
+
+fn history_in(data: &Path, timeline: TimelineId) -> Option<Vec<u8>> {
     let path = data.join("pg_wal").join(timeline.history_file_name());
     let metadata = fs::symlink_metadata(&path).ok()?;
-    if !metadata.is_file() || metadata.len() > 1 << 20 {
+    if !metadata.is_file() || metadata.len() > HISTORY_LIMIT {
         return None;
     }
-    let history = TimelineHistory::parse(timeline, &fs::read(&path).ok()?).ok()?;
+    fs::read(&path).ok()
+}
+
+async fn history_from(
+    connection: &mut PgConnection,
+    timeline: TimelineId,
+) -> Result<Option<Vec<u8>>, sqlx::Error> {
+    let name = timeline.history_file_name();
+    let sql = format!("SELECT pg_catalog.pg_read_file('pg_wal/{name}', 0, {HISTORY_LIMIT}, true)");
+    Ok(ask_value(connection, &sql).await?.map(String::into_bytes))
+}
+
+/// Where the promoted server left `parent`, by the history file that it wrote.
+fn switch_point(history: &[u8], timeline: TimelineId, parent: TimelineId) -> Option<Lsn> {
+    let history = TimelineHistory::parse(timeline, history).ok()?;
     history
         .ancestors
         .last()
@@ -366,7 +440,8 @@ mod tests {
         std::fs::create_dir(place.path().join("pg_wal")).unwrap();
         let write = |text: &str| {
             std::fs::write(place.path().join("pg_wal/00000003.history"), text).unwrap();
-            switch_point(place.path(), TimelineId(3), TimelineId(2))
+            let read = history_in(place.path(), TimelineId(3)).unwrap();
+            switch_point(&read, TimelineId(3), TimelineId(2))
         };
         assert_eq!(
             write("1\t0/2000000\tbefore\n2\t0/5000148\tafter LSN 0/5000110\n"),

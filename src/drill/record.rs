@@ -275,7 +275,7 @@ pub fn record(report: &DrillReport, context: RecordContext) -> DrillRecord {
         environment: EnvironmentRecord {
             kind: "local".to_owned(),
             host: context.host,
-            postgresql: plan.map(|plan| plan.environment.version.clone()),
+            postgresql: plan.map(|plan| plan.environment.version().to_owned()),
             confinement: confinement(report),
         },
         target: TargetRecord {

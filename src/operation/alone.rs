@@ -23,12 +23,14 @@ fn unsigned(repository: &RepositoryConfig) -> Result<StorageOptions, SecretError
         .credentials
         .take()
         .and_then(|credentials| credentials.account_name);
-    let nameless = repository.storage_options()?;
+    let nameless = repository.storage_options(&crate::config::NoSecretReader)?;
     repository.credentials = Some(Credentials {
         account_name,
         ..Credentials::default()
     });
-    Ok(repository.storage_options().unwrap_or(nameless))
+    Ok(repository
+        .storage_options(&crate::config::NoSecretReader)
+        .unwrap_or(nameless))
 }
 
 /// The other copies of the cluster that `source` is one of. A copy whose secrets are gone is
@@ -46,10 +48,11 @@ pub fn others(asked: AloneAsked, source: &Source) -> Result<AloneOptions, Failur
     };
     let mut others = Vec::new();
     for (copy, repository) in cluster.copies().filter(|(label, _)| *label != source.copy) {
-        let (mut options, without_credentials) = match repository.storage_options() {
-            Ok(options) => (options, None),
-            Err(error) => (unsigned(repository)?, Some(error.to_string())),
-        };
+        let (mut options, without_credentials) =
+            match repository.storage_options(&crate::config::NoSecretReader) {
+                Ok(options) => (options, None),
+                Err(error) => (unsigned(repository)?, Some(error.to_string())),
+            };
         // The flags are about the copy that is proven.
         Reach::default().apply(&repository.url, &mut options)?;
         others.push(Elsewhere {

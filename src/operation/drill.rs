@@ -17,7 +17,7 @@ use crate::drill::environments::local::scratch::default_root;
 use crate::drill::record::RecordContext;
 use crate::drill::{
     self, BackupChoice, Cancellation, DrillObserver, DrillOptions, DrillReport, Ending,
-    LocalOptions, Objectives,
+    EnvironmentOptions, LocalOptions, Objectives,
 };
 use crate::evidence::ledger::DrillBody;
 use crate::evidence::{Digest, DrillRecord, RecordFile, Trigger, sha256_hex};
@@ -404,7 +404,7 @@ fn options(
         },
         target: Target::try_from(&definition.target)?,
         timeline: request.timeline,
-        local,
+        environment: EnvironmentOptions::Local(local),
         checks: checks_of(definition, source)?,
         objectives: Objectives {
             rpo: tier.rpo.map(Period::as_std),

@@ -150,7 +150,7 @@ impl Source {
         repository: &RepositoryConfig,
         reach: &Reach,
     ) -> Result<Self, Failure> {
-        let mut options = repository.storage_options()?;
+        let mut options = repository.storage_options(&crate::config::NoSecretReader)?;
         reach.apply(&repository.url, &mut options)?;
         Ok(Self {
             name: cluster.name.clone(),

@@ -38,8 +38,8 @@ fn url(server: &Server, user: &str, database: &str) -> StateUrl {
 fn password_in(file: &Path, password: &str) -> SecretSource {
     std::fs::write(file, password).unwrap();
     SecretSource {
-        env: None,
         file: Some(file.to_owned()),
+        ..SecretSource::default()
     }
 }
 

@@ -76,18 +76,29 @@ pub(super) fn client_options(
             open_error(location, ErrorKind::Settings, cause)
         };
         let pem = std::fs::read(&path).map_err(|error| wrong(error.to_string()))?;
-        let certificates = Certificate::from_pem_bundle(&pem)
-            .ok()
-            .filter(|certificates| !certificates.is_empty())
-            .ok_or_else(|| wrong("it holds no PEM certificate".to_owned()))?;
-        for certificate in certificates {
-            client = client.with_root_certificate(certificate);
-        }
+        client = trusting(client, &pem).map_err(|words| wrong(words.to_owned()))?;
+    }
+    if let Some(pem) = &options.ca_pem {
+        client = trusting(client, pem.as_bytes()).map_err(|words| {
+            let cause = format!("the CA certificates that were given: {words}");
+            open_error(location, ErrorKind::Settings, cause)
+        })?;
     }
     Ok(Clients {
         reading: client.clone().with_read_timeout(options.read_timeout),
         writing: client,
     })
+}
+
+/// The same client that also trusts these authorities, of which there must be one.
+fn trusting(client: ClientOptions, pem: &[u8]) -> Result<ClientOptions, &'static str> {
+    let certificates = Certificate::from_pem_bundle(pem)
+        .ok()
+        .filter(|certificates| !certificates.is_empty())
+        .ok_or("it holds no PEM certificate")?;
+    Ok(certificates
+        .into_iter()
+        .fold(client, ClientOptions::with_root_certificate))
 }
 
 /// Repeats with growing pauses and jitter, bounded in time.

@@ -18,6 +18,8 @@ pub struct StorageOptions {
     pub allow_http: bool,
     /// A file with additional CA certificates, PEM.
     pub ca_file: Option<PathBuf>,
+    /// Further CA certificates by themselves, PEM.
+    pub ca_pem: Option<String>,
     /// Credentials and settings by the store's usual environment names
     /// (`AWS_ACCESS_KEY_ID`, …), already resolved; they win over the process environment.
     /// As soon as they hold any kind of credentials, the process's are not looked at.
@@ -41,6 +43,7 @@ impl Default for StorageOptions {
             virtual_hosted: None,
             allow_http: false,
             ca_file: None,
+            ca_pem: None,
             environment: Vec::new(),
             read_timeout: Duration::from_mins(1),
             retry_time: Duration::from_mins(1),
@@ -59,6 +62,7 @@ impl fmt::Debug for StorageOptions {
             .field("virtual_hosted", &self.virtual_hosted)
             .field("allow_http", &self.allow_http)
             .field("ca_file", &self.ca_file)
+            .field("ca_pem", &self.ca_pem.as_ref().map(String::len))
             .field("environment", &names)
             .field("read_timeout", &self.read_timeout)
             .field("retry_time", &self.retry_time)

@@ -197,7 +197,10 @@ fn target(args: &ExpireArgs, config: &Config) -> Result<Target, Failure> {
             && (within(location.prefix(), primary.prefix())
                 || within(primary.prefix(), location.prefix()));
         // A bucket of the same name at another endpoint is another bucket.
-        let mut options = cluster.primary.storage_options().unwrap_or_default();
+        let mut options = cluster
+            .primary
+            .storage_options(&crate::config::NoSecretReader)
+            .unwrap_or_default();
         // An endpoint that cannot be resolved is taken for the same.
         let _ = StoreArgs::default().reach().apply(primary, &mut options);
         if overlaps && options.endpoint == target.source.options.endpoint {

@@ -8,6 +8,7 @@ use super::style::{Style, Tone};
 use super::verify::one_finding;
 use crate::cli::Palette;
 use crate::drill::checks::{CheckOutcome, CheckResult};
+use crate::drill::plan::PlannedEnvironment;
 use crate::drill::verdict::{Objective, ObjectiveState};
 use crate::drill::{DrillPlan, DrillReport, PhaseTiming, SweepReport, Verdict};
 use crate::finding::Finding;
@@ -84,6 +85,30 @@ impl Page {
     }
 }
 
+/// Where the drill will run.
+fn environment_rows(page: &mut Page, environment: &PlannedEnvironment) {
+    match environment {
+        PlannedEnvironment::Local(local) => {
+            page.row(
+                "PostgreSQL",
+                Tone::Plain,
+                &format!("{} in {}", local.version, local.binaries.display()),
+            );
+            page.row("scratch", Tone::Plain, &local.scratch.display().to_string());
+            page.row(
+                "room",
+                Tone::Plain,
+                &format!(
+                    "{} needed, {} free",
+                    bytes(local.room_needed),
+                    bytes(local.room_available)
+                ),
+            );
+            page.row("runs as", Tone::Plain, &local.run_as);
+        }
+    }
+}
+
 /// A plan.
 pub fn plan(plan: &DrillPlan, style: Style) -> String {
     let mut page = Page::new(style);
@@ -98,31 +123,7 @@ pub fn plan(plan: &DrillPlan, style: Style) -> String {
     }
     page.line("");
     plan_rows(&mut page, plan);
-    let environment = &plan.environment;
-    page.row(
-        "PostgreSQL",
-        Tone::Plain,
-        &format!(
-            "{} in {}",
-            environment.version,
-            environment.binaries.display()
-        ),
-    );
-    page.row(
-        "scratch",
-        Tone::Plain,
-        &environment.scratch.display().to_string(),
-    );
-    page.row(
-        "room",
-        Tone::Plain,
-        &format!(
-            "{} needed, {} free",
-            bytes(environment.room_needed),
-            bytes(environment.room_available)
-        ),
-    );
-    page.row("runs as", Tone::Plain, &environment.run_as);
+    environment_rows(&mut page, &plan.environment);
     if !plan.checks.is_empty() {
         page.row("checks", Tone::Plain, &plan.checks.join(", "));
     }

@@ -1,21 +1,13 @@
 //! `pg_amcheck` over the restored databases.
 
 use std::fmt::Write as _;
-use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
-
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::Command;
 
 use super::sql::{ask_value, query_error, refused, session_settings};
 use super::{Answered, CheckOutcome, bounded};
-use crate::drill::environments::local::Server;
-use crate::drill::environments::local::server::PORT;
+use crate::drill::restored::Restored;
 use crate::finding::{Code, Finding};
 
-/// At most this much of the program's output is kept.
-const OUTPUT_LIMIT: usize = 64 << 10;
 /// At most this many findings are made of one run.
 const FINDING_LIMIT: usize = 20;
 
@@ -30,20 +22,6 @@ pub struct Scope<'a> {
     pub heapallindexed: bool,
     /// How many connections work at once.
     pub jobs: u32,
-}
-
-/// Reads all, keeps the first [`OUTPUT_LIMIT`] bytes.
-async fn drain(mut stream: impl AsyncRead + Unpin) -> String {
-    let mut kept = Vec::new();
-    let mut buffer = vec![0; 8 << 10];
-    while let Ok(count) = stream.read(&mut buffer).await {
-        if count == 0 {
-            break;
-        }
-        let room = OUTPUT_LIMIT.saturating_sub(kept.len());
-        kept.extend(buffer.iter().take(count.min(room)));
-    }
-    String::from_utf8_lossy(&kept).into_owned()
 }
 
 /// The complaints in the program's output: one line each, with the details that follow
@@ -142,7 +120,11 @@ async fn collations_differ(
 }
 
 /// Makes sure that the extension is there in each database, in the scratch copy only.
-async fn prepare(server: &Server, scope: &Scope<'_>, timeout: Duration) -> Result<bool, Answered> {
+async fn prepare(
+    server: &dyn Restored,
+    scope: &Scope<'_>,
+    timeout: Duration,
+) -> Result<bool, Answered> {
     let names = if scope.databases.is_empty() {
         super::connect::databases(server, timeout).await?
     } else {
@@ -184,18 +166,15 @@ async fn prepare(server: &Server, scope: &Scope<'_>, timeout: Duration) -> Resul
                 ));
             }
         }
-        differ |= collations_differ(&mut connection, server.plan().binaries.major)
+        differ |= collations_differ(&mut connection, server.major())
             .await
             .map_err(|error| query_error(&error))?;
     }
     Ok(differ)
 }
 
-fn arguments(server: &Server, scope: &Scope<'_>, sockets: &Path) -> Vec<String> {
+fn arguments(scope: &Scope<'_>) -> Vec<String> {
     let mut arguments = vec![
-        format!("--host={}", sockets.display()),
-        format!("--port={PORT}"),
-        format!("--username={}", server.plan().superuser),
         "--no-password".to_owned(),
         format!("--jobs={}", scope.jobs.clamp(1, 64)),
     ];
@@ -213,17 +192,8 @@ fn arguments(server: &Server, scope: &Scope<'_>, sockets: &Path) -> Vec<String> 
 }
 
 /// Runs `pg_amcheck`.
-pub async fn check(server: &Server, scope: &Scope<'_>, timeout: Duration) -> Answered {
+pub async fn check(server: &dyn Restored, scope: &Scope<'_>, timeout: Duration) -> Answered {
     let expected = "no damaged table or index";
-    let binaries = &server.plan().binaries;
-    let Some(program) = binaries.program("pg_amcheck") else {
-        return Answered::unproven(format!(
-            "there is no program `pg_amcheck` in {} (it comes with PostgreSQL 14 and later, \
-             in the client package)",
-            binaries.directory.display()
-        ))
-        .expecting(expected);
-    };
     let differ = match prepare(server, scope, timeout).await {
         Ok(differ) => differ,
         Err(answered) => return answered.expecting(expected),
@@ -232,30 +202,14 @@ pub async fn check(server: &Server, scope: &Scope<'_>, timeout: Duration) -> Ans
     for (name, value) in session_settings(timeout) {
         let _ = write!(options, " -c {name}={value}");
     }
-    let spawned = Command::new(program)
-        .args(arguments(server, scope, &server.plan().sockets))
-        .env_clear()
-        .env("LC_ALL", "C")
-        .env("PGOPTIONS", options)
-        .env("PGCONNECT_TIMEOUT", "30")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn();
-    let mut child = match spawned {
-        Ok(child) => child,
-        Err(error) => {
-            return Answered::unproven(format!("cannot start pg_amcheck: {error}"))
-                .expecting(expected);
-        }
-    };
-    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
-        return Answered::unproven("pg_amcheck has no output").expecting(expected);
-    };
-    let (stdout, stderr, status) = tokio::join!(drain(stdout), drain(stderr), child.wait());
-    let code = status.ok().and_then(|status| status.code());
-    judge(code, &stdout, &stderr, differ).expecting(expected)
+    match server
+        .pg_amcheck(&arguments(scope), &options, timeout)
+        .await
+    {
+        Ok(end) => judge(end.code, &end.stdout, &end.stderr, differ),
+        Err(words) => Answered::unproven(words),
+    }
+    .expecting(expected)
 }
 
 #[cfg(test)]

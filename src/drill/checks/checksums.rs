@@ -1,12 +1,9 @@
 //! Every page's checksum, by `pg_checksums`, after the server was stopped in order.
 
-use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::process::Command;
-
 use super::{Answered, CheckOutcome, bounded};
-use crate::drill::environments::local::ServerPlan;
+use crate::drill::restored::Restored;
 use crate::finding::{Code, Finding};
 
 /// Judges the program's end: 0 all good, else its words decide.
@@ -34,37 +31,16 @@ fn judge(code: Option<i32>, output: &str) -> Answered {
     Answered::unproven(format!("pg_checksums could not do its work: {words}"))
 }
 
-/// Runs `pg_checksums --check` on a data directory that no server uses.
-pub async fn check(plan: &ServerPlan, enabled: bool, timeout: Duration) -> Answered {
+/// Stops the server and runs `pg_checksums --check` on its data directory.
+pub async fn check(server: &mut dyn Restored, enabled: bool, timeout: Duration) -> Answered {
     let expected = "every page's checksum is right";
     if !enabled {
         return Answered::unproven("the cluster was made without data checksums")
             .expecting(expected);
     }
-    let Some(program) = plan.binaries.program("pg_checksums") else {
-        return Answered::unproven(format!(
-            "there is no program `pg_checksums` in {}",
-            plan.binaries.directory.display()
-        ))
-        .expecting(expected);
-    };
-    let running = Command::new(program)
-        .arg("--check")
-        .arg("-D")
-        .arg(&plan.data)
-        .env_clear()
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    match tokio::time::timeout(timeout, running).await {
-        Err(_) => Answered::unproven("pg_checksums took too long"),
-        Ok(Err(error)) => Answered::unproven(format!("cannot start pg_checksums: {error}")),
-        Ok(Ok(output)) => {
-            let stderr = output.stderr.get(..output.stderr.len().min(64 << 10));
-            let words = String::from_utf8_lossy(stderr.unwrap_or_default());
-            judge(output.status.code(), &words)
-        }
+    match server.pg_checksums(timeout).await {
+        Ok(end) => judge(end.code, &end.stderr),
+        Err(words) => Answered::unproven(words),
     }
     .expecting(expected)
 }

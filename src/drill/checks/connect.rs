@@ -5,15 +5,14 @@ use std::time::Duration;
 use super::answer::Answer;
 use super::sql::{ask, query_error, refused, session_settings};
 use super::{Answered, CheckOutcome, bounded};
-use crate::drill::environments::local::Server;
+use crate::drill::restored::{Restored, connect_anywhere};
 use crate::finding::{Code, Finding};
 
 /// The names of all databases that allow connections. What an interrupted `DROP DATABASE`
 /// has left (`DATCONNLIMIT_INVALID_DB` in `src/include/catalog/pg_database.h`) can be opened
 /// by nobody, at the source neither.
-pub async fn databases(server: &Server, timeout: Duration) -> Result<Vec<String>, Answered> {
-    let mut connection = server
-        .connect_anywhere(&session_settings(timeout))
+pub async fn databases(server: &dyn Restored, timeout: Duration) -> Result<Vec<String>, Answered> {
+    let mut connection = connect_anywhere(server, &session_settings(timeout))
         .await
         .map_err(|error| refused("postgres", &error))?;
     let answer = ask(
@@ -67,7 +66,7 @@ fn judge(database: &str, answer: Answer) -> Option<Answered> {
 }
 
 /// Opens every database and looks for the files of its relations.
-pub async fn check(server: &Server, timeout: Duration) -> Answered {
+pub async fn check(server: &dyn Restored, timeout: Duration) -> Answered {
     let names = match databases(server, timeout).await {
         Ok(names) => names,
         Err(answered) => return answered,

@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use super::answer::{Moments, parse_moment, words};
 use super::sql::{ask_value, query_error, quote_identifier, refused, session_settings};
 use super::{Answered, CheckOutcome};
-use crate::drill::environments::local::Server;
+use crate::drill::restored::Restored;
 
 /// The writer's clock may be ahead of the server's by this much.
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(5);
@@ -62,7 +62,7 @@ fn judge(text: Option<&str>, moments: &Moments, max_age: Option<Duration>) -> An
 
 /// Reads the newest heartbeat and judges it.
 pub async fn check(
-    server: &Server,
+    server: &dyn Restored,
     database: &str,
     table: &str,
     column: &str,

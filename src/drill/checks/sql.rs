@@ -8,8 +8,7 @@ use sqlx::{AssertSqlSafe, Row as _, ValueRef};
 
 use super::answer::{Answer, Row};
 use super::{Answered, CheckOutcome, bounded};
-use crate::drill::environments::local::ConnectError;
-use crate::drill::environments::local::server::{Server, is_environment};
+use crate::drill::restored::{ConnectError, Restored, is_environment};
 use crate::finding::{Code, Finding};
 
 /// At most this many rows of an answer are read.
@@ -134,7 +133,7 @@ fn judge_error(code: &str, message: &str) -> Answered {
 
 /// Runs a query check.
 pub async fn check(
-    server: &Server,
+    server: &dyn Restored,
     database: &str,
     sql: &str,
     expectation: &super::Expectation,

@@ -196,7 +196,7 @@ impl DrillStanding {
             rto: (&report.rto).into(),
             base_bytes: measured.base_bytes_fetched,
             wal_bytes: measured.wal_bytes_replayed,
-            scratch_bytes: plan.map(|plan| plan.environment.room_needed),
+            scratch_bytes: plan.map(|plan| plan.environment.room_needed()),
             alone: report.alone.holds,
             findings: tally(&report.findings),
             last_proven: own.or(before),

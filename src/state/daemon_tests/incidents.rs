@@ -5,11 +5,11 @@ use serde_json::json;
 
 use super::super::{
     Completion, DepthRank, IncidentChange, IncidentChanges, IncidentFilter, IncidentKey,
-    IncidentKind, NewIncident, RunKind, STANDING_LIMIT, Standing, StandingFilter, State,
+    IncidentKind, NewIncident, Outcome, RunKind, STANDING_LIMIT, Standing, StandingFilter, State,
     StateErrorKind,
 };
 use super::{Place, begin, moment, on_both, outcome};
-use crate::evidence::{EntryKind, NewEntry};
+use crate::evidence::{EntryKind, NewEntry, Verdict};
 use crate::finding::{Code, Finding, Severity};
 
 on_both!(
@@ -22,6 +22,7 @@ on_both!(
     the_daemon_opens_and_closes_its_own,
     an_entry_says_what_it_opens_and_an_answer_ends_what_was_overdue,
     a_standing_is_kept_unless_a_newer_one_is,
+    what_could_not_be_checked_hides_no_answer,
 );
 
 #[derive(Clone, Copy)]
@@ -470,4 +471,65 @@ async fn a_standing_is_kept_unless_a_newer_one_is(place: &Place) {
         .unwrap_err();
     assert_eq!(error.kind, StateErrorKind::Refused, "{error}");
     assert_eq!(state.entry_head().await.unwrap(), head);
+}
+
+async fn what_could_not_be_checked_hides_no_answer(place: &Place) {
+    let state = place.open().await;
+    let finish = async |seconds, kind, location: &str, exit_code, verdict| {
+        let run = begin(&state, kind, "orders").await;
+        let standing = Standing {
+            cluster: "orders".to_owned(),
+            copy: "primary".to_owned(),
+            location: location.to_owned(),
+            kind,
+            at: moment(seconds),
+            run_id: run.id,
+            exit_code,
+            verdict,
+            body: json!({}),
+        };
+        let completion = Completion {
+            standing: Some(standing),
+            ..Completion::default()
+        };
+        let ended = Outcome {
+            verdict,
+            exit_code,
+            ..outcome()
+        };
+        state.finish_run(run, &ended, &completion).await.unwrap();
+    };
+    let answers = async || -> Vec<(RunKind, i64, Option<Verdict>, String)> {
+        let proofs = state.proofs().await.unwrap();
+        let mut answers: Vec<_> = proofs
+            .into_iter()
+            .map(|it| (it.kind, (it.at - moment(0)).num_seconds(), it.verdict, it.location))
+            .collect();
+        answers.sort_by_key(|(kind, ..)| kind.as_str());
+        answers
+    };
+    let (here, there) = ("s3://a/orders", "s3://b/orders");
+    finish(1, RunKind::Replicate, here, 3, None).await;
+    finish(1, RunKind::Drill, here, 3, Some(Verdict::Unproven)).await;
+    assert_eq!(answers().await, [], "nothing ever answered");
+    finish(2, RunKind::Replicate, here, 0, None).await;
+    finish(2, RunKind::Drill, here, 1, Some(Verdict::Failed)).await;
+    let known = [
+        (RunKind::Drill, 2, Some(Verdict::Failed), here.to_owned()),
+        (RunKind::Replicate, 2, None, here.to_owned()),
+    ];
+    assert_eq!(answers().await, known);
+    for exit_code in [3, 4, 130] {
+        let seconds = 2 + i64::from(exit_code);
+        finish(seconds, RunKind::Replicate, here, exit_code, None).await;
+    }
+    finish(9, RunKind::Drill, here, 3, Some(Verdict::Unproven)).await;
+    assert_eq!(answers().await, known, "what did not answer hides nothing");
+    let newest = state.standings(&StandingFilter::default()).await.unwrap();
+    assert!(newest.iter().all(|it| it.exit_code > 1), "and is the newest");
+    finish(200, RunKind::Drill, here, 0, Some(Verdict::Proven)).await;
+    // Of another place nothing was answered yet.
+    finish(200, RunKind::Replicate, there, 3, None).await;
+    let proven = (RunKind::Drill, 200, Some(Verdict::Proven), here.to_owned());
+    assert_eq!(answers().await, [proven]);
 }

@@ -7,14 +7,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use nix::sys::signal::Signal;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
-use sqlx::{ConnectOptions, Connection};
 use tokio::sync::watch;
 
 use super::confine::{Confinement, Network};
 use super::process::ProcessId;
+use super::programs;
 use super::{Binaries, RunAs};
+use crate::drill::restored::{ConnectError, ProgramEnd, Restored, SessionSettings, open_session};
 
 /// The port in the name of the server's socket. Nothing listens on a network.
 pub const PORT: u16 = 5432;
@@ -60,43 +62,6 @@ pub enum ServerError {
         path: PathBuf,
         /// The system's own words.
         source: std::io::Error,
-    },
-}
-
-/// Why a connection was not made.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The server is starting, stopping, or not yet consistent: ask again later.
-    #[error("the server does not accept connections yet: {0}")]
-    NotYet(String),
-    /// The role does not exist in the restored database.
-    #[error(
-        "the restored database has no role {role:?} that may log in ({message}); name its superuser \
-         under `superuser` in the drill definition or with --superuser"
-    )]
-    Role {
-        /// The role.
-        role: String,
-        /// The server's words.
-        message: String,
-    },
-    /// The database needs something that this machine lacks: the environment's fault.
-    #[error("database {database:?} cannot be opened on this machine: {message}")]
-    Environment {
-        /// The database.
-        database: String,
-        /// The server's words.
-        message: String,
-    },
-    /// Anything else that the server said.
-    #[error("database {database:?} refuses the connection: {message}")]
-    Refused {
-        /// The database.
-        database: String,
-        /// The SQLSTATE, where there is one.
-        code: Option<String>,
-        /// The server's or system's words.
-        message: String,
     },
 }
 
@@ -233,55 +198,6 @@ impl Server {
         Some(of(&self.pid.to_string())? != of("self")?)
     }
 
-    /// Connects to `database` as the drill's superuser. `settings` are sent with the
-    /// connection, so they win over what the restored database sets for roles and
-    /// databases.
-    pub async fn connect(
-        &self,
-        database: &str,
-        settings: &[(&str, String)],
-    ) -> Result<PgConnection, ConnectError> {
-        // Libraries that a role or database would load into every session act before
-        // anybody can ask.
-        let always = [
-            ("session_preload_libraries", String::new()),
-            ("local_preload_libraries", String::new()),
-        ];
-        let options = PgConnectOptions::new_without_pgpass()
-            .socket(&self.plan.sockets)
-            .port(PORT)
-            .username(&self.plan.superuser)
-            .database(database)
-            .ssl_mode(PgSslMode::Disable)
-            .application_name("walproof drill")
-            .statement_cache_capacity(0)
-            .options(always)
-            .options(settings.iter().cloned())
-            .disable_statement_logging();
-        let connecting = PgConnection::connect_with(&options);
-        match tokio::time::timeout(Duration::from_secs(30), connecting).await {
-            Ok(result) => result.map_err(|error| classify(&self.plan.superuser, database, error)),
-            Err(_) => Err(ConnectError::NotYet("no answer within 30 s".to_owned())),
-        }
-    }
-
-    /// Connects to a database to ask about the whole cluster: `postgres`, or `template1`
-    /// where the source has dropped or closed that one.
-    pub async fn connect_anywhere(
-        &self,
-        settings: &[(&str, String)],
-    ) -> Result<PgConnection, ConnectError> {
-        match self.connect("postgres", settings).await {
-            // invalid_catalog_name; not currently accepting connections.
-            Err(ConnectError::Refused {
-                code: Some(code), ..
-            }) if matches!(code.as_str(), "3D000" | "55000") => {
-                self.connect("template1", settings).await
-            }
-            other => other,
-        }
-    }
-
     /// Waits until the server has ended, at most this long. Returns whether it has.
     pub async fn wait(&mut self, patience: Duration) -> bool {
         let ended = self.exit.wait_for(Option::is_some);
@@ -329,54 +245,47 @@ impl Server {
     }
 }
 
+impl Restored for Server {
+    fn major(&self) -> u32 {
+        self.plan.binaries.major
+    }
+
+    fn connect<'a>(
+        &'a self,
+        database: &'a str,
+        settings: &'a SessionSettings<'a>,
+    ) -> BoxFuture<'a, Result<PgConnection, ConnectError>> {
+        let options = PgConnectOptions::new_without_pgpass()
+            .socket(&self.plan.sockets)
+            .port(PORT)
+            .username(&self.plan.superuser)
+            .ssl_mode(PgSslMode::Disable);
+        Box::pin(open_session(options, database, settings))
+    }
+
+    fn pg_amcheck<'a>(
+        &'a self,
+        arguments: &'a [String],
+        options: &'a str,
+        limit: Duration,
+    ) -> BoxFuture<'a, Result<ProgramEnd, String>> {
+        Box::pin(programs::amcheck(&self.plan, arguments, options, limit))
+    }
+
+    fn pg_checksums(&mut self, limit: Duration) -> BoxFuture<'_, Result<ProgramEnd, String>> {
+        Box::pin(async move {
+            if !self.stop().await {
+                return Err(
+                    "the server did not stop in order, so pages may be half written".to_owned(),
+                );
+            }
+            programs::checksums(&self.plan, limit).await
+        })
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         self.signal(Signal::SIGQUIT);
     }
-}
-
-/// Sorts a refused connection by who is to blame.
-fn classify(role: &str, database: &str, error: sqlx::Error) -> ConnectError {
-    let database = database.to_owned();
-    match error {
-        sqlx::Error::Database(refusal) => {
-            let message = refusal.message().to_owned();
-            let code = refusal.code().map(std::borrow::Cow::into_owned);
-            match code.as_deref() {
-                // cannot_connect_now: starting up, shutting down, not yet accepting.
-                Some("57P03") => ConnectError::NotYet(message),
-                Some("28000") => ConnectError::Role {
-                    role: role.to_owned(),
-                    message,
-                },
-                _ if is_environment(&message) => ConnectError::Environment { database, message },
-                _ => ConnectError::Refused {
-                    database,
-                    code,
-                    message,
-                },
-            }
-        }
-        sqlx::Error::Io(error) => ConnectError::NotYet(error.to_string()),
-        other => ConnectError::Refused {
-            database,
-            code: None,
-            message: other.to_string(),
-        },
-    }
-}
-
-/// Whether a server's complaint is about this machine, not about the data: a locale or
-/// ICU version that is not here, or a library (`src/backend/utils/init/postinit.c`).
-pub fn is_environment(message: &str) -> bool {
-    [
-        "database locale is incompatible with operating system",
-        "could not create locale",
-        "could not open collator for locale",
-        "ICU is not supported in this build",
-        "could not access file \"$libdir/",
-        "could not load library",
-    ]
-    .iter()
-    .any(|words| message.contains(words))
 }

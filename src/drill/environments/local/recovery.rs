@@ -2,22 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnection;
 
-use super::checks::sql::ask_value;
-use super::course::{Course, Stop};
-use super::environments::local::server::is_environment;
-use super::environments::local::{ConnectError, Server};
-use super::log::{LogEvent, LogFollower};
-use super::neutral::{SafetyReport, ask_back};
-use super::observer::{Progress, Unit};
-use super::phases::Phase;
-use super::proof::{EndProof, ExpectedEnd, after_promotion, at_target};
+use super::Server;
+use crate::drill::checks::sql::{ask_value, session_settings};
+use crate::drill::course::{Course, Stop};
+use crate::drill::facts::RecoveryFacts;
+use crate::drill::last_words::gave_up;
+use crate::drill::log::{LogEvent, LogFollower};
+use crate::drill::neutral::{ask_back, settings_here};
+use crate::drill::observer::{Progress, Unit};
+use crate::drill::phases::Phase;
+use crate::drill::proof::{ExpectedEnd, Histories, after_promotion, at_target};
+use crate::drill::restored::{ConnectError, connect_anywhere};
 use crate::finding::{Code, Finding};
-use crate::postgres::{Lsn, TimelineId};
 
 /// How often the log and the process are looked at.
 const LOOK: Duration = Duration::from_millis(25);
@@ -25,40 +23,6 @@ const LOOK: Duration = Duration::from_millis(25);
 const CONNECT_PATIENCE: Duration = Duration::from_mins(1);
 /// How long promotion may take once it was asked for.
 const PROMOTE_PATIENCE: Duration = Duration::from_mins(30);
-
-/// What recovery's log said; for the record, never as proof.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct LogFacts {
-    /// Where the base backup became consistent.
-    pub consistent_at: Option<Lsn>,
-    /// When.
-    pub consistent_time: Option<DateTime<Utc>>,
-    /// Segments and history files taken from the archive.
-    pub files_restored: u64,
-    /// The last of them.
-    pub last_restored: Option<String>,
-    /// The begin of the last record that was replayed.
-    pub redo_done: Option<Lsn>,
-    /// The timeline that promotion chose.
-    pub new_timeline: Option<TimelineId>,
-    /// What the server or its recovery gave up with; at most 16 lines.
-    pub fatal: Vec<String>,
-}
-
-/// Everything learned on the way, kept also when recovery stops half-way.
-#[derive(Clone, Debug, Default)]
-pub struct RecoveryFacts {
-    /// The log.
-    pub log: LogFacts,
-    /// The proof of the end.
-    pub proof: EndProof,
-    /// The confinement as asked back.
-    pub safety: SafetyReport,
-    /// Whether the cluster has data checksums.
-    pub data_checksums: bool,
-    /// `server_version` of the restored server.
-    pub server_version: Option<String>,
-}
 
 /// Where the server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,40 +44,10 @@ struct Recovery<'a, 'o> {
     setting_too_low: Option<String>,
 }
 
-/// Whether the server's last words are about this machine or walproof's own settings, not
-/// about the backup.
-fn blames_machine(words: &str) -> bool {
-    is_environment(words)
-        || [
-            "No space left on device",
-            "Cannot allocate memory",
-            "could not map anonymous shared memory",
-            "could not create shared memory",
-            "could not create semaphores",
-            "could not create any Unix-domain sockets",
-            "could not bind",
-            "Permission denied",
-            "Too many open files",
-            "Read-only file system",
-            "unrecognized configuration parameter",
-            "invalid value for parameter",
-            "could not access the server configuration file",
-            "could not load",
-            "database files are incompatible with server",
-            "wrong permissions",
-            "has group or world access",
-            "has invalid permissions",
-            "has wrong ownership",
-            "could not fork",
-        ]
-        .iter()
-        .any(|known| words.contains(known))
-}
-
 /// Drives a started server through recovery: consistent, at the target, promoted, first
 /// query answered. Phases are entered on the way; the caller has entered
 /// [`Phase::ReachConsistency`].
-pub async fn recover(
+pub(super) async fn recover(
     server: &mut Server,
     expected: &ExpectedEnd,
     preload: &[String],
@@ -200,22 +134,7 @@ impl Recovery<'_, '_> {
 
     /// What the server's end means.
     fn ended(&self, status: &str) -> Stop {
-        let fatal = &self.facts.log.fatal;
-        let words = fatal
-            .iter()
-            .find(|words| !words.starts_with("the database system is"))
-            .cloned()
-            .unwrap_or_else(|| format!("the server ended without words ({status})"));
-        if fatal.is_empty() || fatal.iter().any(|words| blames_machine(words)) {
-            return Stop::Unproven(format!("the restored server ended: {words}"));
-        }
-        let early = words.contains("recovery ended before configured recovery target was reached");
-        let code = if early {
-            Code::RecoveryEndedEarly
-        } else {
-            Code::RecoveryFailed
-        };
-        Stop::failed(Finding::new(code, "restored server", words))
+        gave_up(&self.facts.log.fatal, status)
     }
 
     async fn until_target(&mut self) -> Result<(), Stop> {
@@ -244,8 +163,8 @@ impl Recovery<'_, '_> {
     async fn connect(&mut self) -> Result<PgConnection, Stop> {
         let until = Instant::now() + CONNECT_PATIENCE;
         loop {
-            let settings = super::checks::sql::session_settings(Duration::from_mins(1));
-            let connecting = self.server.connect_anywhere(&settings);
+            let settings = session_settings(Duration::from_mins(1));
+            let connecting = connect_anywhere(&*self.server, &settings);
             match self.course.wait(connecting).await? {
                 Ok(connection) => return Ok(connection),
                 Err(ConnectError::NotYet(_)) if Instant::now() < until => self.step().await?,
@@ -272,8 +191,7 @@ impl Recovery<'_, '_> {
         let asking = async {
             ask_back(
                 &mut connection,
-                major,
-                preload,
+                &settings_here(major, preload),
                 &mut facts.safety,
                 "at target",
             )
@@ -340,13 +258,18 @@ impl Recovery<'_, '_> {
         let asking = async {
             ask_back(
                 &mut connection,
-                major,
-                preload,
+                &settings_here(major, preload),
                 &mut facts.safety,
                 "promoted",
             )
             .await?;
-            after_promotion(&mut connection, &data, expected, &mut facts.proof).await?;
+            after_promotion(
+                &mut connection,
+                Histories::Directory(&data),
+                expected,
+                &mut facts.proof,
+            )
+            .await?;
             ask_value(
                 &mut connection,
                 "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'data_checksums'",
@@ -368,32 +291,5 @@ impl Recovery<'_, '_> {
             return Err(Stop::Failed(Vec::new()));
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_machine_is_blamed_for_what_is_its_own() {
-        for words in [
-            "could not map anonymous shared memory: Cannot allocate memory",
-            "could not write to file \"base/1\": No space left on device",
-            "could not load library \"/x/timescaledb.so\": undefined symbol",
-            "could not access file \"$libdir/timescaledb\": No such file or directory",
-            "database files are incompatible with server",
-        ] {
-            assert!(blames_machine(words), "{words}");
-        }
-        for words in [
-            "recovery ended before configured recovery target was reached",
-            "could not locate a valid checkpoint record",
-            "WAL was generated with wal_level=minimal, cannot continue recovering",
-            "WAL ends before consistent recovery point",
-            "could not open file \"base/5/16384\": No such file or directory",
-        ] {
-            assert!(!blames_machine(words), "{words}");
-        }
     }
 }

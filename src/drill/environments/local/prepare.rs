@@ -6,44 +6,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::admit::{Admitted, stopped_by};
-use super::course::{Course, Stop};
-use super::environments::local::ownership::{hand_over, may_read};
-use super::environments::local::{RunAs, Scratch};
-use super::observer::{DrillObserver, Progress, Unit};
-use super::options::DrillOptions;
-use super::phases::Phase;
-use super::preload::{self, Preload};
-use super::run::blocking;
-use super::settings::{client_authentication, extra, identity_map};
+use super::admit::Admitted;
+use super::ownership::{hand_over, may_read};
+use super::{LocalOptions, RunAs, Scratch};
+use crate::drill::admit::stopped_by;
+use crate::drill::course::{Course, Stop};
+use crate::drill::observer::DrillObserver;
+use crate::drill::preload::{self, Preload};
+use crate::drill::run::blocking;
+use crate::drill::settings::{client_authentication, extra, identity_map};
+use crate::drill::watching::Forward;
 use crate::repository::Repository;
 use crate::restore::configuration::{
     RecoveryAction, RecoverySettings, ServerSettings, SettingsReview, postgresql_conf,
 };
-use crate::restore::{
-    Cancel, ExtractOptions, ExtractReport, ProgressSink, Step, TablespaceMap, Watch, extract,
-};
-
-/// Hands the restore room's progress on to the drill's watcher.
-pub(super) struct Forward(pub(super) Arc<dyn DrillObserver>);
-
-impl ProgressSink for Forward {
-    fn progress(&self, progress: &crate::restore::Progress) {
-        let (phase, unit) = match progress.step {
-            Step::ReadWal => (Phase::Admit, Unit::Segments),
-            Step::FetchBase => (Phase::FetchBase, Unit::Bytes),
-            Step::Sync => return,
-        };
-        self.0.progress(
-            phase,
-            Progress {
-                unit,
-                done: progress.done,
-                total: progress.total,
-            },
-        );
-    }
-}
+use crate::restore::{Cancel, ExtractOptions, ExtractReport, TablespaceMap, Watch, extract};
 
 pub(super) async fn fetch_base(
     repository: &Repository,
@@ -87,7 +64,7 @@ pub(super) async fn fetch_base(
 
 pub(super) fn decide_preload(
     review: &SettingsReview,
-    options: &DrillOptions,
+    options: &LocalOptions,
     admitted: &Admitted,
 ) -> Preload {
     let source: Vec<String> = review
@@ -97,7 +74,7 @@ pub(super) fn decide_preload(
         .split(',')
         .map(|library| library.trim().trim_matches('"').to_owned())
         .collect();
-    preload::decide(&source, &options.local.preload, |library| {
+    preload::decide(&source, &options.preload, |library| {
         admitted.binaries.has_library(library)
     })
 }
@@ -105,11 +82,11 @@ pub(super) fn decide_preload(
 /// walproof's own program, where the server's user may run it: recovery runs it for every
 /// file. A copy is made where it may not.
 pub(super) async fn own_program(
-    options: &DrillOptions,
+    options: &LocalOptions,
     admitted: &Admitted,
     scratch: &Scratch,
 ) -> Result<PathBuf, Stop> {
-    let program = match &options.local.program {
+    let program = match &options.program {
         Some(program) => program.clone(),
         None => std::env::current_exe().map_err(|error| {
             Stop::Unproven(format!("cannot find walproof's own program: {error}"))
@@ -143,7 +120,7 @@ pub(super) async fn own_program(
 }
 
 pub(super) fn server_settings(
-    options: &DrillOptions,
+    options: &LocalOptions,
     admitted: &Admitted,
     extracted: &ExtractReport,
     review: &SettingsReview,
@@ -165,9 +142,9 @@ pub(super) fn server_settings(
             action: RecoveryAction::Pause,
         },
         socket_directory: Some(scratch.sockets().to_owned()),
-        port: super::environments::local::server::PORT,
+        port: super::server::PORT,
         preload: preload.load.clone(),
-        extra: extra(admitted.binaries.major, preload, &options.local.settings),
+        extra: extra(admitted.binaries.major, preload, &options.settings),
     }
 }
 

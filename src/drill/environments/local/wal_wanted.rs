@@ -1,6 +1,6 @@
 //! Whether recovery stopped for want of WAL, and why it did not get it.
 
-use super::course::Stop;
+use crate::drill::course::Stop;
 use crate::finding::{Code, Finding};
 use crate::restore::WalServer;
 

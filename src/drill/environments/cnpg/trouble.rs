@@ -1,0 +1,57 @@
+//! What trouble in Kubernetes means for a drill.
+
+use super::report::TroubleReport;
+use crate::drill::course::Stop;
+use crate::drill::last_words::gave_up;
+use crate::finding::{Code, Finding};
+use crate::kubernetes::watch::{Trouble, TroubleClass};
+use crate::kubernetes::{KubeError, KubeErrorKind};
+
+/// What a failed wish to the API means: never anything about the backup.
+pub(super) fn stopped_by(error: &KubeError) -> Stop {
+    Stop::Unproven(format!("{error}; {}", error.hint()))
+}
+
+/// What an object that the API did not take means.
+pub(super) fn not_created(error: &KubeError) -> Stop {
+    if error.kind == KubeErrorKind::Quota {
+        return Stop::Unproven(format!(
+            "{error}; raise `cnpg.quota` in the drill definition, or the quota that a policy of the \
+             cluster sets"
+        ));
+    }
+    stopped_by(error)
+}
+
+/// As the report tells it.
+pub(super) fn reported(trouble: &Trouble) -> TroubleReport {
+    TroubleReport {
+        class: trouble.class.as_str().to_owned(),
+        object: trouble.object.clone(),
+        words: trouble.words.clone(),
+        hint: trouble.hint.clone(),
+    }
+}
+
+/// What trouble that ends a recovery means. `fatal` is what the restored server gave up
+/// with, as far as it was heard.
+pub(super) fn ended_by(trouble: &Trouble, fatal: &[String]) -> Stop {
+    if !trouble.class.blames_backup() {
+        return Stop::Unproven(format!(
+            "{}: {} ({})",
+            trouble.object, trouble.words, trouble.hint
+        ));
+    }
+    let code = match trouble.class {
+        TroubleClass::RecoveryFailed if !fatal.is_empty() => {
+            return gave_up(fatal, &trouble.words);
+        }
+        TroubleClass::WalMissing | TroubleClass::TargetNotReached => Code::RecoveryEndedEarly,
+        _ => Code::RecoveryFailed,
+    };
+    Stop::failed(Finding::new(
+        code,
+        trouble.object.clone(),
+        trouble.words.clone(),
+    ))
+}

@@ -1,0 +1,22 @@
+//! CloudNativePG's resources as walproof reads them: small views of what the API answers.
+//!
+//! Parsing is pure and takes whole objects as JSON; keys that a view does not know stay in
+//! the view's raw value. Nothing here changes anything in a cluster, and no view ever holds
+//! a secret: Secrets are named by reference, as in the resources themselves.
+
+pub mod backup;
+pub mod cluster;
+mod fields;
+pub mod operator;
+pub mod reference;
+pub mod resources;
+pub mod snapshot;
+pub mod store;
+
+pub use backup::{Backup, BackupMethod, ScheduledBackup};
+pub use cluster::{Archive, Catalog, SourceCluster, Storage, Tablespace};
+pub use fields::ViewError;
+pub use operator::{Operator, PLUGIN};
+pub use reference::SecretKeyRef;
+pub use snapshot::{SnapshotRole, VolumeSnapshot};
+pub use store::{ObjectStore, RecoveryWindow, StoreConfiguration, StoreCredentials};
