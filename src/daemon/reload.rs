@@ -234,3 +234,161 @@ pub(super) fn status(plan: &Plan) -> String {
     let schedules = plan.config.schedules.len();
     format!("{schedules} schedules for {clusters} clusters")
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+    use serde_json::Value;
+
+    use super::super::clock::SystemClock;
+    use super::*;
+    use crate::state::Incident;
+
+    struct Ground {
+        keep: tempfile::TempDir,
+        state: State,
+        reload: Reload,
+    }
+
+    const GOOD: &str = "version: 1\nclusters:\n- {name: orders, primary: {url: 'file:///a'}}\n";
+
+    impl Ground {
+        /// A daemon that runs `text`, with its files known or not.
+        async fn new(text: &str, known: bool) -> Self {
+            let keep = tempfile::tempdir().unwrap();
+            let url = StateUrl::sqlite(keep.path().join("state.sqlite"));
+            let state = State::open(&url).await.unwrap();
+            let file = keep.path().join("walproof.yaml");
+            std::fs::write(&file, text).unwrap();
+            let loaded = sources::read(&file, Some(&url)).unwrap();
+            let stamp = known.then_some(loaded.stamp);
+            let config = Arc::new(loaded.config);
+            let reload = Reload {
+                file,
+                state_url: Some(url),
+                state: state.clone(),
+                clock: Arc::new(SystemClock::default()),
+                health: Arc::new(Health::new(Utc::now(), chrono::TimeDelta::minutes(2))),
+                daemon: Uuid::nil(),
+                plan: watch::Sender::new(Arc::new(Plan::of(Arc::clone(&config)))),
+                config: watch::Sender::new(config),
+                running: stamp.clone(),
+                seen: stamp,
+                systemd: false,
+            };
+            Self {
+                keep,
+                state,
+                reload,
+            }
+        }
+
+        async fn look(&mut self, text: &str) {
+            std::fs::write(&self.reload.file, text).unwrap();
+            self.reload.look().await;
+        }
+
+        async fn open(&self) -> Vec<Incident> {
+            let filter = IncidentFilter::default();
+            self.state.incidents(true, &filter).await.unwrap()
+        }
+
+        /// Whether each change was accepted, and how many incidents it opened and closed.
+        async fn said(&self) -> Vec<(bool, usize, usize)> {
+            let entries = self.state.entries(0, 100).await.unwrap();
+            entries
+                .iter()
+                .map(|entry| {
+                    let body = entry.content().unwrap().body;
+                    let count = |name: &str| body[name].as_array().map_or(0, Vec::len);
+                    let accepted = body["accepted"] == Value::Bool(true);
+                    (accepted, count("opened"), count("closed"))
+                })
+                .collect()
+        }
+
+        fn clusters(&self) -> usize {
+            self.reload.plan.borrow().config.clusters.len()
+        }
+
+        async fn tamper(&self, statement: &'static str) {
+            let file = self.keep.path().join("state.sqlite");
+            let other = sqlx::SqlitePool::connect(&format!("sqlite://{}", file.display()));
+            let other = other.await.unwrap();
+            sqlx::raw_sql(statement).execute(&other).await.unwrap();
+            other.close().await;
+        }
+    }
+
+    const BAD: &str = "version: 1\nclusters: 7\n";
+
+    #[tokio::test]
+    async fn a_refused_file_stays_refused_until_it_is_right() {
+        let mut ground = Ground::new(GOOD, true).await;
+        for _ in 0..3 {
+            // The same again is told once, and settles nothing.
+            ground.look(BAD).await;
+            assert_eq!(ground.open().await.len(), 1);
+            assert!(ground.reload.health.is_configuration_refused());
+            assert_eq!(ground.said().await, [(false, 1, 0)]);
+        }
+        assert!(!ground.reload.seen.as_ref().unwrap().may_have_changed());
+        // Another mistake is another entry of the same incident.
+        ground.look("version: 2\n").await;
+        assert_eq!(ground.said().await, [(false, 1, 0), (false, 0, 0)]);
+        // Put back as it was.
+        for _ in 0..2 {
+            ground.look(GOOD).await;
+            assert_eq!(ground.open().await, []);
+            assert!(!ground.reload.health.is_configuration_refused());
+            let told = [(false, 1, 0), (false, 0, 0), (true, 0, 1)];
+            assert_eq!(ground.said().await, told);
+        }
+        // The same mistake once more is told once more.
+        ground.look(BAD).await;
+        assert_eq!(ground.open().await.len(), 1);
+        ground.look("version: 1\n").await;
+        assert_eq!((ground.clusters(), ground.open().await.len()), (0, 0));
+        assert_eq!(ground.said().await.last(), Some(&(true, 0, 1)));
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_read_at_the_start_is_looked_at_first() {
+        for (text, accepted) in [(BAD, false), (GOOD, true)] {
+            let mut ground = Ground::new(GOOD, false).await;
+            std::fs::write(&ground.reload.file, text).unwrap();
+            let (stop, stopped) = watch::channel(false);
+            let (_hangup, hung_up) = mpsc::channel(1);
+            let state = ground.state.clone();
+            let until = async {
+                while state.entry_head().await.unwrap().is_none() {
+                    tokio::task::yield_now().await;
+                }
+                stop.send(true).unwrap();
+            };
+            let reload =
+                std::mem::replace(&mut ground.reload, Ground::new(GOOD, true).await.reload);
+            tokio::join!(reload.run(hung_up, stopped), until);
+            let opened = usize::from(!accepted);
+            assert_eq!(ground.said().await, [(accepted, opened, 0)]);
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_changes_that_could_not_be_written_down() {
+        let mut ground = Ground::new(GOOD, true).await;
+        ground.tamper("ALTER TABLE entries RENAME TO away").await;
+        ground.look(BAD).await;
+        ground.look("version: 1\n").await;
+        assert_eq!(ground.clusters(), 1);
+        assert!(ground.reload.seen.as_ref().unwrap().may_have_changed());
+        ground.tamper("ALTER TABLE away RENAME TO entries").await;
+        assert_eq!(ground.said().await, []);
+        // The next look makes up for it.
+        ground.reload.look().await;
+        assert_eq!(
+            (ground.clusters(), ground.said().await),
+            (0, vec![(true, 0, 0)])
+        );
+    }
+}

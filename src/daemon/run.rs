@@ -261,6 +261,7 @@ impl Daemon {
         };
         let mut overdue_next = self.clock.now();
         let mut sweep_next = self.clock.now() + SWEEP_EVERY;
+        let mut sweeping: Option<JoinHandle<()>> = None;
         let mut first = true;
         let mut last: Option<DateTime<Utc>> = None;
         let mut said = Said::default();
@@ -282,8 +283,10 @@ impl Daemon {
                 }
                 if now >= sweep_next {
                     sweep_next = now + SWEEP_EVERY;
-                    let config = Arc::clone(&self.plan.borrow().config);
-                    sweep::sweep(&self.state, &config, now).await;
+                    // Beside the loop: large directories take long to remove. One at a time.
+                    if sweeping.as_ref().is_none_or(JoinHandle::is_finished) {
+                        sweeping = Some(tokio::spawn(self.sweep(now)));
+                    }
                     self.put_right().await;
                 }
                 self.bell.ring(self.clock.as_ref());
@@ -295,6 +298,19 @@ impl Daemon {
                 awake = ticking.rung() => awake,
                 () = stopped(&mut stop) => self.clock.awake(),
             };
+        }
+        if let Some(sweeping) = sweeping {
+            // What hangs is left; the next sweep goes on.
+            let _ = tokio::time::timeout(Duration::from_secs(10), sweeping).await;
+        }
+    }
+
+    fn sweep(&self, now: DateTime<Utc>) -> impl Future<Output = ()> + Send + use<> {
+        let (state, awake) = (self.state.clone(), self.clock.awake());
+        let config = Arc::clone(&self.plan.borrow().config);
+        async move {
+            sweep::sweep(&state, &config, now).await;
+            drop(awake);
         }
     }
 
@@ -462,5 +478,51 @@ async fn watchdog(
             _ => systemd::alive(),
         }
         tokio::time::sleep(every).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::InProcess;
+    use super::super::clock::SystemClock;
+    use super::*;
+
+    #[tokio::test]
+    async fn what_runs_is_what_the_ledger_names() {
+        let keep = tempfile::tempdir().unwrap();
+        let url = StateUrl::sqlite(keep.path().join("state.sqlite"));
+        let state = State::open(&url).await.unwrap();
+        let file = keep.path().join("walproof.yaml");
+        std::fs::write(&file, "version: 1\n").unwrap();
+        let given = sources::read(&file, Some(&url)).unwrap().config;
+        let changed = "version: 1\nclusters:\n- {name: orders, primary: {url: 'file:///a'}}\n";
+        // The file changed after it was read: to a right one, and to one with a mistake.
+        for (text, clusters, entries) in [(changed, 1, 2), ("version: 2\n", 0, 1)] {
+            std::fs::write(&file, text).unwrap();
+            let before = state
+                .entry_head()
+                .await
+                .unwrap()
+                .map_or(0, |(head, _)| head);
+            let options = DaemonOptions {
+                config: given.clone(),
+                file: Some(file.clone()),
+                state_url: Some(url.clone()),
+                clock: Arc::new(SystemClock::default()),
+                executor: Arc::new(InProcess::new(state.clone())),
+                tick: Duration::from_secs(1),
+                process: false,
+            };
+            let daemon = Daemon::start(state.clone(), options).await.unwrap();
+            assert_eq!(daemon.plan.borrow().config.clusters.len(), clusters);
+            let sha256 = crate::evidence::sha256_hex(text.as_bytes());
+            let known = daemon.stamp.as_ref().map(Stamp::sha256);
+            assert_eq!(known, (entries == 2).then_some(sha256.clone()));
+            let said = state.entries(before, 10).await.unwrap();
+            assert_eq!(said.len(), entries);
+            if let Some(accepted) = said.get(1) {
+                assert_eq!(accepted.content().unwrap().body["sha256"], sha256);
+            }
+        }
     }
 }

@@ -4,11 +4,12 @@
 use serde_json::json;
 
 use super::super::{
-    Completion, DepthRank, IncidentChange, IncidentFilter, IncidentKey, IncidentKind, NewIncident,
-    Outcome, RunKind, STANDING_LIMIT, Standing, StandingFilter, State, StateErrorKind,
+    Completion, DepthRank, IncidentChange, IncidentChanges, IncidentFilter, IncidentKey,
+    IncidentKind, NewIncident, Outcome, RunKind, STANDING_LIMIT, Standing, StandingFilter, State,
+    StateErrorKind,
 };
 use super::{Place, begin, moment, on_both, outcome};
-use crate::evidence::Verdict;
+use crate::evidence::{EntryKind, NewEntry, Verdict};
 use crate::finding::{Code, Finding, Severity};
 
 on_both!(
@@ -19,6 +20,7 @@ on_both!(
     a_depth_that_is_not_known_is_careful,
     what_becomes_worse_is_told_and_what_stays_is_counted,
     the_daemon_opens_and_closes_its_own,
+    an_entry_says_what_it_opens_and_an_answer_ends_what_was_overdue,
     a_standing_is_kept_unless_a_newer_one_is,
     what_could_not_be_checked_hides_no_answer,
 );
@@ -327,6 +329,100 @@ async fn the_daemon_opens_and_closes_its_own(place: &Place) {
         other.open_incident(&new, moment(20))
     );
     assert_ne!(left.unwrap(), right.unwrap());
+}
+
+async fn an_entry_says_what_it_opens_and_an_answer_ends_what_was_overdue(place: &Place) {
+    let state = place.open().await;
+    let note = async |code: Code, copy: &str, closes: Vec<IncidentKey>| {
+        let entry = NewEntry {
+            kind: EntryKind::Missed,
+            at: moment(0),
+            cluster: Some("orders".to_owned()),
+            copy: None,
+            run_id: None,
+            body: json!({}),
+        };
+        let new = NewIncident {
+            cluster: "orders".to_owned(),
+            copy: copy.to_owned(),
+            kind: IncidentKind::Schedule,
+            scope: String::new(),
+            code: code.as_str().to_owned(),
+            severity: code.severity(),
+            object: "orders".to_owned(),
+            message: "late".to_owned(),
+            by: None,
+        };
+        let changes = IncidentChanges {
+            opens: vec![new],
+            closes,
+        };
+        let entry = state.note(&entry, &changes, moment(0)).await.unwrap();
+        (entry.sequence, entry.content().unwrap().body)
+    };
+    let (by, body) = note(Code::DrillOverdue, "", Vec::new()).await;
+    assert_eq!(body["opened"][0]["code"], "drill-overdue");
+    let filter = IncidentFilter::default();
+    let incident = state.incidents(true, &filter).await.unwrap().remove(0);
+    assert_eq!(incident.opened_by, Some(by));
+    // It is open already, and the other was never.
+    let never = IncidentKey {
+        code: "records-broken".to_owned(),
+        ..IncidentKey::from(&incident)
+    };
+    let (_, body) = note(Code::DrillOverdue, "", vec![never]).await;
+    assert_eq!(body, json!({}));
+    note(Code::VerificationOverdue, "primary", Vec::new()).await;
+    let (_, body) = note(
+        Code::VerificationOverdue,
+        "far",
+        vec![IncidentKey {
+            copy: "far".to_owned(),
+            code: "verification-overdue".to_owned(),
+            ..IncidentKey::from(&incident)
+        }],
+    )
+    .await;
+    // Opened and closed by one entry.
+    assert_eq!(body["opened"][0]["id"], body["closed"][0]["id"]);
+
+    let finish = async |kind, exit_code, guarded: bool| {
+        let run = begin(&state, kind, "orders").await;
+        let standing = Standing {
+            cluster: "orders".to_owned(),
+            copy: "primary".to_owned(),
+            location: "s3://backups/orders".to_owned(),
+            kind,
+            at: moment(1),
+            run_id: run.id,
+            exit_code,
+            verdict: None,
+            body: json!({}),
+        };
+        let completion = Completion {
+            standing: guarded.then_some(standing),
+            ..Completion::default()
+        };
+        let mut ended = outcome();
+        ended.exit_code = exit_code;
+        let entry = state.finish_run(run, &ended, &completion).await.unwrap();
+        entry.content().unwrap().body["closed"][0]["code"].clone()
+    };
+    let none = serde_json::Value::Null;
+    // It could not check; it is no copy of the configuration; it is of another kind.
+    assert_eq!(finish(RunKind::Drill, 3, true).await, none);
+    assert_eq!(finish(RunKind::Drill, 0, false).await, none);
+    assert_eq!(finish(RunKind::Compare, 0, true).await, none);
+    assert_eq!(
+        open(&state).await,
+        ["drill-overdue", "verification-overdue"]
+    );
+    assert_eq!(finish(RunKind::Drill, 1, true).await, "drill-overdue");
+    assert_eq!(
+        finish(RunKind::Verify, 0, true).await,
+        "verification-overdue"
+    );
+    assert_eq!(open(&state).await, [""; 0]);
 }
 
 async fn a_standing_is_kept_unless_a_newer_one_is(place: &Place) {

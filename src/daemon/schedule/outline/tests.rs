@@ -349,19 +349,6 @@ fn a_blackout_holds_back_and_beyond_the_next_moment_it_is_late() {
 }
 
 #[test]
-fn a_stored_moment_that_no_longer_exists_leads_on() {
-    let nightly = one("- {name: n, job: verify, cron: '0 3 * * *', clusters: [billing]}");
-    let due = come(
-        &nightly,
-        "2026-11-22T05:00:00Z",
-        "2026-11-22T06:00:00Z",
-        false,
-    );
-    assert_eq!(due.next_due, at("2026-11-23T03:00:00Z"));
-    assert!(due.jobs.is_empty() && due.entries.is_empty());
-}
-
-#[test]
 fn one_definition_is_not_in_the_way_of_another() {
     let both = one("- {name: d, job: drill, cron: '0 3 * * *', clusters: [orders], copies: [far]}");
     let due = |under_way: &[&str]| {
