@@ -5,10 +5,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo test lint build release bench fuzz fixtures install fmt
+.PHONY: help demo test test-kubernetes lint build release bench bench-kubernetes fuzz fixtures install fmt
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## See it work: a database, backups, proofs, and a hole found (installs what is missing)
 	@scripts/install --demo
@@ -19,6 +19,9 @@ test: ## Everything that must hold: lints, licences, all tests (installs what is
 	@scripts/install
 	@$(MAKE) --no-print-directory lint
 	@scripts/test
+
+test-kubernetes: ## What needs a Kubernetes with CloudNativePG: KUBECONFIG, or a lab (see scripts/test-kubernetes)
+	@scripts/test-kubernetes
 
 lint: ## Formatting, clippy, dependency rules, documentation; warnings are errors
 	cargo fmt --check
@@ -31,6 +34,9 @@ build: ## Build for development
 
 release: ## Build for use: target/release/walproof
 	cargo build --locked --release
+
+bench-kubernetes: release ## A drill beside the same by hand with kubectl (see scripts/bench-kubernetes --help)
+	@scripts/bench-kubernetes
 
 bench: release ## Time reading and copying beside the usual tools (see scripts/bench --help, scripts/bench-replicate --help)
 	@scripts/install --bench

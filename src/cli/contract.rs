@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::command::evidence::EvidenceVerifyReport;
 use crate::drill::DrillReport;
 use crate::notify::NoticeDocument;
+use crate::operation::backup_request::BackupRequestReport;
 use crate::operation::fleet::{self, Fleet};
 use crate::replicate::expire::{self, ExpireReport};
 use crate::replicate::statement::{self, StatusReport};
@@ -66,6 +67,12 @@ pub fn status() -> Value {
     schema_of::<Fleet>(fleet::SCHEMA)
 }
 
+/// The schema of `walproof.backup-request/v1`, kept in the project as
+/// `docs/schema/backup-request.v1.schema.json`.
+pub fn backup_request() -> Value {
+    schema_of::<BackupRequestReport>(BackupRequestReport::SCHEMA)
+}
+
 /// As the reports are written: what is always there is required. The document's own name
 /// is its first field.
 fn schema_of<T: JsonSchema>(name: &str) -> Value {
@@ -104,6 +111,7 @@ mod tests {
             ("notice.v1.schema.json", notice()),
             ("evidence-verify.v1.schema.json", evidence_verify()),
             ("status.v1.schema.json", status()),
+            ("backup-request.v1.schema.json", backup_request()),
         ] {
             assert!(schema.pointer("/properties/schema/const").is_some());
             let path = Path::new(env!("CARGO_MANIFEST_DIR"))

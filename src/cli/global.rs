@@ -168,6 +168,8 @@ pub enum Command {
     Backup(command::backup::BackupCommand),
     #[command(subcommand)]
     Wal(command::wal::WalCommand),
+    #[command(subcommand)]
+    Kubernetes(command::kubernetes::KubernetesCommand),
     Status(command::status::StatusArgs),
     Daemon(command::daemon::DaemonArgs),
     #[command(subcommand)]

@@ -4,6 +4,7 @@
 //! command gives an [`ExitCode`], or a [`Failure`] that says what could not be done, why,
 //! and what to do about it.
 
+pub mod access;
 pub mod alone;
 pub mod command;
 mod context;
@@ -13,6 +14,7 @@ mod failure;
 mod global;
 mod interrupt;
 mod output;
+pub mod plugin;
 mod progress;
 mod recording;
 mod relation_names;

@@ -4,12 +4,14 @@ use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use tracing::{Instrument as _, Span};
 
 use super::command;
 use super::interrupt::{interrupted, listen};
-use super::{Cli, Command, Context, ExitCode, Failure, LogFormatArg, Output, Palette, Progress};
+use super::{
+    Cli, Command, Context, ExitCode, Failure, LogFormatArg, Output, Palette, Progress, plugin,
+};
 use crate::telemetry::{self, LogFormat, Traces};
 
 /// Threads of a daemon's runtime, besides those that block.
@@ -18,7 +20,7 @@ const DAEMON_THREADS: usize = 2;
 /// Runs the command line of this process.
 pub fn main() -> std::process::ExitCode {
     announce_panics();
-    let cli = match Cli::try_parse() {
+    let cli = match parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() && is_restore_command(std::env::args_os()) => {
             let _ = error.print();
@@ -45,6 +47,21 @@ pub fn main() -> std::process::ExitCode {
             failure.code.into()
         }
     }
+}
+
+/// Reads the command line, also that of a plugin of kubectl.
+fn parse() -> Result<Cli, clap::Error> {
+    let given: Vec<OsString> = std::env::args_os().collect();
+    let mut command = Cli::command();
+    if given
+        .first()
+        .is_some_and(|program| plugin::is_plugin(program))
+    {
+        // As a person types it, for usage lines.
+        command = command.bin_name("kubectl walproof");
+    }
+    let matches = command.try_get_matches_from(plugin::arguments(given))?;
+    Cli::from_arg_matches(&matches)
 }
 
 /// A panic is a defect of ours, so nothing was proven. The hook has told what happened.
@@ -137,6 +154,7 @@ fn traces(cli: &Cli) -> Option<Traces> {
             | Command::Config(_)
             | Command::Repository(_)
             | Command::Wal(_)
+            | Command::Kubernetes(_)
             | Command::Status(_)
             | Command::Job(_)
             | Command::Schedule(_)
@@ -230,6 +248,7 @@ async fn run(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Replicate(args) => Box::pin(command::replicate::run(args, context)).await,
         Command::Backup(args) => command::backup::run(args, context).await,
         Command::Wal(args) => command::wal::run(args, context).await,
+        Command::Kubernetes(args) => command::kubernetes::run(args, context).await,
         Command::State(args) => command::state::run(args, context).await,
         Command::Status(args) => command::status::run(args, context).await,
         Command::Job(args) => command::job::run(args, context).await,

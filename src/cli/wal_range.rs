@@ -10,7 +10,6 @@ use super::{Context, Failure, interrupted};
 use crate::postgres::wal::WalRecord;
 use crate::postgres::{Lsn, TimelineId};
 use crate::repository::{self, Catalog};
-use crate::storage::Store;
 use crate::verify::objects;
 use crate::verify::wal_range::RangeProgress;
 use crate::verify::wal_story::{WalkReport, WalkRequest, walk};
@@ -93,7 +92,7 @@ impl WalRangeArgs {
         let to = end("--to", self.to.as_ref())?;
         let config = context.config()?;
         let source = resolve(&self.source, &config)?;
-        let repository = repository::open(Store::open(&source.location, &source.options)?);
+        let repository = repository::open(source.open()?);
         let spinner = context.progress.spinner("listing");
         let catalog = repository.catalog().await;
         spinner.finish_and_clear();

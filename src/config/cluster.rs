@@ -235,14 +235,21 @@ impl RepositoryConfig {
             .as_ref()
             .map(|source| source.read_with("ca", reader));
         Ok(StorageOptions {
+            ca_pem: ca.transpose()?,
+            environment,
+            ..self.options_without_secrets()
+        })
+    }
+
+    /// How to reach it but for the secrets: enough to know which place it is.
+    pub fn options_without_secrets(&self) -> StorageOptions {
+        StorageOptions {
             endpoint: self.endpoint.as_ref().map(|url| url.as_str().to_owned()),
             region: self.region.clone(),
             virtual_hosted: self.path_style.map(|path_style| !path_style),
             allow_http: self.endpoint.as_ref().is_some_and(Endpoint::is_plain_http),
             ca_file: self.ca_file.clone(),
-            ca_pem: ca.transpose()?,
-            environment,
             ..StorageOptions::default()
-        })
+        }
     }
 }

@@ -8,20 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::document::Endpoint;
-use super::{ByteSize, Period, SettingValue};
-
-/// A CloudNativePG Cluster in Kubernetes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ClusterReference {
-    /// Its namespace.
-    #[schemars(length(min = 1, max = 63))]
-    pub namespace: String,
-    /// Its name. Default: the cluster's name in walproof.yaml.
-    #[serde(default)]
-    #[schemars(length(min = 1, max = 253))]
-    pub name: Option<String>,
-}
+use super::{ByteSize, KubernetesCluster, Period, SettingValue};
 
 /// By which of CloudNativePG's ways a recovery Cluster gets its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -62,7 +49,7 @@ pub struct CnpgDrill {
     /// The live Cluster that the drill takes after. Default: the cluster's own `kubernetes`
     /// block in walproof.yaml.
     #[serde(default)]
-    pub source: Option<ClusterReference>,
+    pub source: Option<KubernetesCluster>,
     /// A file with the Cluster's definition (YAML), for the day when the live one is gone.
     /// It is used instead of the live Cluster.
     #[serde(default)]

@@ -54,7 +54,7 @@ pub use byte_size::{ByteSize, ParseByteSizeError};
 pub use cluster::{
     Cluster, Heartbeat, Raci, RepositoryConfig, Tier, Verification, VerificationDepth,
 };
-pub use cnpg::{ClusterReference, CnpgDrill, Quota, RecoveryForm};
+pub use cnpg::{CnpgDrill, Quota, RecoveryForm};
 pub use credentials::{Credentials, SecretError, SecretSource};
 pub use cron::{CronExpression, ParseCronError};
 pub use daemon::{DaemonConfig, ListenAddress, ParseListenAddressError};

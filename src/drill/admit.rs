@@ -5,6 +5,7 @@ use super::options::DrillOptions;
 use super::plan::{DrillPlan, PlannedBackup, PlannedEnvironment, PlannedWal};
 use super::proof::ExpectedEnd;
 use crate::finding::{Code, Finding, Severity};
+use crate::postgres::{Lsn, TimelineId};
 use crate::repository::{BaseBackup, Catalog, Repository};
 use crate::restore::{
     BackupChoice, Choice, ResolveError, ResolvedTarget, RestoreError, Target, Watch, Wish, choose,
@@ -130,6 +131,25 @@ impl Decision {
     pub(in crate::drill) fn wal_bytes(&self) -> u64 {
         let resolved = &self.chosen.resolved;
         resolved.end.saturating_since(resolved.begin)
+    }
+
+    /// The end of recovery: the timeline, and the begin of the last record that is replayed.
+    pub(in crate::drill) const fn end(&self) -> (TimelineId, Lsn) {
+        let resolved = &self.chosen.resolved;
+        (resolved.timeline, resolved.stop_record)
+    }
+
+    /// What recovery has to fetch: the stored bytes of the base backup and about those of the
+    /// WAL, by the segments that it needs.
+    pub(in crate::drill) fn bytes_to_fetch(&self) -> u64 {
+        let plan = &self.chosen.resolved.plan;
+        let wal = plan.count().saturating_mul(plan.segment_size.bytes());
+        self.chosen.backup.stored_bytes().saturating_add(wal)
+    }
+
+    /// Adds what was found elsewhere.
+    pub(in crate::drill) fn find(&mut self, findings: Vec<Finding>) {
+        self.findings.extend(findings);
     }
 
     /// The plan of a drill in `environment`.

@@ -178,7 +178,9 @@ pub(super) fn conclude(
             time_to_service: work.time_to_service,
             time_to_verified: work.time_to_verified,
             total,
-            base_bytes_fetched: extracted.as_ref().map_or(0, ExtractReport::stored_bytes),
+            base_bytes_fetched: work
+                .base_bytes_fetched
+                .unwrap_or_else(|| extracted.as_ref().map_or(0, ExtractReport::stored_bytes)),
             base_bytes_written: extracted
                 .as_ref()
                 .map_or(0, |report| report.extracted.bytes),
@@ -195,6 +197,7 @@ pub(super) fn conclude(
         plan,
         phases: course.clock().timings().to_vec(),
         environment: EnvironmentReport {
+            kind: options.environment.kind().to_owned(),
             repository_writable: None,
             server_version: work.facts.server_version,
             network_isolated: work.facts.safety.network_isolated,
@@ -202,6 +205,7 @@ pub(super) fn conclude(
             removed: torn.removed,
             swept: work.swept,
             kept: torn.kept,
+            kubernetes: torn.kubernetes,
         },
         proof: work.facts.proof,
         safety: work.facts.safety,

@@ -105,7 +105,6 @@ fn common_settings(major: u32, preload: &[String]) -> Vec<(&'static str, Wanted)
         ("archive_command", is("")),
         ("archive_cleanup_command", is("")),
         ("recovery_end_command", is("")),
-        ("primary_slot_name", is("")),
         ("max_logical_replication_workers", is("0")),
         ("shared_preload_libraries", Wanted::Is(preload.join(","))),
         ("session_preload_libraries", is("")),
@@ -121,12 +120,13 @@ fn common_settings(major: u32, preload: &[String]) -> Vec<(&'static str, Wanted)
 pub fn settings_here(major: u32, preload: &[String]) -> Vec<(&'static str, Wanted)> {
     let mut settings = common_settings(major, preload);
     settings.push(("primary_conninfo", Wanted::Is(String::new())));
+    settings.push(("primary_slot_name", Wanted::Is(String::new())));
     settings.push(("listen_addresses", Wanted::Is(String::new())));
     settings
 }
 
 /// What the server of a recovery Cluster must say: the operator writes a `primary_conninfo`
-/// for every instance, which may only name the Cluster itself.
+/// and a slot's name for every instance, which may only be those of the Cluster itself.
 pub fn settings_of_cluster(
     major: u32,
     preload: &[String],
@@ -135,6 +135,8 @@ pub fn settings_of_cluster(
     let mut settings = common_settings(major, preload);
     let own = Wanted::BeginsWith(format!("host={cluster}-rw "));
     settings.push(("primary_conninfo", own));
+    let slot = Wanted::BeginsWith("_cnpg_".to_owned());
+    settings.push(("primary_slot_name", slot));
     settings
 }
 

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::checks::CheckDefinition;
+use super::environments::cnpg::CnpgOptions;
 use super::environments::local::LocalOptions;
 use crate::postgres::TimelineId;
 use crate::repository::AloneOptions;
@@ -29,6 +30,18 @@ pub struct Objectives {
 pub enum EnvironmentOptions {
     /// PostgreSQL's programs on this machine.
     Local(LocalOptions),
+    /// A recovery Cluster of CloudNativePG in Kubernetes.
+    Cnpg(Box<CnpgOptions>),
+}
+
+impl EnvironmentOptions {
+    /// The word for it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Local(_) => "local",
+            Self::Cnpg(_) => "cnpg",
+        }
+    }
 }
 
 /// What a drill is asked to do.

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::environments::cnpg::PlannedCnpg;
 use super::environments::local::Network;
 use super::proof::ExpectedEnd;
 use crate::finding::Finding;
@@ -60,6 +61,8 @@ pub struct PlannedWal {
 pub enum PlannedEnvironment {
     /// PostgreSQL's programs on this machine.
     Local(PlannedLocal),
+    /// A recovery Cluster of CloudNativePG in Kubernetes.
+    Cnpg(PlannedCnpg),
 }
 
 impl PlannedEnvironment {
@@ -67,6 +70,7 @@ impl PlannedEnvironment {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Local(_) => "local",
+            Self::Cnpg(_) => "cnpg",
         }
     }
 
@@ -74,6 +78,7 @@ impl PlannedEnvironment {
     pub fn version(&self) -> &str {
         match self {
             Self::Local(local) => &local.version,
+            Self::Cnpg(cnpg) => &cnpg.version,
         }
     }
 
@@ -81,6 +86,7 @@ impl PlannedEnvironment {
     pub const fn room_needed(&self) -> u64 {
         match self {
             Self::Local(local) => local.room_needed,
+            Self::Cnpg(cnpg) => cnpg.room_needed,
         }
     }
 }

@@ -194,11 +194,17 @@ fn confinement(report: &DrillReport) -> Vec<String> {
             format!("{} = {seen:?}", item.name)
         })
         .collect();
-    facts.push(match report.environment.network_isolated {
-        Some(true) => "a network of its own, by the kernel".to_owned(),
-        Some(false) => "in the machine's network, by the kernel".to_owned(),
-        None => "network not known".to_owned(),
-    });
+    match &report.environment.kubernetes {
+        Some(kubernetes) => facts.extend(kubernetes.probes.iter().map(|item| {
+            let seen = item.observed.as_deref().unwrap_or("not tried");
+            format!("{}: {seen}", item.name)
+        })),
+        None => facts.push(match report.environment.network_isolated {
+            Some(true) => "a network of its own, by the kernel".to_owned(),
+            Some(false) => "in the machine's network, by the kernel".to_owned(),
+            None => "network not known".to_owned(),
+        }),
+    }
     if let Some(writable) = report.environment.repository_writable {
         facts.push(format!("repository writable, by trying = {writable}"));
     }
@@ -273,7 +279,7 @@ pub fn record(report: &DrillReport, context: RecordContext) -> DrillRecord {
         },
         alone: Some(report.alone.clone()),
         environment: EnvironmentRecord {
-            kind: "local".to_owned(),
+            kind: report.environment.kind.clone(),
             host: context.host,
             postgresql: plan.map(|plan| plan.environment.version().to_owned()),
             confinement: confinement(report),

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::checks::CheckResult;
 use super::course::Trouble;
+use super::environments::cnpg::KubernetesReport;
 use super::environments::local::SweepReport;
 use super::facts::LogFacts;
 use super::neutral::SafetyReport;
@@ -76,6 +77,8 @@ pub struct Measurements {
 /// Where the drill ran and what is left of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct EnvironmentReport {
+    /// Where it ran: `local` or `cnpg`.
+    pub kind: String,
     /// What the restored server called itself.
     pub server_version: Option<String>,
     /// Whether the kernel confirmed that the server had no network; `None` when it did
@@ -92,6 +95,9 @@ pub struct EnvironmentReport {
     pub swept: SweepReport,
     /// Files kept: the server log and the plan.
     pub kept: Vec<PathBuf>,
+    /// What there is to say of a drill in Kubernetes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<KubernetesReport>,
 }
 
 /// Everything a drill did, saw and concluded.

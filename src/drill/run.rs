@@ -6,6 +6,7 @@ use super::cancel::Cancellation;
 use super::checks::run::ChecksReport;
 use super::conclude::{Aftermath, conclude};
 use super::course::{Course, Stop};
+use super::environments::cnpg;
 use super::environments::local::{self, SweepReport};
 use super::facts::RecoveryFacts;
 use super::observer::DrillObserver;
@@ -30,6 +31,8 @@ pub(super) struct Workshop {
     pub(super) time_to_service: Option<u64>,
     pub(super) time_to_verified: Option<u64>,
     pub(super) fsync: bool,
+    /// Stored bytes of the base backup, where somebody else fetched it.
+    pub(super) base_bytes_fetched: Option<u64>,
 }
 
 /// Runs a drill to its end, whatever that is: everything that goes wrong is in the report,
@@ -60,8 +63,24 @@ pub async fn run(
             let torn = local::tear_down::tear_down(options, &mut place, &mut work).await;
             (result, torn)
         }
+        EnvironmentOptions::Cnpg(cnpg) => {
+            let mut place = cnpg::course::Place::default();
+            let result = Box::pin(cnpg::course::drill(
+                cnpg,
+                options,
+                repository,
+                &observer,
+                &mut course,
+                &mut place,
+                &mut work,
+            ))
+            .await;
+            course.tear_down(result.is_ok());
+            let torn = cnpg::tear_down::tear_down(cnpg, options, &mut place, &mut work).await;
+            (result, torn)
+        }
     };
-    course.finish(torn.removed);
+    course.finish(torn.complete());
     let stop = result.err();
     if course.cancellation().is_cancelled() {
         alone.read_from(repository.store());
@@ -108,6 +127,12 @@ pub async fn plan(
     match &options.environment {
         EnvironmentOptions::Local(local) => {
             let admitting = local::admit::admit(local, options, repository, &catalog, now, &watch);
+            course.wait(admitting).await?.map(|admitted| admitted.plan)
+        }
+        EnvironmentOptions::Cnpg(cnpg) => {
+            let admitting = Box::pin(cnpg::admit::admit(
+                cnpg, options, repository, &catalog, now, &watch,
+            ));
             course.wait(admitting).await?.map(|admitted| admitted.plan)
         }
     }

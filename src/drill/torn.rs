@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::environments::cnpg::KubernetesReport;
 use super::log::tail;
 use super::plan::DrillPlan;
 use crate::restore::WalServerLog;
@@ -17,6 +18,19 @@ pub(super) struct Torn {
     pub(super) log_tail: String,
     pub(super) kept: Vec<PathBuf>,
     pub(super) wal: WalServerLog,
+    pub(super) kubernetes: Option<KubernetesReport>,
+}
+
+impl Torn {
+    /// Whether the tear-down did what it should: nothing is left, or what is left was asked
+    /// for.
+    pub(super) fn complete(&self) -> bool {
+        let kept = self
+            .kubernetes
+            .as_ref()
+            .and_then(|report| report.kept_until);
+        self.removed || kept.is_some()
+    }
 }
 
 /// Keeps the end of the server's log and the plan. What cannot be kept is only logged: a
@@ -27,9 +41,19 @@ pub(super) fn keep_files(
     log: &Path,
     plan: Option<&DrillPlan>,
 ) -> Vec<PathBuf> {
+    keep_texts(keep, id, tail(log, LOG_KEPT).unwrap_or_default(), plan)
+}
+
+/// The same for a log that is at hand.
+pub(super) fn keep_texts(
+    keep: &Path,
+    id: &str,
+    log: String,
+    plan: Option<&DrillPlan>,
+) -> Vec<PathBuf> {
     let mut files: Vec<(PathBuf, Vec<u8>)> = Vec::new();
-    if let Ok(text) = tail(log, LOG_KEPT) {
-        files.push((keep.join(format!("{id}.server.log")), text.into_bytes()));
+    if !log.is_empty() {
+        files.push((keep.join(format!("{id}.server.log")), log.into_bytes()));
     }
     if let Some(Ok(text)) = plan.map(serde_json::to_vec_pretty) {
         files.push((keep.join(format!("{id}.plan.json")), text));

@@ -49,6 +49,22 @@ struct About {
     in_cluster: bool,
 }
 
+impl About {
+    async fn read(access: &Access) -> Result<Self, KubeError> {
+        let (mut config, context, in_cluster) = configuration(access).await?;
+        config.connect_timeout = Some(CONNECT_TIMEOUT);
+        // Watches and logs may be silent for long: time limits belong to the requests.
+        config.read_timeout = None;
+        let server = config.cluster_url.to_string();
+        Ok(Self {
+            server: server.trim_end_matches('/').to_owned(),
+            config,
+            context,
+            in_cluster,
+        })
+    }
+}
+
 impl fmt::Debug for Kube {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Kube")
@@ -66,18 +82,14 @@ impl Kube {
     /// Reads the access and makes a client. Nothing is sent yet, but a credential plugin of
     /// the kubeconfig is run.
     pub async fn connect(access: &Access) -> Result<Self, KubeError> {
-        let (mut config, context, in_cluster) = configuration(access).await?;
-        config.connect_timeout = Some(CONNECT_TIMEOUT);
-        // Watches and logs may be silent for long: time limits belong to the requests.
-        config.read_timeout = None;
-        let server = config.cluster_url.to_string();
-        let server = server.trim_end_matches('/').to_owned();
-        let about = About {
-            config,
-            server,
-            context,
-            in_cluster,
-        };
+        Self::make(Arc::new(About::read(access).await?)).await
+    }
+
+    /// The same as another user: the API server is asked to take us for `user`, which needs
+    /// the permission to `impersonate` it.
+    pub async fn connect_as(access: &Access, user: &str) -> Result<Self, KubeError> {
+        let mut about = About::read(access).await?;
+        about.config.auth_info.impersonate = Some(user.to_owned());
         Self::make(Arc::new(about)).await
     }
 

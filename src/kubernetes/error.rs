@@ -281,9 +281,13 @@ fn kind_of_status(status: &Status) -> KubeErrorKind {
     if message.contains("ValidatingAdmissionPolicy") && message.contains("denied request") {
         return KubeErrorKind::Invalid;
     }
-    // Both the quota plugin's and the LimitRange's words come with 403.
+    // Too much is asked for, or a quota wants to know how much: 403 as well.
     if message.contains("exceeded quota") || message.contains("failed quota") {
         return KubeErrorKind::Quota;
+    }
+    // A namespace of this name may be made again when this one is gone.
+    if message.contains("because it is being terminated") {
+        return KubeErrorKind::Conflict;
     }
     match status.reason.as_str() {
         "AlreadyExists" => KubeErrorKind::AlreadyExists,

@@ -15,7 +15,10 @@ pub mod holder;
 pub mod logs;
 pub mod names;
 pub mod quantity;
+pub mod scratch;
+pub mod time;
 pub mod tunnel;
+pub mod watch;
 
 pub use client::{Access, Identity, Kube};
 pub use error::{KubeError, KubeErrorKind};

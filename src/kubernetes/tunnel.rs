@@ -117,8 +117,7 @@ async fn listener(kube: &Kube, address: Address) -> Result<SocketAddr, KubeError
     // Asked before anybody connects: a Service that is not there must be told of now.
     find(kube, &address).await?;
     let action = format!("open a tunnel to {}", address.name());
-    let failed =
-        move |words: String| KubeError::new(KubeErrorKind::Other, action.clone(), words);
+    let failed = move |words: String| KubeError::new(KubeErrorKind::Other, action.clone(), words);
     let kube = kube.clone();
     let begun = bridge::runtime()?.spawn(async move {
         let kube = kube.again().await?;
@@ -240,7 +239,10 @@ mod tests {
                 "http://s3.lab-s3.svc.cluster.local:7070/x",
                 Some("s3.lab-s3.svc:7070"),
             ),
-            ("http://s3.lab-s3.svc.cluster.local./", Some("s3.lab-s3.svc:80")),
+            (
+                "http://s3.lab-s3.svc.cluster.local./",
+                Some("s3.lab-s3.svc:80"),
+            ),
             ("https://s3.lab-s3.svc", Some("s3.lab-s3.svc:443")),
             ("http://pod-0.s3.lab-s3.svc:7070", None),
             ("http://s3.example.com", None),

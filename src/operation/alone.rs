@@ -1,8 +1,9 @@
 //! Proof from one copy alone: the other copies of its cluster, and how they are asked.
 
 use super::Failure;
-use super::source::{Reach, Source};
-use crate::config::{AloneSetting, Credentials, RepositoryConfig, SecretError};
+use super::secrets::KubernetesSecrets;
+use super::source::{Reach, Source, reachable};
+use crate::config::{AloneSetting, Credentials, RepositoryConfig, SecretReader};
 use crate::repository::{AloneAsked, AloneOptions, Elsewhere};
 use crate::storage::StorageOptions;
 
@@ -17,20 +18,18 @@ pub const fn asked_by(setting: AloneSetting) -> AloneAsked {
 
 /// How to reach a repository whose secrets are gone. An account's name is none: Azure's
 /// address is made of it.
-fn unsigned(repository: &RepositoryConfig) -> Result<StorageOptions, SecretError> {
+fn unsigned(repository: &RepositoryConfig, reader: &dyn SecretReader) -> StorageOptions {
     let mut repository = repository.clone();
     let account_name = repository
         .credentials
         .take()
         .and_then(|credentials| credentials.account_name);
-    let nameless = repository.storage_options(&crate::config::NoSecretReader)?;
+    let nameless = repository.options_without_secrets();
     repository.credentials = Some(Credentials {
         account_name,
         ..Credentials::default()
     });
-    Ok(repository
-        .storage_options(&crate::config::NoSecretReader)
-        .unwrap_or(nameless))
+    repository.storage_options(reader).unwrap_or(nameless)
 }
 
 /// The other copies of the cluster that `source` is one of. A copy whose secrets are gone is
@@ -46,15 +45,17 @@ pub fn others(asked: AloneAsked, source: &Source) -> Result<AloneOptions, Failur
             ),
         );
     };
+    let reader = KubernetesSecrets::new(source.kubernetes.clone());
     let mut others = Vec::new();
     for (copy, repository) in cluster.copies().filter(|(label, _)| *label != source.copy) {
-        let (mut options, without_credentials) =
-            match repository.storage_options(&crate::config::NoSecretReader) {
-                Ok(options) => (options, None),
-                Err(error) => (unsigned(repository)?, Some(error.to_string())),
-            };
+        let (mut options, without_credentials) = match repository.storage_options(&reader) {
+            Ok(options) => (options, None),
+            Err(error) => (unsigned(repository, &reader), Some(error.to_string())),
+        };
         // The flags are about the copy that is proven.
         Reach::default().apply(&repository.url, &mut options)?;
+        // What is out of reach through Kubernetes is asked by its name, and so told of.
+        let options = reachable(&source.kubernetes, &options).unwrap_or(options);
         others.push(Elsewhere {
             copy,
             location: repository.url.clone(),

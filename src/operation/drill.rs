@@ -8,16 +8,15 @@ use chrono::{DateTime, Utc};
 
 use super::alone::{asked_by, others};
 use super::drill_checks::checks_of;
+use super::environment::environment;
 use super::recording::{Leaves, Recording, outcome};
 use super::source::Source;
 use super::standing::{DrillStanding, ProofStanding};
 use super::{Failure, FailureClass};
 use crate::config::{Config, DrillDefinition, Period, Tier};
-use crate::drill::environments::local::scratch::default_root;
 use crate::drill::record::RecordContext;
 use crate::drill::{
-    self, BackupChoice, Cancellation, DrillObserver, DrillOptions, DrillReport, Ending,
-    EnvironmentOptions, LocalOptions, Objectives,
+    self, BackupChoice, Cancellation, DrillObserver, DrillOptions, DrillReport, Ending, Objectives,
 };
 use crate::evidence::ledger::DrillBody;
 use crate::evidence::{Digest, DrillRecord, RecordFile, Trigger, sha256_hex};
@@ -61,6 +60,9 @@ pub struct DrillRequest {
     pub due_at: Option<DateTime<Utc>>,
     /// At most this much scratch disk, in bytes.
     pub scratch_limit: Option<u64>,
+    /// Leaves the restored database for so long, where it runs in Kubernetes; wins over the
+    /// definition.
+    pub keep_for: Option<std::time::Duration>,
 }
 
 impl DrillRequest {
@@ -91,6 +93,7 @@ impl DrillRequest {
             initiator: None,
             due_at: None,
             scratch_limit: None,
+            keep_for: None,
         }
     }
 }
@@ -371,26 +374,6 @@ fn options(
         ));
     }
     let (definition, tier) = (&request.definition, &request.objectives);
-    let settings: BTreeMap<String, String> = definition
-        .settings
-        .iter()
-        .map(|(name, value)| (name.clone(), value.0.clone()))
-        .collect();
-    drill::settings::check_tuning(&settings).map_err(Failure::configuration)?;
-    let local = LocalOptions {
-        scratch_root: definition.scratch.clone().unwrap_or_else(default_root),
-        scratch_limit: request.scratch_limit,
-        binaries: request.binaries.clone(),
-        program: request.program.clone(),
-        run_as: request.run_as.clone(),
-        superuser: definition
-            .superuser
-            .clone()
-            .unwrap_or_else(|| "postgres".to_owned()),
-        preload: definition.preload.clone(),
-        settings,
-        ..LocalOptions::default()
-    };
     let defaults = DrillOptions::default();
     Ok(DrillOptions {
         name: Some(definition.name.clone()),
@@ -404,7 +387,7 @@ fn options(
         },
         target: Target::try_from(&definition.target)?,
         timeline: request.timeline,
-        environment: EnvironmentOptions::Local(local),
+        environment: environment(request, source, config)?,
         checks: checks_of(definition, source)?,
         objectives: Objectives {
             rpo: tier.rpo.map(Period::as_std),

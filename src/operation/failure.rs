@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 use super::evidence::LedgerError;
 use crate::config::SecretError;
 use crate::evidence::export::ExportError;
+use crate::kubernetes::{KubeError, KubeErrorKind};
 use crate::replicate::ReplicateError;
 use crate::repository::RepositoryError;
 use crate::state::{StateError, StateErrorKind};
@@ -236,9 +237,40 @@ impl From<StateError> for Failure {
     }
 }
 
+/// The class of a failure at the Kubernetes API.
+const fn class_of_kubernetes(kind: KubeErrorKind) -> FailureClass {
+    match kind {
+        KubeErrorKind::Unauthorized | KubeErrorKind::Forbidden => FailureClass::Credentials,
+        KubeErrorKind::Configuration => FailureClass::Configuration,
+        // What passes by itself, like a store that does not answer.
+        KubeErrorKind::Unreachable | KubeErrorKind::Timeout | KubeErrorKind::Conflict => {
+            FailureClass::Storage { transient: true }
+        }
+        KubeErrorKind::NotFound
+        | KubeErrorKind::AlreadyExists
+        | KubeErrorKind::Invalid
+        | KubeErrorKind::Quota
+        | KubeErrorKind::Other => FailureClass::Capacity,
+    }
+}
+
+impl From<KubeError> for Failure {
+    fn from(error: KubeError) -> Self {
+        let hint = error.hint();
+        Self::new(class_of_kubernetes(error.kind), error).with_hint(hint)
+    }
+}
+
 impl From<SecretError> for Failure {
     fn from(error: SecretError) -> Self {
-        Self::new(FailureClass::Credentials, error)
+        let class = match &error {
+            // The API of Kubernetes did not answer: it may later.
+            SecretError::Kubernetes { fault, .. } if fault.transient => {
+                FailureClass::Storage { transient: true }
+            }
+            _ => FailureClass::Credentials,
+        };
+        Self::new(class, error)
     }
 }
 

@@ -8,10 +8,12 @@
 //! class, by which is decided whether trying again makes sense.
 
 pub mod alone;
+pub mod backup_request;
 mod bodies;
 mod depth;
 pub mod drill;
 mod drill_checks;
+mod environment;
 pub mod evidence;
 mod failure;
 pub mod fleet;
@@ -22,9 +24,11 @@ pub mod recording;
 pub mod records;
 pub mod replicate;
 mod report;
+pub mod secrets;
 pub mod source;
 pub mod standing;
 mod surroundings;
+pub mod sweep;
 mod target;
 pub mod verify;
 

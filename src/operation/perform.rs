@@ -1,6 +1,5 @@
 //! A job, from its stored words to its record.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::Utc;
@@ -13,14 +12,14 @@ use super::recording::Origin;
 use super::replicate::{Places, Replicated, Way, replicate, trouble};
 use super::report::report;
 use super::source::{Reach, Source};
+use super::sweep::{self, Swept};
 use super::verify::{Verified, VerifyRequest, verify};
 use super::{
     DepthWish, Ended, Failure, FailureClass, JobSpec, Part, Performed, Recording, Surroundings,
     class_of_storage,
 };
 use crate::config::VerificationDepth;
-use crate::drill::environments::local::scratch::default_root;
-use crate::drill::{self, Cancellation, Trouble};
+use crate::drill::{Cancellation, Trouble};
 use crate::evidence::NewEntry;
 use crate::finding::Severity;
 use crate::replicate::ReplicateOptions;
@@ -299,34 +298,32 @@ async fn done(
 
 /// Removes what dead drills left, wherever drills make their scratch directories.
 async fn sweep(around: &Surroundings) -> Result<Ended, Failure> {
-    let roots: BTreeSet<_> = around
-        .config
-        .drills
-        .iter()
-        .filter_map(|drill| drill.definition.scratch.clone())
-        .chain([default_root()])
-        .collect();
     let now = Utc::now();
-    let reports = tokio::task::spawn_blocking(move || {
-        roots
-            .iter()
-            .map(|root| drill::sweep(root, now))
-            .collect::<Vec<_>>()
-    })
-    .await
-    .map_err(|error| Failure::new(FailureClass::Defect, error))?;
-    for left in reports.iter().flat_map(|report| &report.failed) {
-        around.observer.note(&format!(
-            "{} could not be removed: {}",
-            left.path.display(),
-            left.reason
-        ));
+    let mut swept = Swept {
+        here: sweep::here(sweep::roots(&around.config), now, false).await?,
+        kubernetes: None,
+    };
+    let mut unreachable = None;
+    if sweep::uses_kubernetes(&around.config) {
+        match sweep::there(&around.config, now, false).await {
+            Ok(namespaces) => swept.kubernetes = Some(namespaces),
+            // What is on this machine was swept all the same.
+            Err(error) => unreachable = Some(error.to_string()),
+        }
     }
-    let count = |of: fn(&drill::SweepReport) -> usize| reports.iter().map(of).sum::<usize>();
-    let (removed, failed) = (
-        count(|report| report.removed.len()),
-        count(|report| report.failed.len()),
+    let failed = swept.failed();
+    for left in failed.iter().chain(&unreachable) {
+        around.observer.note(&format!("could not sweep: {left}"));
+    }
+    let mut summary = format!(
+        "left by dead drills: {} removed, {} could not be removed",
+        swept.removed(),
+        failed.len()
     );
-    let summary = format!("left by dead drills: {removed} removed, {failed} could not be removed");
-    done(around, u8::from(failed > 0), summary, &[]).await
+    if let Some(words) = &unreachable {
+        summary.push_str("; Kubernetes was not swept: ");
+        summary.push_str(words);
+    }
+    let problem = !failed.is_empty() || unreachable.is_some();
+    done(around, u8::from(problem), summary, &[]).await
 }

@@ -3,8 +3,10 @@
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
+use super::secrets::{KubernetesSecrets, access_of};
 use super::{Failure, FailureClass};
 use crate::config::{Cluster, Config, Endpoint, RepositoryConfig, Tier};
+use crate::kubernetes::{Access, Kube, KubeError, bridge, tunnel};
 use crate::storage::{Location, Scheme, StorageOptions, Store};
 
 /// How to reach a store. What is said here wins over the configuration, which wins over the
@@ -83,8 +85,12 @@ pub struct Source {
     pub copy: String,
     /// Where it lies.
     pub location: Location,
-    /// How to reach it, secrets resolved.
+    /// How to reach it, secrets resolved. The endpoint is as it is configured, by which
+    /// places are compared; [`Source::open`] goes through Kubernetes where only that leads
+    /// there.
     pub options: StorageOptions,
+    /// The API of Kubernetes through which an endpoint in a cluster is reached.
+    pub kubernetes: Access,
     /// The cluster, if the configuration knows it.
     pub cluster: Option<Cluster>,
     /// The objectives; empty when there are none.
@@ -104,6 +110,7 @@ impl Source {
             copy: String::new(),
             location,
             options,
+            kubernetes: Access::default(),
             cluster: None,
             tier: Tier::default(),
         })
@@ -150,21 +157,23 @@ impl Source {
         repository: &RepositoryConfig,
         reach: &Reach,
     ) -> Result<Self, Failure> {
-        let mut options = repository.storage_options(&crate::config::NoSecretReader)?;
+        let mut options = repository.storage_options(&KubernetesSecrets::of(config))?;
         reach.apply(&repository.url, &mut options)?;
         Ok(Self {
             name: cluster.name.clone(),
             copy: label,
             location: repository.url.clone(),
             options,
+            kubernetes: access_of(&config.kubernetes),
             cluster: Some(cluster.clone()),
             tier: config.tier_of(cluster),
         })
     }
 
-    /// Opens it.
+    /// Opens it. Blocks for as long as the API of Kubernetes needs, when the endpoint lies
+    /// in a cluster.
     pub fn open(&self) -> Result<Store, Failure> {
-        Ok(Store::open(&self.location, &self.options)?)
+        open_at(&self.kubernetes, &self.location, &self.options)
     }
 
     /// Opens it to be written to. A local directory that does not exist yet is made, but
@@ -184,6 +193,51 @@ impl Source {
             ));
         }
         self.open()
+    }
+}
+
+/// Opens a place, through the API of Kubernetes when its endpoint is a Service there that
+/// does not resolve here.
+pub fn open_at(
+    kubernetes: &Access,
+    location: &Location,
+    options: &StorageOptions,
+) -> Result<Store, Failure> {
+    Ok(Store::open(location, &reachable(kubernetes, options)?)?)
+}
+
+/// The options with an endpoint that can be reached from here.
+pub(super) fn reachable(
+    kubernetes: &Access,
+    options: &StorageOptions,
+) -> Result<StorageOptions, Failure> {
+    let mut options = options.clone();
+    if let Some(endpoint) = options.endpoint.clone().filter(|text| is_service(text)) {
+        let access = kubernetes.clone();
+        if let Some(through) = bridge::wait(async move { way(&access, &endpoint).await })? {
+            tracing::debug!(endpoint = through, "through the API of Kubernetes");
+            options.endpoint = Some(through);
+        }
+    }
+    Ok(options)
+}
+
+/// Whether the host is a Service's by its name.
+fn is_service(endpoint: &str) -> bool {
+    url::Url::parse(endpoint).is_ok_and(|url| {
+        let host = url.host_str().unwrap_or_default().trim_end_matches('.');
+        host.ends_with(".svc") || host.ends_with(".svc.cluster.local")
+    })
+}
+
+async fn way(access: &Access, endpoint: &str) -> Result<Option<String>, KubeError> {
+    match Kube::connect(access).await {
+        Ok(kube) => tunnel::reach(&kube, endpoint).await,
+        // The name may resolve all the same; if not, the store's error says so.
+        Err(error) => {
+            tracing::warn!("{endpoint} is not reached through Kubernetes: {error}");
+            Ok(None)
+        }
     }
 }
 
@@ -296,6 +350,20 @@ mod tests {
             .apply_with(&gcs, &mut options, environment)
             .unwrap();
         assert_eq!(options.endpoint, None);
+    }
+
+    #[test]
+    fn only_a_service_is_looked_for_in_kubernetes() {
+        for (endpoint, service) in [
+            ("http://s3.storage.svc:7070", true),
+            ("http://s3.storage.svc.cluster.local.", true),
+            ("https://s3.storage.svc", true),
+            ("http://s3.example.com", false),
+            ("http://svc:9000", false),
+            ("no url", false),
+        ] {
+            assert_eq!(is_service(endpoint), service, "{endpoint}");
+        }
     }
 
     #[test]

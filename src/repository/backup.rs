@@ -33,6 +33,9 @@ pub enum BackupMethod {
     Archives,
     /// As volume snapshots outside it.
     Snapshot,
+    /// As volume snapshots of a Kubernetes cluster, from which its operator makes volumes.
+    /// No repository describes these: a drill adds them to what it found there.
+    VolumeSnapshot,
 }
 
 /// Protection from expiry.

@@ -102,6 +102,12 @@ pub(crate) async fn extract_claimed(
     watch: &Watch,
 ) -> Result<(ExtractReport, Claim), RestoreError> {
     check_restorable(backup)?;
+    if backup.method != BackupMethod::Archives {
+        return Err(RestoreError::Backup {
+            id: backup.id.clone(),
+            reason: IN_SNAPSHOTS.to_owned(),
+        });
+    }
     let into = std::path::absolute(into)
         .map_err(|error| RestoreError::local("find the path of", into, error))?;
     let placed = tablespaces.place(&into, &backup.tablespaces)?;
@@ -123,7 +129,11 @@ pub(crate) async fn extract_claimed(
     }
 }
 
-/// Whether a backup can be restored from here at all; what is wrong is said.
+/// Why a backup cannot be extracted that has no archives.
+const IN_SNAPSHOTS: &str = "its data lies in volume snapshots, which cannot be read from here";
+
+/// Whether a backup can be restored from here, or by the operator that holds its volumes;
+/// what is wrong is said.
 pub fn check_restorable(backup: &BaseBackup) -> Result<(), RestoreError> {
     let unusable = |reason: String| {
         Err(RestoreError::Backup {
@@ -145,10 +155,11 @@ pub fn check_restorable(backup: &BaseBackup) -> Result<(), RestoreError> {
             return unusable("its description is missing or unreadable".to_owned());
         }
     }
-    if backup.method == BackupMethod::Snapshot {
-        return unusable(
-            "its data lies in volume snapshots, which cannot be read from here".to_owned(),
-        );
+    match backup.method {
+        BackupMethod::Archives => {}
+        BackupMethod::Snapshot => return unusable(IN_SNAPSHOTS.to_owned()),
+        // Not from here, but by the operator that makes volumes of them.
+        BackupMethod::VolumeSnapshot => return Ok(()),
     }
     let damaged = |what: String| {
         Err(RestoreError::Damaged {

@@ -31,6 +31,7 @@ pub mod damage;
 pub mod gcs;
 pub mod http;
 pub mod json_schema;
+pub mod kubernetes;
 pub mod load;
 pub mod minio;
 pub mod pages;

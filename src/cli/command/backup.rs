@@ -1,10 +1,11 @@
-//! `walproof backup`: base backups of a local server.
+//! `walproof backup`: base backups of a local server, or by CloudNativePG.
 
 use std::fmt::Write as _;
 
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::ProgressBar;
 
+use super::backup_request::{self, RequestArgs};
 use crate::backup::{self, ServerAddress, TakeError, TakeOptions, TakeProgress, TakeReport};
 use crate::cli::recording::{self, Recording, failed};
 use crate::cli::source::{SourceArgs, resolve};
@@ -14,7 +15,7 @@ use crate::config::Period;
 use crate::state::{Outcome, RunKind};
 use crate::verify::words;
 
-/// Take base backups of a local server
+/// Take base backups: of a local server, or by CloudNativePG
 #[derive(Subcommand, Clone, Debug)]
 pub enum BackupCommand {
     /// Take a base backup of the local server into a Barman Cloud repository
@@ -23,6 +24,12 @@ pub enum BackupCommand {
         after_long_help = "Examples:\n  walproof backup take file:///srv/backups/orders\n  walproof backup take orders --compression lz4 --wait 10m\n  walproof backup take s3://backups/orders --host /run/postgresql --user postgres"
     )]
     Take(TakeArgs),
+    /// Let CloudNativePG take a base backup, and follow it until it is known to be usable
+    #[command(
+        long_about = "Let CloudNativePG take a base backup: a `Backup` is created in the Cluster's namespace and followed until the operator calls it completed. Then the repository is looked into: the operator's word says that the archives are stored, not that the WAL has arrived that makes them consistent.\n\nThe configuration says where the cluster lives in Kubernetes (`kubernetes: {namespace, name}`) and where its repository is. What is needed there: to get the Cluster, and to create and get Backups (`walproof kubernetes check --for backup`). A Backup is never deleted, and goes on when this command is interrupted or its time is over.",
+        after_long_help = "Examples:\n  walproof backup request orders\n  walproof backup request orders --wait 4h\n  walproof backup request orders --method snapshot\n  walproof backup request orders --no-wait\n\nExit codes: 0 verified (or as far as was asked for); 1 the operator says that it failed, or it cannot be used; 3 not completed in time, or the API or the repository cannot be asked."
+    )]
+    Request(RequestArgs),
 }
 
 /// Arguments of `backup take`.
@@ -88,9 +95,15 @@ impl From<BaseCompression> for Codec {
     }
 }
 
-/// Runs `backup take`.
+/// Runs `backup …`.
 pub async fn run(command: BackupCommand, context: &Context) -> Result<ExitCode, Failure> {
-    let BackupCommand::Take(args) = command;
+    match command {
+        BackupCommand::Take(args) => take(args, context).await,
+        BackupCommand::Request(args) => backup_request::run(args, context).await,
+    }
+}
+
+async fn take(args: TakeArgs, context: &Context) -> Result<ExitCode, Failure> {
     let config = context.config()?;
     let source = resolve(&args.source, &config)?;
     let options = TakeOptions {

@@ -6,10 +6,11 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 
 use super::verify::ObjectiveArgs;
+use crate::cli::access::AccessArgs;
 use crate::cli::alone::AloneArgs;
 use crate::cli::source::SourceArgs;
 use crate::cli::{Context, ExitCode, Failure, TargetArgs, render};
-use crate::config::{self, Config, DrillDefinition, Period};
+use crate::config::{self, Config, DrillDefinition, Environment, Period};
 use crate::operation;
 use crate::state::RunKind;
 
@@ -19,7 +20,7 @@ pub enum DrillCommand {
     /// Restore in a scratch place, compare, check, and record the verdict
     #[command(
         long_about = "Restore a cluster in a scratch place, prove that recovery ended exactly where the archive's bytes say it must, run the checks, measure, and record the verdict.\n\nWithout a target it recovers to the archive tip. The restored server runs on a private socket with settings of walproof's own; it never archives and never connects out. The scratch directory is removed at the end, also after Ctrl-C; what a crash leaves is removed by the next run or by `walproof drill sweep`.",
-        after_long_help = "Examples:\n  walproof drill run orders\n  walproof drill run s3://backups/orders --rpo 5m --rto 1h\n  walproof drill run orders --drill nightly\n  walproof drill run orders --target-time -1h\n  walproof drill run orders --copy second-region --alone\n  walproof drill run file:///srv/backups/orders --definition drills/nightly.yaml\n  walproof drill run orders --dry-run\n\nExit codes: 0 proven; 1 failed; 3 unproven (could not be checked); 4 refused for safety; 130 interrupted and cleaned up."
+        after_long_help = "Examples:\n  walproof drill run orders\n  walproof drill run s3://backups/orders --rpo 5m --rto 1h\n  walproof drill run orders --drill nightly\n  walproof drill run orders --target-time -1h\n  walproof drill run orders --copy second-region --alone\n  walproof drill run file:///srv/backups/orders --definition drills/nightly.yaml\n  walproof drill run orders --environment cnpg\n  walproof drill run orders --environment cnpg --keep-for 2h\n  walproof drill run orders --dry-run\n\nExit codes: 0 proven; 1 failed; 3 unproven (could not be checked); 4 refused for safety; 130 interrupted and cleaned up."
     )]
     Run(Box<RunArgs>),
     /// Show a recorded drill
@@ -30,7 +31,7 @@ pub enum DrillCommand {
     Show(ShowArgs),
     /// Remove what crashed drills left behind
     #[command(
-        long_about = "Remove what crashed drills left behind.\n\nOnly directories that carry a drill's mark, whose process is gone, are removed, and the servers in them are stopped. Nothing else is touched.",
+        long_about = "Remove what crashed drills left behind.\n\nOnly directories and namespaces that carry a drill's mark, and whose process is gone or whose time is up, are removed; servers in such directories are stopped. Nothing else is touched.",
         after_long_help = "Examples:\n  walproof drill sweep --dry-run\n  walproof drill sweep\n  walproof drill sweep --scratch /srv/scratch"
     )]
     Sweep(SweepArgs),
@@ -52,6 +53,17 @@ pub struct RunArgs {
     /// A file with a drill definition
     #[arg(long, value_name = "FILE")]
     pub definition: Option<PathBuf>,
+    /// Where to restore: PostgreSQL's programs on this machine, or a recovery Cluster of
+    /// CloudNativePG in Kubernetes; wins over the definition [default: local]
+    #[arg(long, value_name = "ENVIRONMENT", value_parser = environment)]
+    pub environment: Option<Environment>,
+    /// Which Kubernetes, for the environment cnpg.
+    #[command(flatten)]
+    pub kubernetes: AccessArgs,
+    /// Leave the restored Cluster for inspection for so long (cnpg); then the next sweep
+    /// removes it
+    #[arg(long, value_name = "PERIOD")]
+    pub keep_for: Option<Period>,
     /// How far; wins over the definition.
     #[command(flatten)]
     pub target: TargetArgs,
@@ -107,12 +119,24 @@ pub struct ShowArgs {
 /// Arguments of `drill sweep`.
 #[derive(Args, Clone, Debug)]
 pub struct SweepArgs {
-    /// Directory in which scratch directories are made [default: where drills make them]
+    /// Only this directory with scratch directories [default: all in which drills of the
+    /// configuration make them, and Kubernetes if they run there]
     #[arg(long, value_name = "DIRECTORY")]
     pub scratch: Option<PathBuf>,
+    /// Which Kubernetes.
+    #[command(flatten)]
+    pub kubernetes: AccessArgs,
     /// Show what would be removed, and touch nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+fn environment(text: &str) -> Result<Environment, String> {
+    match text {
+        "local" => Ok(Environment::Local),
+        "cnpg" => Ok(Environment::Cnpg),
+        _ => Err("it is `local` or `cnpg`".to_owned()),
+    }
 }
 
 /// The definition that holds for a run: the file or name that was given, else the only one
@@ -138,6 +162,9 @@ pub fn definition(args: &RunArgs, config: &Config) -> Result<DrillDefinition, Fa
     }
     if args.scratch.is_some() {
         definition.scratch.clone_from(&args.scratch);
+    }
+    if let Some(environment) = args.environment {
+        definition.environment = environment;
     }
     if args.amcheck && definition.amcheck.is_none() {
         definition.amcheck = Some(config::Amcheck::default());

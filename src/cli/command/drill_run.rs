@@ -11,18 +11,19 @@ use super::drill::{RunArgs, SweepArgs, definition};
 use crate::cli::render::style::Style;
 use crate::cli::source::resolve;
 use crate::cli::{Context, ExitCode, Failure, Progress, render};
-use crate::config::DrillDefinition;
-use crate::drill::environments::local::scratch::default_root;
+use crate::config::{DrillDefinition, Period};
 use crate::drill::{self, DrillObserver, DrillPlan, Phase, PhaseTiming, Stop, Unit};
 use crate::operation;
 use crate::operation::drill::{DrillRequest, PreparedDrill, prepare};
 use crate::operation::source::Source;
+use crate::operation::sweep::Swept;
 use crate::postgres::TimelineId;
 use crate::state::RunKind;
 
 /// Runs a drill.
 pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, Failure> {
-    let config = context.config()?;
+    let mut config = context.config()?;
+    args.kubernetes.apply(&mut config);
     let definition = definition(args, &config)?;
     let mut wanted = args.source.clone();
     if wanted.copy.is_none() && !wanted.source.contains("://") {
@@ -47,9 +48,7 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, F
         origin.asked.initiator.clone_from(initiator);
     }
     let recording = operation::Recording::begin(&state, RunKind::Drill, &source, origin).await?;
-    let drilled = drill
-        .run(writable, recording, watcher, cancellation)
-        .await?;
+    let drilled = Box::pin(drill.run(writable, recording, watcher, cancellation)).await?;
     state.close().await;
     let report = &drilled.report;
     if context.output.is_json() {
@@ -125,6 +124,7 @@ fn request(
         objectives: args.objectives.over(&source.tier),
         set_by,
         probe_write: args.probe_write,
+        keep_for: args.keep_for.map(Period::as_std),
         initiator: args.initiator.clone(),
         ..DrillRequest::of(definition, source)
     })
@@ -132,24 +132,31 @@ fn request(
 
 /// Removes what dead drills left.
 pub(super) async fn sweep(args: &SweepArgs, context: &Context) -> Result<ExitCode, Failure> {
-    let root = args.scratch.clone().unwrap_or_else(default_root);
-    let only_look = args.dry_run;
-    let report = tokio::task::spawn_blocking(move || {
-        if only_look {
-            drill::would_sweep(&root, Utc::now())
-        } else {
-            drill::sweep(&root, Utc::now())
-        }
-    })
-    .await
-    .map_err(Failure::unproven)?;
+    let mut config = context.config()?;
+    args.kubernetes.apply(&mut config);
+    let roots = match &args.scratch {
+        Some(root) => [root.clone()].into(),
+        None => operation::sweep::roots(&config),
+    };
+    let now = Utc::now();
+    let mut swept = Swept {
+        here: operation::sweep::here(roots, now, args.dry_run).await?,
+        kubernetes: None,
+    };
+    if args.scratch.is_none() && operation::sweep::uses_kubernetes(&config) {
+        swept.kubernetes = Some(
+            operation::sweep::there(&config, now, args.dry_run)
+                .await
+                .map_err(|error| Failure::unproven(&error).with_hint(error.hint()))?,
+        );
+    }
     if context.output.is_json() {
-        context.output.json(&report)?;
+        context.output.json(&swept)?;
     } else {
-        let text = render::drill::sweep(&report, only_look, context.output.palette);
+        let text = render::drill::sweep(&swept, args.dry_run, context.output.palette);
         context.output.text(&text)?;
     }
-    Ok(if report.failed.is_empty() {
+    Ok(if swept.failed().is_empty() {
         ExitCode::Done
     } else {
         ExitCode::Problem

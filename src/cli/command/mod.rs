@@ -1,6 +1,7 @@
 //! The commands, one thin file each: arguments, help, and a call into the room that works.
 
 pub mod backup;
+mod backup_request;
 pub mod config;
 pub mod daemon;
 pub mod drill;
@@ -11,6 +12,7 @@ pub mod history;
 pub mod init;
 pub mod internal;
 pub mod job;
+pub mod kubernetes;
 pub mod notify;
 pub mod replicate;
 mod replicate_compare;

@@ -16,7 +16,6 @@ use crate::replicate::expire::{
 };
 use crate::repository::{self, Repository};
 use crate::state::{Outcome, RunKind, State};
-use crate::storage::Store;
 use crate::verify::words;
 
 /// How many remembered objects with damage are asked for.
@@ -135,14 +134,14 @@ async fn look(
     context: &Context,
 ) -> Result<(Repository, Option<ExpireLedger>, ExpirePlan), Failure> {
     let source = &target.source;
-    let repository = repository::open(Store::open(&source.location, &source.options)?);
+    let repository = repository::open(source.open()?);
     let mut remembered: Vec<Finding> = Vec::new();
     let mut ledger = None;
     if let Some(state) = state {
         let marked = state.objects_marked(&repository.name(), REMEMBERED).await?;
         remembered.extend(marked.into_iter().flat_map(|object| object.findings));
         if let Some(primary) = &target.primary {
-            let primary = repository::open(Store::open(&primary.location, &primary.options)?);
+            let primary = repository::open(primary.open()?);
             let pair = state.copy_pair(&primary.name(), &repository.name()).await?;
             ledger = Some(ExpireLedger::new(state.clone(), pair));
         }
@@ -197,10 +196,7 @@ fn target(args: &ExpireArgs, config: &Config) -> Result<Target, Failure> {
             && (within(location.prefix(), primary.prefix())
                 || within(primary.prefix(), location.prefix()));
         // A bucket of the same name at another endpoint is another bucket.
-        let mut options = cluster
-            .primary
-            .storage_options(&crate::config::NoSecretReader)
-            .unwrap_or_default();
+        let mut options = cluster.primary.options_without_secrets();
         // An endpoint that cannot be resolved is taken for the same.
         let _ = StoreArgs::default().reach().apply(primary, &mut options);
         if overlaps && options.endpoint == target.source.options.endpoint {

@@ -119,6 +119,7 @@ impl PairArgs {
             copy: String::new(),
             location,
             options,
+            kubernetes: source.kubernetes.clone(),
             cluster: source.cluster.clone(),
             tier: source.tier.clone(),
         };

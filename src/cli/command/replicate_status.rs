@@ -19,7 +19,7 @@ use crate::replicate::status::{
 };
 use crate::repository::{self, Repository};
 use crate::state::{HistoryFilter, Run, RunKind, State};
-use crate::storage::{self, Scheme, Store};
+use crate::storage::{self, Scheme};
 
 /// Show every copy of a cluster: what it holds, how far behind, how safe; does 3-2-1 hold?
 #[derive(Args, Clone, Debug)]
@@ -99,7 +99,7 @@ impl Copy {
     }
 
     async fn look(&self, try_lock: bool) -> Result<(Repository, Looked), Failure> {
-        let store = Store::open(&self.source.location, &self.source.options)?;
+        let store = self.source.open()?;
         let repository = repository::open(store);
         let options = LookOptions {
             verify: verify::options(&self.source, &self.source.tier),

@@ -7,8 +7,9 @@ use serde::Serialize;
 use crate::cli::render::discover::{self as render, StoreSettings};
 use crate::cli::source::{StoreArgs, resolve_url};
 use crate::cli::{Context, ExitCode, Failure};
+use crate::kubernetes::Access;
+use crate::operation::source::open_at;
 use crate::repository::{self, Discovered};
-use crate::storage::Store;
 
 /// Look at a place in object storage before anything is configured
 #[derive(Subcommand, Clone, Debug)]
@@ -36,7 +37,7 @@ pub struct DiscoverArgs {
 pub async fn run(command: RepositoryCommand, context: &Context) -> Result<ExitCode, Failure> {
     let RepositoryCommand::Discover(args) = command;
     let (location, options) = resolve_url(&args.url, &args.store)?;
-    let store = Store::open(&location, &options)?;
+    let store = open_at(&Access::default(), &location, &options)?;
     let bar = context.progress.spinner("looking");
     let found = repository::discover(&store).await;
     bar.finish_and_clear();

@@ -25,7 +25,6 @@ use crate::restore::{
     Wish,
 };
 use crate::state::{Outcome, RunKind};
-use crate::storage::Store;
 
 /// Restore into an empty directory, up to any target
 #[derive(Args, Clone, Debug)]
@@ -114,7 +113,7 @@ pub async fn run(args: RestoreArgs, context: &Context) -> Result<ExitCode, Failu
     let config = context.config()?;
     let source = resolve(&args.source, &config)?;
     let options = options(&args, &source, context)?;
-    let repository = repository::open(Store::open(&source.location, &source.options)?);
+    let repository = repository::open(source.open()?);
     let mut interrupt = context.interrupt.clone();
     let catalog = tokio::select! {
         catalog = repository.catalog() => catalog?,

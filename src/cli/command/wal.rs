@@ -15,7 +15,6 @@ use crate::postgres::{SegmentSize, WalFileName};
 use crate::repository::{self, Repository};
 use crate::restore::read_plan;
 use crate::restore::wal::{self, WalAnswer, WalGetOptions, wal_get};
-use crate::storage::Store;
 
 /// Archive and fetch WAL, and look into it
 #[derive(Subcommand, Clone, Debug)]
@@ -262,6 +261,6 @@ fn prepare(args: &GetArgs, context: &Context) -> Result<(Repository, WalGetOptio
         read_ahead: args.read_ahead,
         allow_partial: args.allow_partial,
     };
-    let store = Store::open(&source.location, &source.options)?;
+    let store = source.open()?;
     Ok((repository::open(store), options))
 }

@@ -8,10 +8,12 @@ use super::style::{Style, Tone};
 use super::verify::one_finding;
 use crate::cli::Palette;
 use crate::drill::checks::{CheckOutcome, CheckResult};
+use crate::drill::environments::cnpg::KubernetesReport;
 use crate::drill::plan::PlannedEnvironment;
 use crate::drill::verdict::{Objective, ObjectiveState};
-use crate::drill::{DrillPlan, DrillReport, PhaseTiming, SweepReport, Verdict};
+use crate::drill::{DrillPlan, DrillReport, PhaseTiming, Verdict};
 use crate::finding::Finding;
+use crate::operation::sweep::Swept;
 use crate::verify::words::{bytes, count, measured, utc, utc_milliseconds};
 
 /// Columns before a row's value.
@@ -105,6 +107,38 @@ fn environment_rows(page: &mut Page, environment: &PlannedEnvironment) {
                 ),
             );
             page.row("runs as", Tone::Plain, &local.run_as);
+        }
+        PlannedEnvironment::Cnpg(cnpg) => {
+            page.row(
+                "namespace",
+                Tone::Plain,
+                &format!("{} (made for this drill)", cnpg.namespace),
+            );
+            page.row(
+                "takes after",
+                Tone::Plain,
+                &format!("{}, form {}", cnpg.source, cnpg.form),
+            );
+            page.row(
+                "image",
+                Tone::Plain,
+                cnpg.image
+                    .as_deref()
+                    .unwrap_or("that of the source's catalog"),
+            );
+            page.row(
+                "volume",
+                Tone::Plain,
+                &format!(
+                    "{} of class {}; about {} needed",
+                    cnpg.storage_size.as_deref().unwrap_or("the source's size"),
+                    cnpg.storage_class
+                        .as_deref()
+                        .unwrap_or("the cluster's default"),
+                    bytes(cnpg.room_needed)
+                ),
+            );
+            page.row("makes", Tone::Plain, &cnpg.objects.join(", "));
         }
     }
 }
@@ -358,6 +392,9 @@ fn measurements(page: &mut Page, report: &DrillReport) {
     {
         page.row("objective", tone, &words);
     }
+    if let Some(kubernetes) = &report.environment.kubernetes {
+        kubernetes_rows(page, kubernetes);
+    }
     match report.environment.network_isolated {
         Some(true) => page.row("server's network", Tone::Plain, "none"),
         Some(false) => page.row("server's network", Tone::Warning, "the machine's own"),
@@ -368,33 +405,93 @@ fn measurements(page: &mut Page, report: &DrillReport) {
     }
 }
 
+/// Where a drill in Kubernetes ran, what it could reach, and what it cost.
+fn kubernetes_rows(page: &mut Page, report: &KubernetesReport) {
+    page.row(
+        "ran in",
+        Tone::Plain,
+        &format!(
+            "namespace {}, form {}, after {}",
+            report.namespace, report.form, report.source
+        ),
+    );
+    let tried = report.probes.iter().filter(|item| item.holds.is_some());
+    let (refused, open): (Vec<_>, Vec<_>) = tried.partition(|item| item.holds == Some(true));
+    if !open.is_empty() {
+        let names: Vec<&str> = open.iter().map(|item| item.name.as_str()).collect();
+        page.row("not fenced", Tone::Bad, &names.join("; "));
+    } else if !refused.is_empty() {
+        page.row(
+            "fenced",
+            Tone::Plain,
+            &format!(
+                "{} of {} ways out were tried from its pod, and none is open",
+                refused.len(),
+                report.probes.len()
+            ),
+        );
+    }
+    let cost = &report.cost;
+    if cost.volume_bytes > 0 {
+        page.row(
+            "cost",
+            Tone::Plain,
+            &format!(
+                "{} processors, {} memory, {} volumes for {}; {} fetched",
+                thousandths(cost.cpu_millis),
+                bytes(cost.memory_bytes),
+                bytes(cost.volume_bytes),
+                measured(cost.held_milliseconds),
+                bytes(cost.fetched_bytes)
+            ),
+        );
+    }
+    if let Some(until) = report.kept_until {
+        page.row(
+            "kept",
+            Tone::Warning,
+            &format!(
+                "until {}; `kubectl --namespace {} get cluster` shows it, and a sweep removes it then",
+                utc(until),
+                report.namespace
+            ),
+        );
+    }
+}
+
+/// A number of thousandths, `0.25`.
+fn thousandths(number: u64) -> String {
+    let text = format!("{}.{:03}", number / 1000, number % 1000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// What a sweep did, or would do.
-pub fn sweep(report: &SweepReport, only_look: bool, palette: Palette) -> String {
+pub fn sweep(swept: &Swept, only_look: bool, palette: Palette) -> String {
     let mut text = String::new();
     let did = if only_look { "would remove" } else { "removed" };
-    for path in &report.removed {
+    let here = &swept.here;
+    for path in &here.removed {
         let _ = writeln!(text, "{did} {}", path.display());
     }
-    for pid in &report.ended {
+    for pid in &here.ended {
         let _ = writeln!(text, "ended a server without owner, process {pid}");
     }
-    for kept in &report.kept {
+    for namespace in swept.kubernetes.iter().flat_map(|swept| &swept.removed) {
         let _ = writeln!(
             text,
-            "{} {}: {}",
-            palette.dim("left alone"),
-            kept.path.display(),
-            kept.reason
+            "{did} namespace {}: {}",
+            namespace.name, namespace.reason
         );
     }
-    for failed in &report.failed {
-        let _ = writeln!(
-            text,
-            "{} {}: {}",
-            palette.red("not removed"),
-            failed.path.display(),
-            failed.reason
-        );
+    let of_here = here.kept.iter();
+    let of_here = of_here.map(|kept| (kept.path.display().to_string(), &kept.reason));
+    let of_there = swept.kubernetes.iter().flat_map(|swept| &swept.kept);
+    let of_there = of_there.map(|kept| (format!("namespace {}", kept.name), &kept.reason));
+    for (name, reason) in of_here.chain(of_there) {
+        let _ = writeln!(text, "{} {name}: {reason}", palette.dim("left alone"));
+    }
+    for failed in swept.failed() {
+        let _ = writeln!(text, "{} {failed}", palette.red("not removed"));
     }
     if text.is_empty() {
         text.push_str("nothing was left behind\n");

@@ -6,6 +6,7 @@ pub mod drill;
 pub mod evidence;
 pub mod history;
 pub mod job;
+pub(super) mod kubernetes_check;
 pub mod recoverability;
 #[cfg(test)]
 mod recoverability_tests;

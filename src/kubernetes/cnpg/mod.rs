@@ -7,8 +7,10 @@
 pub mod backup;
 pub mod cluster;
 mod fields;
+pub mod list;
 pub mod operator;
 pub mod reference;
+pub mod request;
 pub mod resources;
 pub mod snapshot;
 pub mod store;
@@ -16,7 +18,11 @@ pub mod store;
 pub use backup::{Backup, BackupMethod, ScheduledBackup};
 pub use cluster::{Archive, Catalog, SourceCluster, Storage, Tablespace};
 pub use fields::ViewError;
-pub use operator::{Operator, PLUGIN};
+pub use list::{
+    Listed, VolumeClass, backups, clusters, object_store, operator, scheduled_backups,
+    storage_classes, volume_snapshots,
+};
+pub use operator::{Operator, PLUGIN, Plugin};
 pub use reference::SecretKeyRef;
 pub use snapshot::{SnapshotRole, VolumeSnapshot};
 pub use store::{ObjectStore, RecoveryWindow, StoreConfiguration, StoreCredentials};

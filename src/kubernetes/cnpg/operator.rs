@@ -36,8 +36,8 @@ pub struct Operator {
 /// The Barman Cloud plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plugin {
-    /// Its Service, in the operator's namespace.
-    pub service: String,
+    /// Its Service, in the operator's namespace; `None` where Services may not be listed.
+    pub service: Option<String>,
     /// Its version, where its Deployment could be read.
     pub version: Option<String>,
     /// The labels of its pods.
@@ -65,12 +65,32 @@ impl Operator {
 }
 
 impl Plugin {
-    /// Reads the plugin's Service, and the Deployment behind it where it is known.
-    pub fn of_service(service: &Value, deployment: Option<&Value>) -> Option<Self> {
+    /// Reads the plugin's Service, and the Deployment behind it among those of its
+    /// namespace.
+    pub fn of_service(service: &Value, deployments: &[Value]) -> Option<Self> {
+        let pod_labels = text_map(service, "/spec/selector");
+        let behind = deployments.iter().find(|deployment| {
+            let labels = text_map(deployment, "/spec/template/metadata/labels");
+            !pod_labels.is_empty()
+                && pod_labels
+                    .iter()
+                    .all(|(name, value)| labels.get(name) == Some(value))
+        });
         Some(Self {
-            service: text(service, "/metadata/name")?,
-            version: deployment.and_then(version),
-            pod_labels: text_map(service, "/spec/selector"),
+            service: Some(text(service, "/metadata/name")?),
+            version: behind.and_then(version),
+            pod_labels,
+        })
+    }
+
+    /// Reads the plugin's Deployment, known by its image; `None` for any other.
+    pub fn of_deployment(deployment: &Value) -> Option<Self> {
+        let image = text(deployment, "/spec/template/spec/containers/0/image")?;
+        let name = image.rsplit('/').next()?;
+        name.starts_with("plugin-barman-cloud").then(|| Self {
+            service: None,
+            version: version(deployment),
+            pod_labels: text_map(deployment, "/spec/selector/matchLabels"),
         })
     }
 }

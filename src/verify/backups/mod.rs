@@ -76,6 +76,7 @@ pub fn assess(
                 &backup.id,
                 "its data lies in volume snapshots",
             )),
+            BackupMethod::VolumeSnapshot => {}
         }
         if let (Some(own), Some(expected)) = (backup.system_id, system_id)
             && own != expected

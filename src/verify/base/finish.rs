@@ -58,7 +58,7 @@ pub(super) fn finish(
         all.links.extend(found.links);
         all.manifest = all.manifest.or(found.manifest);
     }
-    if backup.method == BackupMethod::Snapshot {
+    if backup.method != BackupMethod::Archives {
         report
             .not_compared
             .push("its data lies in volume snapshots, which cannot be read from here".to_owned());

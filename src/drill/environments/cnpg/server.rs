@@ -117,11 +117,6 @@ impl PodServer {
         self.forward.trouble()
     }
 
-    /// The pod.
-    pub(super) const fn pod(&self) -> &PodRef {
-        &self.pod
-    }
-
     /// Runs a program in the pod.
     pub(super) async fn run(
         &self,
@@ -134,19 +129,19 @@ impl PodServer {
     /// Stops the server, and leaves its pod: CloudNativePG calls it fencing.
     async fn fence(&self) -> Result<(), String> {
         let namespace = &self.pod.namespace;
-        let clusters: Api<DynamicObject> = Api::namespaced_with(
-            self.kube.client(),
-            namespace,
-            &cnpg::resources::cluster(),
-        );
+        let clusters: Api<DynamicObject> =
+            Api::namespaced_with(self.kube.client(), namespace, &cnpg::resources::cluster());
         let patch = json!({"metadata": {"annotations": {"cnpg.io/fencedInstances": "[\"*\"]"}}});
         let params = PatchParams::default();
         clusters
             .patch(SCRATCH_CLUSTER, &params, &Patch::Merge(&patch))
             .await
             .map_err(|error| {
-                KubeError::of(format!("fence cluster {namespace}/{SCRATCH_CLUSTER}"), error)
-                    .to_string()
+                KubeError::of(
+                    format!("fence cluster {namespace}/{SCRATCH_CLUSTER}"),
+                    error,
+                )
+                .to_string()
             })?;
         let begun = std::time::Instant::now();
         while begun.elapsed() < SHUTDOWN {
@@ -175,7 +170,7 @@ async fn secret(kube: &Kube, namespace: &str, suffix: &str) -> Result<Secret, Ku
         .map_err(|error| KubeError::of(format!("read secret {namespace}/{name}"), error))
 }
 
-fn program_end(name: &str, output: ExecOutput) -> Result<ProgramEnd, String> {
+fn program_end(name: &str, output: &ExecOutput) -> Result<ProgramEnd, String> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     // 126 and 127: as shells and container runtimes say that there is no such program.
     if matches!(output.code, Some(126 | 127)) {
@@ -224,7 +219,7 @@ impl Restored for PodServer {
                 .run(&command, limit)
                 .await
                 .map_err(|error| error.to_string())?;
-            program_end("pg_amcheck", output)
+            program_end("pg_amcheck", &output)
         })
     }
 
@@ -235,7 +230,7 @@ impl Restored for PodServer {
                 .run(&["env", "LC_ALL=C", "pg_checksums", "--check"], limit)
                 .await
                 .map_err(|error| error.to_string())?;
-            program_end("pg_checksums", output)
+            program_end("pg_checksums", &output)
         })
     }
 }
@@ -263,7 +258,10 @@ mod tests {
             code,
             ..ExecOutput::default()
         };
-        assert!(program_end("pg_amcheck", end(Some(127))).is_err());
-        assert_eq!(program_end("pg_amcheck", end(Some(2))).unwrap().code, Some(2));
+        assert!(program_end("pg_amcheck", &end(Some(127))).is_err());
+        assert_eq!(
+            program_end("pg_amcheck", &end(Some(2))).unwrap().code,
+            Some(2)
+        );
     }
 }

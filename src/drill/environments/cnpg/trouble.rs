@@ -36,7 +36,7 @@ pub(super) fn reported(trouble: &Trouble) -> TroubleReport {
 /// What trouble that ends a recovery means. `fatal` is what the restored server gave up
 /// with, as far as it was heard.
 pub(super) fn ended_by(trouble: &Trouble, fatal: &[String]) -> Stop {
-    if !trouble.class.blames_backup() {
+    if !trouble.backup() {
         return Stop::Unproven(format!(
             "{}: {} ({})",
             trouble.object, trouble.words, trouble.hint

@@ -34,6 +34,7 @@ pub(in crate::drill) async fn tear_down(
             log_tail: String::new(),
             kept: Vec::new(),
             wal,
+            kubernetes: None,
         };
     };
     let path = scratch.path().to_owned();
@@ -69,5 +70,6 @@ pub(in crate::drill) async fn tear_down(
         log_tail,
         kept,
         wal,
+        kubernetes: None,
     }
 }

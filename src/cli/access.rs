@@ -1,0 +1,32 @@
+//! Which Kubernetes a command works with.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::config::Config;
+
+/// Which Kubernetes; wins over the configuration.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Kubernetes")]
+pub struct AccessArgs {
+    /// A kubeconfig file [default: the configuration's, else KUBECONFIG, else
+    /// ~/.kube/config, else the pod's ServiceAccount]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context in it [default: the configuration's, else the current one]
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+}
+
+impl AccessArgs {
+    /// Puts them over the configuration.
+    pub fn apply(&self, config: &mut Config) {
+        if self.kubeconfig.is_some() {
+            config.kubernetes.kubeconfig.clone_from(&self.kubeconfig);
+        }
+        if self.context.is_some() {
+            config.kubernetes.context.clone_from(&self.context);
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! What Kubernetes must have before anything is made: the operator, the permissions, the
+//! definition to take after, room by the quota's and the volumes' sizes.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::options::{CnpgOptions, Definition};
+use super::plan::PlannedCnpg;
+use super::report::KubernetesReport;
+use super::snapshot;
+use super::store::{StorePlace, describe, network_endpoint};
+use super::trouble::stopped_by;
+use crate::drill::admit::decide;
+use crate::drill::course::Stop;
+use crate::drill::options::DrillOptions;
+use crate::drill::plan::{DrillPlan, PlannedEnvironment};
+use crate::drill::preload;
+use crate::finding::{Code, Finding};
+use crate::kubernetes::cnpg::{self, Operator, SourceCluster, resources};
+use crate::kubernetes::scratch::{self, Form, RecoveryTarget, ScratchPlan, namespace_name};
+use crate::kubernetes::{Kube, access, holder};
+use crate::repository::{BaseBackup, Catalog, Repository};
+use crate::restore::Watch;
+use crate::verify::VerifyOptions;
+use crate::verify::listed::Survey;
+
+/// Beyond the drill's own time limit its namespace lives for so long, for the tear-down.
+const GRACE: TimeDelta = TimeDelta::minutes(10);
+
+/// A drill that may begin.
+#[derive(Debug)]
+pub(in crate::drill) struct Admitted {
+    /// What it will do.
+    pub plan: DrillPlan,
+    /// The way to the API.
+    pub kube: Kube,
+    /// What is to be made.
+    pub scratch: ScratchPlan,
+    /// The objects, in the order in which they are made.
+    pub manifests: Vec<serde_json::Value>,
+    /// PostgreSQL's major version.
+    pub major: u32,
+    /// The libraries that the restored server loads.
+    pub preload: Vec<String>,
+    /// Stored bytes of base backup and WAL.
+    pub fetched_bytes: u64,
+    /// The report, as far as it is known.
+    pub report: KubernetesReport,
+}
+
+/// The Cluster that the drill takes after.
+async fn source(kube: &Kube, definition: &Definition) -> Result<SourceCluster, Stop> {
+    match definition {
+        Definition::Live { namespace, name } => {
+            let found = resources::read(kube, &resources::cluster(), namespace, name)
+                .await
+                .map_err(|error| stopped_by(&error))?;
+            let Some(manifest) = found else {
+                return Err(Stop::Unproven(format!(
+                    "there is no Cluster {namespace}/{name} to take after; if it is gone, name a file \
+                     with its definition under `cnpg.definition` in the drill definition"
+                )));
+            };
+            SourceCluster::parse(manifest).map_err(Stop::unproven)
+        }
+        Definition::File(path) => scratch::definition::read(path)
+            .map(|definition| definition.cluster)
+            .map_err(Stop::unproven),
+    }
+}
+
+/// By which form the drill recovers.
+fn form(asked: Option<Form>, operator: &Operator) -> Result<Form, Stop> {
+    match (asked, &operator.plugin) {
+        (Some(Form::InTree), _) | (None, None) => Ok(Form::InTree),
+        (None | Some(Form::Plugin), Some(_)) => Ok(Form::Plugin),
+        (Some(form), Some(_)) => Ok(form),
+        (Some(form), None) => Err(Stop::Unproven(format!(
+            "form `{}` needs the Barman Cloud plugin, which is not installed in namespace {}; \
+             install it, or drill with `form: in-tree`",
+            form.as_str(),
+            operator.namespace
+        ))),
+    }
+}
+
+/// The permissions that the drill needs and does not have.
+async fn missing_permissions(kube: &Kube, form: Form, definition: &Definition) -> Result<(), Stop> {
+    let namespace = match definition {
+        Definition::Live { namespace, .. } => Some(namespace.clone()),
+        Definition::File(_) => None,
+    };
+    // The credentials that pods get are walproof's own, not the source's.
+    let place = access::Source {
+        namespace,
+        secrets: Vec::new(),
+    };
+    let form = match form {
+        Form::Plugin => access::DrillForm::Plugin,
+        Form::InTree => access::DrillForm::InTree,
+        Form::Snapshot => access::DrillForm::Snapshot,
+    };
+    let answers = access::check(kube, &access::for_drill(form, &place))
+        .await
+        .map_err(|error| stopped_by(&error))?;
+    let missing: Vec<String> = answers
+        .iter()
+        .filter(|answer| answer.is_missing())
+        .map(|answer| answer.permission.to_string())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Stop::Unproven(format!(
+        "walproof may not {} here; `walproof kubernetes check --print-role` prints the role that it \
+         needs",
+        missing.join(", ")
+    )))
+}
+
+/// What the source and the backup say of each other.
+fn compare(source: &SourceCluster, backup: &BaseBackup) -> Result<Vec<Finding>, Stop> {
+    let mut findings = Vec::new();
+    if let (Some(live), Some(stored)) = (source.system_id, backup.system_id)
+        && live != stored
+    {
+        findings.push(Finding::new(
+            Code::SystemIdDiffers,
+            format!("cluster {}/{}", source.namespace, source.name),
+            format!(
+                "the live Cluster is database system {live}, the backups are of {stored}: they are not \
+                 its backups"
+            ),
+        ));
+    }
+    let mut named: Vec<&str> = source
+        .tablespaces
+        .iter()
+        .map(|tablespace| tablespace.name.as_str())
+        .collect();
+    let mut stored: Vec<&str> = backup
+        .tablespaces
+        .iter()
+        .map(|tablespace| tablespace.name.as_str())
+        .collect();
+    named.sort_unstable();
+    stored.sort_unstable();
+    if named != stored {
+        return Err(Stop::Unproven(format!(
+            "backup {} has the tablespaces [{}], the Cluster declares [{}]: CloudNativePG cannot recover \
+             one from the other; take a new base backup",
+            backup.id,
+            stored.join(", "),
+            named.join(", ")
+        )));
+    }
+    Ok(findings)
+}
+
+/// Looks at everything that decides whether and how the drill can run there. Reads the WAL
+/// that will be replayed; makes nothing.
+pub(in crate::drill) async fn admit(
+    cnpg: &CnpgOptions,
+    options: &DrillOptions,
+    repository: &Repository,
+    catalog: &Catalog,
+    now: DateTime<Utc>,
+    watch: &Watch,
+) -> Result<Admitted, Stop> {
+    // What Kubernetes lacks is said before gigabytes of WAL are read.
+    let kube = Kube::connect(&cnpg.access)
+        .await
+        .map_err(|error| stopped_by(&error))?;
+    let version = kube.version().await.map_err(|error| stopped_by(&error))?;
+    let identity = kube.whoami().await.ok().map(|identity| identity.username);
+    let operator = cnpg::operator(&kube)
+        .await
+        .map_err(|error| stopped_by(&error))?
+        .ok_or_else(|| Stop::unproven("CloudNativePG's operator is not installed there"))?;
+    let form = form(cnpg.form, &operator)?;
+    missing_permissions(&kube, form, &cnpg.definition).await?;
+    let source = source(&kube, &cnpg.definition).await?;
+
+    let location = repository.store().location();
+    let role = !cnpg.overrides.service_account_annotations.is_empty();
+    let place = describe(location, &cnpg.store, cnpg.endpoint.as_deref(), role)?;
+    let store_endpoint = network_endpoint(&place, &cnpg.store);
+    let StorePlace {
+        access: store,
+        server_name,
+    } = place;
+
+    let verify = VerifyOptions {
+        now,
+        ..VerifyOptions::default()
+    };
+    let with_snapshots;
+    let asked;
+    let (catalog, options) = if form == Form::Snapshot {
+        with_snapshots = snapshot::catalog_of(&kube, &source, catalog).await?;
+        asked = snapshot::wish(options, cnpg.snapshot.as_deref());
+        (&with_snapshots, &asked)
+    } else {
+        (catalog, options)
+    };
+    let survey = Survey::of(catalog, &verify);
+    let mut decision = decide(options, repository, catalog, &survey, watch).await?;
+    let backup = decision.backup().clone();
+    let snapshots = if form == Form::Snapshot {
+        Some(snapshot::set(&kube, &source, &backup).await?)
+    } else {
+        None
+    };
+    decision.find(compare(&source, &backup)?);
+    let major = backup
+        .major()
+        .or_else(|| source.major.map(u32::from))
+        .ok_or_else(|| {
+            Stop::Unproven(format!(
+                "backup {} does not say which PostgreSQL version made it",
+                backup.id
+            ))
+        })?;
+    if let Some(image) = source.major.map(u32::from)
+        && image != major
+        && cnpg.overrides.image.is_none()
+    {
+        return Err(Stop::Unproven(format!(
+            "backup {} is of PostgreSQL {major}, the Cluster runs {image}: name an image of version \
+             {major} under `cnpg.image` in the drill definition",
+            backup.id
+        )));
+    }
+    let preload = preload::decide(&source.preload, &cnpg.overrides.preload, |_| Some(true));
+    decision.find(preload.findings.clone());
+
+    let network = scratch::network::plan(&kube, &store_endpoint, &cnpg.store_cidrs, &operator)
+        .await
+        .map_err(|error| stopped_by(&error))?;
+    let mut overrides = cnpg.overrides.clone();
+    overrides.preload.clone_from(&preload.load);
+    for (name, value) in &preload.settings {
+        overrides.parameters.insert(name.clone(), value.clone());
+    }
+    let limit = TimeDelta::from_std(options.limit).unwrap_or(TimeDelta::hours(24));
+    let kept = cnpg.keep.and_then(|keep| TimeDelta::from_std(keep).ok());
+    let (timeline, stop) = decision.end();
+    let plan = ScratchPlan {
+        id: options.id,
+        namespace: namespace_name(
+            &cnpg.namespace_prefix,
+            options.cluster.as_deref().unwrap_or(&server_name),
+            options.id,
+        ),
+        cluster_label: options
+            .cluster
+            .clone()
+            .unwrap_or_else(|| server_name.clone()),
+        owner: cnpg.owner.clone(),
+        cost_centre: cnpg.cost_centre.clone(),
+        expires_at: Utc::now() + limit + GRACE + kept.unwrap_or_default(),
+        holder: holder::this_process(),
+        form,
+        source: source.clone(),
+        server_name,
+        store,
+        target: RecoveryTarget {
+            backup_id: (form != Form::Snapshot).then(|| backup.id.clone()),
+            stop: scratch::Stop::Lsn(stop.to_string()),
+            timeline: timeline.0,
+            exclusive: false,
+        },
+        snapshots,
+        overrides,
+        quota: cnpg.quota.clone(),
+        network,
+        pull_secrets: std::collections::BTreeMap::new(),
+    };
+    let manifests = scratch::manifests(&plan).map_err(|error| Stop::Refused {
+        reason: error.to_string(),
+        findings: Vec::new(),
+    })?;
+    let needed = room_needed(&backup, decision.wal_bytes());
+    let environment = PlannedCnpg::of(&plan, &manifests, &source, needed);
+    if let Some(size) = environment.volume_bytes()
+        && size < needed
+    {
+        return Err(Stop::Unproven(format!(
+            "the restored database needs about {needed} bytes, its volumes have {size}: raise \
+             `cnpg.storage_size` in the drill definition"
+        )));
+    }
+    let report = KubernetesReport {
+        server: kube.server().to_owned(),
+        version: Some(version),
+        identity,
+        plugin: operator.plugin.and_then(|plugin| plugin.version),
+        operator: operator.version,
+        source: cnpg.definition.to_string(),
+        form: form.as_str().to_owned(),
+        namespace: plan.namespace.clone(),
+        ..KubernetesReport::default()
+    };
+    let fetched_bytes = decision.bytes_to_fetch();
+    Ok(Admitted {
+        plan: decision.plan(options, catalog, PlannedEnvironment::Cnpg(environment)),
+        kube,
+        scratch: plan,
+        manifests,
+        major,
+        preload: preload.load,
+        fetched_bytes,
+        report,
+    })
+}
+
+/// About how much the restored database needs: its size when the backup began, or else three
+/// times what is stored of it, and the WAL that is replayed.
+fn room_needed(backup: &BaseBackup, wal: u64) -> u64 {
+    let data = backup
+        .cluster_size
+        .unwrap_or_else(|| backup.stored_bytes().saturating_mul(3));
+    data.saturating_add(wal)
+}

@@ -1,0 +1,149 @@
+//! What the restored server can reach, by trying from its own pod, and what its
+//! ServiceAccount may do.
+//!
+//! A policy that is only written is no fence: some network plugins do not enforce any.
+
+use std::time::Duration;
+
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
+};
+use k8s_openapi::api::core::v1::Service;
+use kube::Api;
+use kube::api::PostParams;
+
+use super::server::PodServer;
+use crate::drill::proof::ProofItem;
+use crate::kubernetes::Kube;
+use crate::kubernetes::cnpg::SourceCluster;
+use crate::kubernetes::names::SCRATCH_CLUSTER;
+
+/// A connection that is not made within this time counts as refused.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Addresses of the internet that answer on these ports, were there a way to them.
+const INTERNET: [(&str, u16); 2] = [("1.1.1.1", 443), ("8.8.8.8", 53)];
+
+/// Tries everything. What must not be possible and is comes first in the list as an item
+/// that does not hold; what could not be tried has no answer.
+pub(super) async fn probe(
+    kube: &Kube,
+    server: &PodServer,
+    namespace: &str,
+    source: &SourceCluster,
+    live: bool,
+) -> Vec<ProofItem> {
+    let mut items = Vec::new();
+    for (address, port) in INTERNET {
+        let name = format!("connection to the internet ({address}:{port})");
+        items.push(refused(&name, connects(server, address, port).await));
+    }
+    if live {
+        let service = format!("{}-rw", source.name);
+        let address = cluster_ip(kube, &source.namespace, &service).await;
+        let name = format!(
+            "connection to the source ({service}.{}:5432)",
+            source.namespace
+        );
+        let reached = match address {
+            Some(address) => connects(server, &address, 5432).await,
+            None => None,
+        };
+        items.push(refused(&name, reached));
+    }
+    let who = format!("system:serviceaccount:{namespace}:{SCRATCH_CLUSTER}");
+    for (verb, group, resource, place) in [
+        ("get", "", "secrets", source.namespace.as_str()),
+        ("list", "", "secrets", ""),
+        ("create", "", "pods", namespace),
+        (
+            "update",
+            "postgresql.cnpg.io",
+            "clusters",
+            source.namespace.as_str(),
+        ),
+    ] {
+        let place_words = if place.is_empty() {
+            "everywhere".to_owned()
+        } else {
+            format!("in {place}")
+        };
+        let name = format!("its ServiceAccount may {verb} {resource} {place_words}");
+        let allowed = may(kube, &who, (verb, group, resource, place)).await;
+        items.push(ProofItem {
+            name,
+            expected: "no".to_owned(),
+            observed: allowed.map(|allowed| if allowed { "yes" } else { "no" }.to_owned()),
+            holds: allowed.map(|allowed| !allowed),
+        });
+    }
+    items.sort_by_key(|item| item.holds != Some(false));
+    items
+}
+
+fn refused(name: &str, reached: Option<bool>) -> ProofItem {
+    let words = |reached| if reached { "made" } else { "not made" };
+    ProofItem {
+        name: name.to_owned(),
+        expected: words(false).to_owned(),
+        observed: reached.map(|reached| words(reached).to_owned()),
+        holds: reached.map(|reached| !reached),
+    }
+}
+
+/// Whether the pod can open a connection. `None` when it cannot be tried there.
+async fn connects(server: &PodServer, address: &str, port: u16) -> Option<bool> {
+    let target = format!("exec 3<>/dev/tcp/{address}/{port}");
+    let limit = PATIENCE.as_secs().to_string();
+    let command = ["timeout", limit.as_str(), "bash", "-c", target.as_str()];
+    let output = server
+        .run(&command, PATIENCE + Duration::from_secs(20))
+        .await;
+    match output.ok()?.code? {
+        0 => Some(true),
+        // There is no such program in the image.
+        126 | 127 => None,
+        // bash says 1, timeout 124.
+        _ => Some(false),
+    }
+}
+
+async fn cluster_ip(kube: &Kube, namespace: &str, service: &str) -> Option<String> {
+    let services: Api<Service> = Api::namespaced(kube.client(), namespace);
+    let found = services.get_opt(service).await.ok()??;
+    found
+        .spec?
+        .cluster_ip
+        .filter(|address| address != "None" && !address.is_empty())
+}
+
+async fn may(
+    kube: &Kube,
+    who: &str,
+    (verb, group, resource, namespace): (&str, &str, &str, &str),
+) -> Option<bool> {
+    let text = |text: &str| Some(text.to_owned());
+    let own = who.rsplit(':').nth(1).unwrap_or_default();
+    let groups = vec![
+        "system:serviceaccounts".to_owned(),
+        format!("system:serviceaccounts:{own}"),
+        "system:authenticated".to_owned(),
+    ];
+    let review = SubjectAccessReview {
+        spec: SubjectAccessReviewSpec {
+            user: text(who),
+            groups: Some(groups),
+            resource_attributes: Some(ResourceAttributes {
+                verb: text(verb),
+                group: text(group),
+                resource: text(resource),
+                namespace: text(namespace).filter(|place| !place.is_empty()),
+                ..ResourceAttributes::default()
+            }),
+            ..SubjectAccessReviewSpec::default()
+        },
+        ..SubjectAccessReview::default()
+    };
+    let reviews: Api<SubjectAccessReview> = Api::all(kube.client());
+    let answer = reviews.create(&PostParams::default(), &review).await.ok()?;
+    Some(answer.status?.allowed)
+}

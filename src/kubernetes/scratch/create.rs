@@ -1,0 +1,105 @@
+//! Making the objects of a scratch namespace.
+
+use std::time::Duration;
+
+use kube::api::{DynamicObject, PostParams};
+use serde_json::Value;
+
+use super::kinds::Kind;
+use crate::kubernetes::{Kube, KubeError, KubeErrorKind, names};
+
+/// How often a wish is repeated that may succeed by itself.
+const TRIES: u32 = 6;
+/// The wait before the first repetition; it doubles.
+const WAIT: Duration = Duration::from_millis(500);
+
+/// Makes the objects in their order, and calls `on_each` with each that is there. An object
+/// that is already there passes if it is the same drill's, as after an answer that was lost.
+/// What was made before an error stays: [`remove`](super::remove) removes it.
+///
+/// # Errors
+///
+/// The API refuses an object, or another's is there under its name.
+pub async fn create(
+    kube: &Kube,
+    manifests: &[Value],
+    mut on_each: impl FnMut(&Value) + Send,
+) -> Result<(), KubeError> {
+    for manifest in manifests {
+        one(kube, manifest, false).await?;
+        on_each(manifest);
+    }
+    Ok(())
+}
+
+/// Asks the API server, with all its admission, whether it would take the objects, without
+/// making any (`dryRun=All`). Objects in a namespace that is not there cannot be asked about:
+/// give one that is.
+///
+/// # Errors
+///
+/// The first that it would not take.
+pub async fn dry_run(kube: &Kube, manifests: &[Value]) -> Result<(), KubeError> {
+    for manifest in manifests {
+        one(kube, manifest, true).await?;
+    }
+    Ok(())
+}
+
+async fn one(kube: &Kube, manifest: &Value, dry_run: bool) -> Result<(), KubeError> {
+    let text = |pointer: &str| {
+        let text = manifest.pointer(pointer).and_then(Value::as_str);
+        text.unwrap_or_default()
+    };
+    let namespace = text("/metadata/namespace");
+    let name = text("/metadata/name");
+    let action = if namespace.is_empty() {
+        format!("create {} {name}", text("/kind"))
+    } else {
+        format!("create {} {namespace}/{name}", text("/kind"))
+    };
+    let Some(kind) = Kind::of(manifest) else {
+        let message = "walproof makes no objects of this kind";
+        return Err(KubeError::new(KubeErrorKind::Other, action, message));
+    };
+    let object: DynamicObject = serde_json::from_value(manifest.clone())
+        .map_err(|error| KubeError::new(KubeErrorKind::Other, &action, error.to_string()))?;
+    let api = kind.api(kube, namespace);
+    let parameters = PostParams {
+        dry_run,
+        field_manager: Some(names::WALPROOF.to_owned()),
+    };
+    let mut wait = WAIT;
+    let mut tries = 1;
+    loop {
+        let made = kube.call(&action, api.create(&parameters, &object)).await;
+        let error = match made {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        if error.kind == KubeErrorKind::AlreadyExists {
+            let there = kube.call(&action, api.get(name)).await?;
+            let is_ours = there.metadata.deletion_timestamp.is_none()
+                && drill(there.metadata.labels.as_ref())
+                    .is_some_and(|id| id == text("/metadata/labels/walproof.dev~1drill"));
+            return if is_ours { Ok(()) } else { Err(error) };
+        }
+        if !error.is_transient() || tries >= TRIES {
+            return Err(error);
+        }
+        tracing::debug!(%error, "trying again");
+        tokio::time::sleep(wait).await;
+        wait *= 2;
+        tries += 1;
+    }
+}
+
+/// The drill that labels name.
+pub(super) fn drill(labels: Option<&std::collections::BTreeMap<String, String>>) -> Option<&str> {
+    let labels = labels?;
+    let managed = labels.get(names::MANAGED_BY)?;
+    if managed != names::WALPROOF {
+        return None;
+    }
+    labels.get(names::DRILL).map(String::as_str)
+}

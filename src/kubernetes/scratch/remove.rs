@@ -1,0 +1,387 @@
+//! Removing a scratch namespace, and proving that it is gone.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::create::drill;
+use super::kinds::{self, HOLDING};
+use crate::kubernetes::{Kube, KubeError, KubeErrorKind, names};
+
+/// How often it is looked whether the namespace is gone.
+const LOOK: Duration = Duration::from_millis(500);
+/// Seconds that a pod has to end. Its data is thrown away.
+const GRACE_SECONDS: u32 = 1;
+/// At most so many of what is left are named.
+const MOST_NAMED: usize = 20;
+
+/// What came of a removal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removal {
+    /// The namespace is not there any more.
+    pub gone: bool,
+    /// Every volume that was bound in it is gone, with its data.
+    pub volumes_released: bool,
+    /// What is still there, and what holds it, in words. Empty after a whole removal.
+    pub left: Vec<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Removal {
+    /// Whether nothing is left.
+    pub fn is_whole(&self) -> bool {
+        self.gone && self.volumes_released && self.left.is_empty()
+    }
+}
+
+/// A volume that was bound in the namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Bound {
+    volume: String,
+    claim: String,
+    uid: String,
+}
+
+/// Removes a drill's namespace and all that belongs to it, and waits until it is gone, its
+/// volumes included; at most `patience`. A namespace that is not there is gone already.
+///
+/// Volumes whose class retains them hold a copy of production: they are told to go with
+/// their claim, where that is allowed, and are named as left otherwise.
+///
+/// # Errors
+///
+/// The namespace does not carry this drill's label: it was not touched. Or the API does not
+/// answer, or refuses.
+pub async fn remove(
+    kube: &Kube,
+    namespace: &str,
+    id: Uuid,
+    patience: Duration,
+) -> Result<Removal, KubeError> {
+    let begun = Instant::now();
+    let until = begun + patience;
+    let mut removal = Removal::default();
+    let mut bound = Vec::new();
+    let namespaces: Api<Namespace> = Api::all(kube.client());
+    if let Some(found) = get_namespace(kube, namespace).await? {
+        must_be_ours(&found, namespace, id)?;
+        bound = bound_volumes(kube, namespace).await?;
+        for one in &bound {
+            release_with_claim(kube, one).await;
+        }
+        let uid = found.metadata.uid.clone();
+        let parameters = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid,
+                resource_version: None,
+            }),
+            ..DeleteParams::background()
+        };
+        let action = format!("delete Namespace {namespace}");
+        let deleted = kube
+            .call(action, namespaces.delete(namespace, &parameters))
+            .await;
+        match deleted {
+            Ok(_) => {}
+            // Already on its way, or gone meanwhile.
+            Err(error) if error.kind == KubeErrorKind::NotFound => {}
+            Err(error) if error.kind == KubeErrorKind::Conflict => {}
+            Err(error) => return Err(error),
+        }
+        hurry_pods(kube, namespace).await;
+    }
+    loop {
+        // Volumes may be bound while the deletion begins.
+        let there = get_namespace(kube, namespace).await?;
+        let Some(there) = there else {
+            removal.gone = true;
+            break;
+        };
+        if there.metadata.deletion_timestamp.is_none() {
+            must_be_ours(&there, namespace, id)?;
+        }
+        if Instant::now() >= until {
+            removal.left = holders(kube, &there).await;
+            break;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    if removal.gone {
+        removal.left.extend(remove_contents(kube, id, until).await?);
+    }
+    removal.volumes_released = true;
+    for one in &bound {
+        if let Some(words) = volume_left(kube, one, until).await? {
+            removal.volumes_released = false;
+            removal.left.push(words);
+        }
+    }
+    removal.left.truncate(MOST_NAMED);
+    removal.took = begun.elapsed();
+    Ok(removal)
+}
+
+/// The namespace, if it is there.
+async fn get_namespace(kube: &Kube, namespace: &str) -> Result<Option<Namespace>, KubeError> {
+    let namespaces: Api<Namespace> = Api::all(kube.client());
+    let action = format!("get Namespace {namespace}");
+    kube.call(action, namespaces.get_opt(namespace)).await
+}
+
+/// Refuses a namespace that is another's.
+fn must_be_ours(found: &Namespace, namespace: &str, id: Uuid) -> Result<(), KubeError> {
+    let labelled = drill(found.metadata.labels.as_ref());
+    if labelled == Some(id.to_string().as_str()) {
+        return Ok(());
+    }
+    let message = match labelled {
+        Some(other) => format!("it belongs to the drill {other}, not to {id}; nothing was touched"),
+        None => "it does not carry walproof's labels; nothing was touched".to_owned(),
+    };
+    Err(KubeError::new(
+        KubeErrorKind::Other,
+        format!("delete Namespace {namespace}"),
+        message,
+    ))
+}
+
+/// The volumes that are bound to the namespace's claims.
+async fn bound_volumes(kube: &Kube, namespace: &str) -> Result<Vec<Bound>, KubeError> {
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(kube.client(), namespace);
+    let action = format!("list PersistentVolumeClaims in {namespace}");
+    let list = kube
+        .call(action, claims.list(&ListParams::default()))
+        .await?;
+    let of = |claim: PersistentVolumeClaim| {
+        Some(Bound {
+            volume: claim.spec?.volume_name?,
+            claim: claim.metadata.name?,
+            uid: claim.metadata.uid?,
+        })
+    };
+    Ok(list.items.into_iter().filter_map(of).collect())
+}
+
+/// Whether a volume is the one that was bound to the claim.
+fn belongs(volume: &PersistentVolume, bound: &Bound) -> bool {
+    let claim = volume
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.claim_ref.as_ref());
+    claim.and_then(|claim| claim.uid.as_deref()) == Some(bound.uid.as_str())
+}
+
+/// A volume that was provisioned for the claim goes with it, whatever its class says. One
+/// that a person made is left to that person.
+async fn release_with_claim(kube: &Kube, bound: &Bound) {
+    const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
+    let volumes: Api<PersistentVolume> = Api::all(kube.client());
+    let name = bound.volume.as_str();
+    let action = format!("get PersistentVolume {name}");
+    // What cannot be seen or changed is found again, and named, when the namespace is gone.
+    let Ok(Some(volume)) = kube.call(action, volumes.get_opt(name)).await else {
+        return;
+    };
+    let annotations = volume.metadata.annotations.as_ref();
+    let provisioned = annotations.is_some_and(|all| all.contains_key(PROVISIONED_BY));
+    let spec = volume.spec.as_ref();
+    let policy = spec.and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref());
+    if !provisioned || !belongs(&volume, bound) || policy != Some("Retain") {
+        return;
+    }
+    let patch = json!({
+        // Only this very volume, as it was looked at.
+        "metadata": {
+            "uid": volume.metadata.uid,
+            "resourceVersion": volume.metadata.resource_version,
+        },
+        "spec": { "persistentVolumeReclaimPolicy": "Delete" },
+    });
+    let action = format!("patch PersistentVolume {name}");
+    let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));
+    let patched = volumes.patch(name, &parameters, &patch);
+    if let Err(error) = kube.call(action, patched).await {
+        tracing::warn!(%error, "a volume of the drill is retained by its class");
+    }
+}
+
+/// Tells pods to end soon: the operator gives a server minutes for its clients and its WAL.
+async fn hurry_pods(kube: &Kube, namespace: &str) {
+    let pods: Api<Pod> = Api::namespaced(kube.client(), namespace);
+    let parameters = DeleteParams::default().grace_period(GRACE_SECONDS);
+    let action = format!("list Pods in {namespace}");
+    let Ok(list) = kube.call(action, pods.list(&ListParams::default())).await else {
+        return;
+    };
+    for pod in list.items {
+        let Some(name) = pod.metadata.name else {
+            continue;
+        };
+        let action = format!("delete Pod {namespace}/{name}");
+        // They go with the namespace in any case.
+        if let Err(error) = kube.call(action, pods.delete(&name, &parameters)).await {
+            tracing::debug!(%error, "left to the namespace");
+        }
+    }
+}
+
+/// What is left of a volume, in words. Waits until it is gone.
+async fn volume_left(
+    kube: &Kube,
+    bound: &Bound,
+    until: Instant,
+) -> Result<Option<String>, KubeError> {
+    let volumes: Api<PersistentVolume> = Api::all(kube.client());
+    let name = bound.volume.as_str();
+    loop {
+        let action = format!("get PersistentVolume {name}");
+        let found = match kube.call(action, volumes.get_opt(name)).await {
+            Ok(found) => found,
+            Err(error) if error.kind == KubeErrorKind::Forbidden => {
+                return Ok(Some(format!(
+                    "PersistentVolume {name} of {}: not known, for this identity may not look \
+                     at volumes",
+                    bound.claim
+                )));
+            }
+            Err(error) => return Err(error),
+        };
+        let Some(volume) = found.filter(|volume| belongs(volume, bound)) else {
+            return Ok(None);
+        };
+        let phase = volume.status.and_then(|status| status.phase);
+        let phase = phase.unwrap_or_default();
+        let spec = volume.spec.unwrap_or_default();
+        let retained = spec.persistent_volume_reclaim_policy.as_deref() == Some("Retain");
+        if phase == "Failed" || (retained && phase == "Released") || Instant::now() >= until {
+            let why = if retained {
+                "its class retains it; delete it and its data by hand"
+            } else {
+                "its provisioner has not deleted it"
+            };
+            let finalizers = volume.metadata.finalizers.unwrap_or_default().join(", ");
+            return Ok(Some(format!(
+                "PersistentVolume {name} of {}: {phase}, {why}{}",
+                bound.claim,
+                held_by(&finalizers)
+            )));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn held_by(finalizers: &str) -> String {
+    if finalizers.is_empty() {
+        String::new()
+    } else {
+        format!(" (finalizers {finalizers})")
+    }
+}
+
+/// Removes the second names of snapshots, by the drill's label. The snapshots stay. Whoever
+/// may not see them could not have made them.
+pub(super) async fn remove_contents(
+    kube: &Kube,
+    id: Uuid,
+    until: Instant,
+) -> Result<Vec<String>, KubeError> {
+    let contents = kinds::CONTENT.api(kube, "");
+    let selector = format!(
+        "{}={},{}={id}",
+        names::MANAGED_BY,
+        names::WALPROOF,
+        names::DRILL
+    );
+    let parameters = ListParams::default().labels(&selector);
+    let action = "list VolumeSnapshotContents";
+    let mut asked = false;
+    loop {
+        let list = match kube.call(action, contents.list(&parameters)).await {
+            Ok(list) => list,
+            Err(error)
+                if matches!(
+                    error.kind,
+                    KubeErrorKind::NotFound | KubeErrorKind::Forbidden
+                ) =>
+            {
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(error),
+        };
+        if list.items.is_empty() {
+            return Ok(Vec::new());
+        }
+        if asked && Instant::now() >= until {
+            return Ok(list
+                .items
+                .iter()
+                .map(|one| in_words("VolumeSnapshotContent", one))
+                .collect());
+        }
+        for content in &list.items {
+            let Some(name) = &content.metadata.name else {
+                continue;
+            };
+            let retain = content.data.pointer("/spec/deletionPolicy");
+            if retain.and_then(serde_json::Value::as_str) != Some("Retain") {
+                return Ok(vec![format!(
+                    "VolumeSnapshotContent {name}: its deletion would delete the snapshot \
+                     itself; not touched"
+                )]);
+            }
+            if asked {
+                continue;
+            }
+            let action = format!("delete VolumeSnapshotContent {name}");
+            let parameters = DeleteParams::default();
+            let deleted = contents.delete(name, &parameters);
+            match kube.call(action, deleted).await {
+                Ok(_) => {}
+                Err(error) if error.kind == KubeErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        asked = true;
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn in_words(kind: &str, object: &kube::api::DynamicObject) -> String {
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    let finalizers = object.metadata.finalizers.clone().unwrap_or_default();
+    format!("{kind} {name}{}", held_by(&finalizers.join(", ")))
+}
+
+/// What holds a namespace: objects with finalizers, else what its conditions say.
+async fn holders(kube: &Kube, namespace: &Namespace) -> Vec<String> {
+    let mut held = Vec::new();
+    let name = namespace.metadata.name.as_deref().unwrap_or_default();
+    let parameters = ListParams::default().limit(100);
+    for kind in HOLDING {
+        let objects = kind.api(kube, name);
+        // Kinds that are not there or may not be seen are named by the conditions.
+        let listed = kube
+            .call("list what is left", objects.list(&parameters))
+            .await;
+        for object in listed.map(|list| list.items).unwrap_or_default() {
+            held.push(in_words(kind.kind, &object));
+        }
+    }
+    let status = namespace.status.clone().unwrap_or_default();
+    for condition in status.conditions.unwrap_or_default() {
+        if condition.status == "True" {
+            let message = condition.message.unwrap_or_default();
+            held.push(format!("Namespace {name}: {}: {message}", condition.type_));
+        }
+    }
+    if held.is_empty() {
+        held.push(format!(
+            "Namespace {name}: the API server has not removed it yet"
+        ));
+    }
+    held
+}
