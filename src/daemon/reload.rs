@@ -313,8 +313,8 @@ mod tests {
 
         async fn tamper(&self, statement: &'static str) {
             let file = self.keep.path().join("state.sqlite");
-            let other = sqlx::SqlitePool::connect(&format!("sqlite://{}", file.display()));
-            let other = other.await.unwrap();
+            let url = format!("sqlite://{}", file.display());
+            let other = sqlx::SqlitePool::connect(&url).await.unwrap();
             sqlx::raw_sql(statement).execute(&other).await.unwrap();
             other.close().await;
         }
