@@ -35,7 +35,7 @@ build: ## Build for development
 release: ## Build for use: target/release/walproof
 	cargo build --locked --release
 
-bench-kubernetes: release ## A drill beside the same by hand with kubectl (see scripts/bench-kubernetes --help)
+bench-kubernetes: ## A drill beside the same by hand with kubectl (see scripts/bench-kubernetes --help)
 	@scripts/bench-kubernetes
 
 bench: release ## Time reading and copying beside the usual tools (see scripts/bench --help, scripts/bench-replicate --help)

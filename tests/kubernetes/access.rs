@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::walproof::kubernetes::access::{self, DrillForm, Source, for_drill, for_scan};
+use ::walproof::kubernetes::{Access, Kube, KubeError, KubeErrorKind};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
-use walproof::kubernetes::access::{self, DrillForm, Source, for_drill, for_scan};
-use walproof::kubernetes::{Access, Kube, KubeError, KubeErrorKind};
 
 use crate::common::kubernetes::{Lab, cluster};
 use crate::common::process::{run_with_input, wait_until};
@@ -212,8 +212,9 @@ async fn the_printed_role_is_enough_and_not_more() {
     let answers = access::check(&kube, &for_drill(DrillForm::Plugin, &source)).await;
     assert!(answers.unwrap().iter().all(|answer| answer.allowed));
     let secrets: Api<Secret> = Api::all(kube.client());
-    let all = kube.call("list secrets", secrets.list(&ListParams::default()));
-    assert_eq!(all.await.unwrap_err().kind, KubeErrorKind::Forbidden);
+    let parameters = ListParams::default();
+    let all = kube.call("list secrets", secrets.list(&parameters)).await;
+    assert_eq!(all.unwrap_err().kind, KubeErrorKind::Forbidden);
     lab.ask(&[
         "-n",
         name,

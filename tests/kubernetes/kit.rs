@@ -1,6 +1,12 @@
 //! What the tests on a cluster share: a place of their own, configurations, identities.
 
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -16,12 +22,16 @@ pub(crate) struct Place {
     keep: TempDir,
     lab: &'static Lab,
     kubeconfig: PathBuf,
+    prefix: String,
 }
 
 impl Place {
     pub(crate) fn new(lab: &'static Lab) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         Self {
             keep: scratch::directory(),
+            prefix: format!("{}-d{number}", lab.prefix),
             lab,
             kubeconfig: lab.kubeconfig.clone(),
         }
@@ -79,7 +89,7 @@ impl Place {
     /// Its scratch namespaces have names by which the tests remove them, should it not.
     pub(crate) fn definition(&self, name: &str, cnpg: &Value, lines: &str) -> String {
         let mut cnpg = cnpg.clone();
-        cnpg["namespace_prefix"] = json!(format!("{}-drill", self.lab.prefix));
+        cnpg["namespace_prefix"] = json!(self.prefix);
         let file = self.path().join(format!("{name}.yaml"));
         std::fs::write(
             &file,
@@ -96,13 +106,251 @@ impl Place {
     }
 
     /// A command line of walproof with this configuration.
-    pub(crate) fn command(&self, words: &[&str]) -> std::process::Command {
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         let config = self.config();
         let mut all = vec!["--config", config.to_str().unwrap()];
         all.extend(words);
         let mut command = walproof::command(&all, &[]);
         command.env_remove("KUBECONFIG").current_dir(self.path());
         command
+    }
+
+    /// The scratch namespaces of this place's drills that exist.
+    pub(crate) fn scratch_namespaces(&self) -> Vec<String> {
+        self.lab.namespaces(&format!("{}-", self.prefix))
+    }
+
+    /// A drill of `orders`, as JSON.
+    pub(crate) fn drill_command(&self, definition: &str, more: &[&str]) -> Command {
+        let words = [
+            "drill",
+            "run",
+            "orders",
+            "--output",
+            "json",
+            "--definition",
+            definition,
+        ];
+        self.command(&[&words[..], more].concat())
+    }
+
+    /// Runs a drill to its end.
+    #[track_caller]
+    pub(crate) fn drill(&self, definition: &str, more: &[&str]) -> Drilled {
+        Drilled::of(Running::start(self.drill_command(definition, more)).wait())
+    }
+
+    /// Starts a drill.
+    pub(crate) fn start(&self, definition: &str, more: &[&str]) -> Running {
+        Running::start(self.drill_command(definition, more))
+    }
+
+    /// Starts a drill that tells its phases on standard error.
+    pub(crate) fn start_for_people(&self, definition: &str) -> Running {
+        Running::start(self.command(&["drill", "run", "orders", "--definition", definition]))
+    }
+}
+
+/// How long a drill may take on a busy machine.
+const LIMIT: Duration = Duration::from_mins(15);
+
+/// A walproof that runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    begin: Instant,
+    stdout: JoinHandle<String>,
+    lines: Receiver<String>,
+    heard: String,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        let stderr: ChildStderr = child.stderr.take().unwrap();
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let stdout = std::thread::spawn(move || {
+            let mut text = String::new();
+            let _ = stdout.read_to_string(&mut text);
+            text
+        });
+        Self {
+            child,
+            begin: Instant::now(),
+            stdout,
+            lines,
+            heard: String::new(),
+        }
+    }
+
+    /// Waits for a line on standard error with this in it.
+    #[track_caller]
+    pub(crate) fn wait_for_line(&mut self, part: &str) {
+        loop {
+            match self.lines.recv_timeout(LIMIT) {
+                Ok(line) => {
+                    self.heard.push_str(&line);
+                    self.heard.push('\n');
+                    if line.contains(part) {
+                        return;
+                    }
+                }
+                Err(_) => panic!("waited in vain for {part:?}:\n{}", self.heard),
+            }
+        }
+    }
+
+    /// Kills it: nothing of it can clean up.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn wait(mut self) -> Run {
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            if self.begin.elapsed() > LIMIT {
+                let _ = self.child.kill();
+                panic!("a drill took more than {LIMIT:?}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let mut stderr = self.heard;
+        for line in self.lines {
+            stderr.push_str(&line);
+            stderr.push('\n');
+        }
+        Run {
+            code: status.code(),
+            stdout: self.stdout.join().unwrap(),
+            stderr,
+            took: self.begin.elapsed(),
+        }
+    }
+}
+
+/// A drill that has ended, with its report.
+#[derive(Debug)]
+pub(crate) struct Drilled {
+    pub(crate) code: i32,
+    pub(crate) report: Value,
+    pub(crate) took: Duration,
+    stderr: String,
+}
+
+impl Drilled {
+    #[track_caller]
+    pub(crate) fn of(run: Run) -> Self {
+        Self {
+            code: run.code.unwrap(),
+            report: run.json(),
+            took: run.took,
+            stderr: run.stderr,
+        }
+    }
+
+    /// Panics with the reasons unless it ended with `code`.
+    #[track_caller]
+    pub(crate) fn expect(self, code: i32) -> Self {
+        assert_eq!(
+            self.code,
+            code,
+            "{:#}\n{:#}\n{:#}\n{:#}\n{}",
+            self.report["reasons"],
+            self.report["findings"],
+            self.report["environment"]["kubernetes"],
+            self.report["error"],
+            self.stderr
+        );
+        self
+    }
+
+    /// What the report says of the cluster.
+    pub(crate) fn kubernetes(&self) -> &Value {
+        &self.report["environment"]["kubernetes"]
+    }
+
+    /// The check of that name.
+    #[track_caller]
+    pub(crate) fn check(&self, name: &str) -> &Value {
+        let checks = self.report["checks"].as_array().unwrap();
+        checks
+            .iter()
+            .find(|check| check["name"] == name)
+            .unwrap_or_else(|| panic!("no check {name}: {checks:#?}"))
+    }
+
+    /// How long a phase took, in milliseconds; 0 for one that was not reached.
+    pub(crate) fn phase(&self, name: &str) -> u64 {
+        let phases = self.report["phases"].as_array().unwrap();
+        let found = phases.iter().find(|phase| phase["phase"] == name);
+        found.map_or(0, |phase| phase["milliseconds"].as_u64().unwrap())
+    }
+
+    /// For the log of a test run.
+    pub(crate) fn print_phases(&self) {
+        let phases = self.report["phases"].as_array().unwrap().iter();
+        let words: Vec<String> = phases
+            .map(|phase| {
+                format!(
+                    "{} {} ms",
+                    phase["phase"].as_str().unwrap(),
+                    phase["milliseconds"]
+                )
+            })
+            .collect();
+        println!("{} ms: {}", self.took.as_millis(), words.join(", "));
+    }
+
+    /// The namespace, its volumes and what stands outside of namespaces are gone, by the
+    /// report's word and by looking.
+    #[track_caller]
+    pub(crate) fn assert_nothing_left(&self, lab: &Lab) {
+        assert_eq!(
+            self.report["environment"]["removed"],
+            json!(true),
+            "{:#}",
+            self.report["findings"]
+        );
+        let Some(namespace) = self.kubernetes()["namespace"].as_str() else {
+            return;
+        };
+        if namespace.is_empty() {
+            return;
+        }
+        assert_eq!(lab.get("default", &format!("namespace/{namespace}")), None);
+        let volumes = lab.list("", "persistentvolumes", "");
+        let held: Vec<&Value> = volumes
+            .iter()
+            .filter(|volume| volume["spec"]["claimRef"]["namespace"] == json!(namespace))
+            .map(|volume| &volume["metadata"]["name"])
+            .collect();
+        assert_eq!(held, Vec::<&Value>::new());
+        if lab.snapshots.is_some() {
+            let id = self.report["id"].as_str().unwrap();
+            let copies = lab.list(
+                "",
+                "volumesnapshotcontents",
+                &format!("walproof.dev/drill={id}"),
+            );
+            assert_eq!(copies, Vec::<Value>::new());
+        }
     }
 }
 

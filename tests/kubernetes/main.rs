@@ -19,7 +19,11 @@ mod common;
 
 mod access;
 mod backup_request;
+mod bench;
+mod drill;
 mod ground;
 mod kit;
 mod plumbing;
 mod scratch;
+mod validation;
+mod watch;

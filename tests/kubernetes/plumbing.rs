@@ -6,14 +6,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use ::walproof::kubernetes::exec::{ExecOutput, exec};
+use ::walproof::kubernetes::forward::Forward;
+use ::walproof::kubernetes::logs::{self, LogLine, MAX_LINE};
+use ::walproof::kubernetes::{Access, Kube, KubeError, KubeErrorKind, PodRef, tunnel};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
-use walproof::kubernetes::exec::{ExecOutput, exec};
-use walproof::kubernetes::forward::Forward;
-use walproof::kubernetes::logs::{self, LogLine, MAX_LINE};
-use walproof::kubernetes::{Access, Kube, KubeError, KubeErrorKind, PodRef, tunnel};
 
 use crate::common::kubernetes::store::Store;
 use crate::common::kubernetes::{Lab, cluster};

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::cli::access::AccessArgs;
 use crate::cli::recording::{self, Recording, failed};
 use crate::cli::source::{SourceArgs, StoreArgs, resolve};
 use crate::cli::{Context, ExitCode, Failure, Palette, interrupted};
@@ -44,6 +45,9 @@ pub struct RequestArgs {
     /// How to reach the store.
     #[command(flatten)]
     pub store: StoreArgs,
+    /// Which Kubernetes.
+    #[command(flatten)]
+    pub kubernetes: AccessArgs,
 }
 
 /// How a backup is taken.
@@ -68,8 +72,9 @@ impl From<MethodArg> for BackupMethod {
 }
 
 /// Runs `backup request`.
-pub async fn run(args: RequestArgs, context: &Context) -> Result<ExitCode, Failure> {
-    let config = context.config()?;
+pub(super) async fn run(args: RequestArgs, context: &Context) -> Result<ExitCode, Failure> {
+    let mut config = context.config()?;
+    args.kubernetes.apply(&mut config);
     let source = resolve(
         &SourceArgs {
             source: args.cluster.clone(),

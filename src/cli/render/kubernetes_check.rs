@@ -28,6 +28,10 @@ pub(in crate::cli) fn render(report: &CheckReport, style: Style) -> String {
     for line in table(&["", "PERMISSION", "WHAT FOR"], &rows, 2, style) {
         let _ = writeln!(text, "{line}");
     }
+    let spared = |answer: &Answer| !answer.allowed && answer.permission.optional;
+    if report.permissions.iter().any(spared) {
+        text.push_str("(no): not everybody needs it\n");
+    }
     text.push('\n');
     match &report.trials {
         Some(trials) => tried(&mut text, trials, style),
@@ -74,7 +78,7 @@ fn row(line: &Line<'_>) -> Vec<Cell> {
     let mark = match (line.answer.allowed, permission.optional) {
         (true, _) => Cell::new(Tone::Good, "yes"),
         (false, false) => Cell::new(Tone::Bad, "no"),
-        (false, true) => Cell::new(Tone::Warning, "no"),
+        (false, true) => Cell::new(Tone::Warning, "(no)"),
     };
     let mut what = format!("{} {}", line.verbs.join(","), permission.object());
     if let Some(name) = &permission.name {
@@ -83,12 +87,8 @@ fn row(line: &Line<'_>) -> Vec<Cell> {
     if let Some(namespace) = &permission.namespace {
         let _ = write!(what, " in {namespace}");
     }
-    let purpose = if permission.optional {
-        format!("(optional) {}", permission.purpose)
-    } else {
-        permission.purpose.to_owned()
-    };
-    vec![mark, Cell::plain(what), Cell::new(Tone::Quiet, purpose)]
+    let purpose = Cell::new(Tone::Quiet, permission.purpose);
+    vec![mark, Cell::plain(what), purpose]
 }
 
 fn tried(text: &mut String, trials: &[Trial], style: Style) {

@@ -93,7 +93,7 @@ pub fn for_drill(form: DrillForm, source: &Source) -> Vec<Permission> {
     let verbs = ["get", "list", "create", "patch", "delete"];
     needs.add("", "namespaces", &verbs, namespaces);
     let limits = "limit what a drill may use";
-    needs.add("", "resourcequotas", &["create"], limits);
+    needs.add("", "resourcequotas", &["create", "list", "watch"], limits);
     needs.add("", "limitranges", &["create"], limits);
     needs.add(
         "networking.k8s.io",
@@ -124,13 +124,9 @@ pub fn for_drill(form: DrillForm, source: &Source) -> Vec<Permission> {
             purpose,
         );
     }
-    let recover = "make the drill's cluster and follow it";
-    needs.add(
-        CNPG,
-        "clusters",
-        &["create", "get", "list", "watch"],
-        recover,
-    );
+    let recover = "make the drill's cluster, follow it, and stop its server";
+    let verbs = ["create", "get", "list", "watch", "patch"];
+    needs.add(CNPG, "clusters", &verbs, recover);
     let follow = "see what happens to the recovery";
     let look = ["get", "list", "watch"];
     needs.add("", "pods", &look, follow);
@@ -159,12 +155,8 @@ pub fn for_drill(form: DrillForm, source: &Source) -> Vec<Permission> {
         "log in to the restored database",
     );
     needs.named("secrets", "drill-ca", "know its certificate");
-    needs.add(
-        "",
-        "persistentvolumes",
-        &["get", "list"],
-        "see that the volumes are released",
-    );
+    let volumes = "see that the volumes are released";
+    needs.add("", "persistentvolumes", &["get"], volumes);
     let network = "let through what recovery needs and no more";
     needs.add("", "services", &["get", "list"], network);
     needs.add(
@@ -173,7 +165,22 @@ pub fn for_drill(form: DrillForm, source: &Source) -> Vec<Permission> {
         &["get", "list"],
         network,
     );
-    needs.surroundings();
+    needs.add("apps", "deployments", &["list"], network);
+    needs.optional();
+    needs.add("", "pods", &["delete"], "end a drill's pods sooner");
+    needs.add(
+        "",
+        "persistentvolumes",
+        &["patch"],
+        "with a storage class that retains volumes: release a drill's own",
+    );
+    needs.add(
+        "authorization.k8s.io",
+        "subjectaccessreviews",
+        &["create"],
+        "record what a drill's pod may ask of the API",
+    );
+    needs.classes();
     needs.list
 }
 
@@ -275,13 +282,14 @@ impl Needs {
         self.optional = true;
         let operator = "tell the operator's and the plugin's versions";
         self.add("apps", "deployments", &["list"], operator);
-        self.add(
-            "storage.k8s.io",
-            "storageclasses",
-            &["list"],
-            "tell the storage classes",
-        );
-        self.optional = false;
+        self.add("", "services", &["list"], operator);
+        self.classes();
+    }
+
+    fn classes(&mut self) {
+        self.optional = true;
+        let purpose = "tell the storage classes";
+        self.add("storage.k8s.io", "storageclasses", &["list"], purpose);
     }
 
     /// The way to a store that is a Service, from outside.

@@ -242,6 +242,14 @@ fn what_a_plan_lacks_is_named() {
         "ports of a network peer",
     );
     lacking(
+        |plan| plan.overrides.cpu = Some("lots".to_owned()),
+        "cpu is \"lots\"",
+    );
+    lacking(
+        |plan| plan.quota.storage = Some("0".to_owned()),
+        "quota.storage is \"0\"",
+    );
+    lacking(
         |plan| plan.network.store[0].side = Side::Addresses(vec!["0.0.0.0/0".to_owned()]),
         "must not reach every address",
     );

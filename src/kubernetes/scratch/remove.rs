@@ -65,56 +65,34 @@ pub async fn remove(
     let begun = Instant::now();
     let until = begun + patience;
     let mut removal = Removal::default();
-    let mut bound = Vec::new();
-    let namespaces: Api<Namespace> = Api::all(kube.client());
-    if let Some(found) = get_namespace(kube, namespace).await? {
+    let mut volumes = Volumes::default();
+    if let Some(found) = get_namespace(kube, namespace, until).await? {
         must_be_ours(&found, namespace, id)?;
-        bound = bound_volumes(kube, namespace).await?;
-        for one in &bound {
-            release_with_claim(kube, one).await;
-        }
-        let uid = found.metadata.uid.clone();
-        let parameters = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid,
-                resource_version: None,
-            }),
-            ..DeleteParams::background()
-        };
-        let action = format!("delete Namespace {namespace}");
-        let deleted = kube
-            .call(action, namespaces.delete(namespace, &parameters))
-            .await;
-        match deleted {
-            Ok(_) => {}
-            // Already on its way, or gone meanwhile.
-            Err(error) if error.kind == KubeErrorKind::NotFound => {}
-            Err(error) if error.kind == KubeErrorKind::Conflict => {}
-            Err(error) => return Err(error),
-        }
+        volumes.look(kube, namespace, until).await?;
+        delete(kube, namespace, &found, until).await?;
         hurry_pods(kube, namespace).await;
     }
     loop {
-        // Volumes may be bound while the deletion begins.
-        let there = get_namespace(kube, namespace).await?;
-        let Some(there) = there else {
+        let Some(there) = get_namespace(kube, namespace, until).await? else {
             removal.gone = true;
             break;
         };
-        if there.metadata.deletion_timestamp.is_none() {
-            must_be_ours(&there, namespace, id)?;
-        }
+        // One of this name that was made since would be another's.
+        must_be_ours(&there, namespace, id)?;
         if Instant::now() >= until {
             removal.left = holders(kube, &there).await;
             break;
         }
+        // A volume may be bound while the deletion begins.
+        volumes.look(kube, namespace, until).await?;
         tokio::time::sleep(LOOK).await;
     }
     if removal.gone {
         removal.left.extend(remove_contents(kube, id, until).await?);
     }
-    removal.volumes_released = true;
-    for one in &bound {
+    removal.volumes_released = volumes.unseen.is_none();
+    removal.left.extend(volumes.unseen);
+    for one in &volumes.bound {
         if let Some(words) = volume_left(kube, one, until).await? {
             removal.volumes_released = false;
             removal.left.push(words);
@@ -125,11 +103,74 @@ pub async fn remove(
     Ok(removal)
 }
 
+/// A request, repeated while the API is away.
+async fn patient<T>(
+    kube: &Kube,
+    action: &str,
+    until: Instant,
+    mut request: impl AsyncFnMut() -> Result<T, kube::Error>,
+) -> Result<T, KubeError> {
+    loop {
+        match kube.call(action, request()).await {
+            Err(error)
+                if matches!(
+                    error.kind,
+                    KubeErrorKind::Unreachable | KubeErrorKind::Timeout
+                ) && Instant::now() < until =>
+            {
+                tracing::debug!(%error, "trying again");
+                tokio::time::sleep(LOOK).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Begins the namespace's end, of this very namespace as it was looked at.
+async fn delete(
+    kube: &Kube,
+    namespace: &str,
+    found: &Namespace,
+    until: Instant,
+) -> Result<(), KubeError> {
+    let namespaces: Api<Namespace> = Api::all(kube.client());
+    let parameters = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: found.metadata.uid.clone(),
+            resource_version: None,
+        }),
+        ..DeleteParams::background()
+    };
+    let action = format!("delete Namespace {namespace}");
+    let deleted = patient(kube, &action, until, async || {
+        namespaces.delete(namespace, &parameters).await
+    });
+    match deleted.await {
+        // Already on its way, or gone meanwhile.
+        Err(error)
+            if matches!(
+                error.kind,
+                KubeErrorKind::NotFound | KubeErrorKind::Conflict
+            ) =>
+        {
+            Ok(())
+        }
+        result => result.map(drop),
+    }
+}
+
 /// The namespace, if it is there.
-async fn get_namespace(kube: &Kube, namespace: &str) -> Result<Option<Namespace>, KubeError> {
+async fn get_namespace(
+    kube: &Kube,
+    namespace: &str,
+    until: Instant,
+) -> Result<Option<Namespace>, KubeError> {
     let namespaces: Api<Namespace> = Api::all(kube.client());
     let action = format!("get Namespace {namespace}");
-    kube.call(action, namespaces.get_opt(namespace)).await
+    patient(kube, &action, until, async || {
+        namespaces.get_opt(namespace).await
+    })
+    .await
 }
 
 /// Refuses a namespace that is another's.
@@ -149,21 +190,54 @@ fn must_be_ours(found: &Namespace, namespace: &str, id: Uuid) -> Result<(), Kube
     ))
 }
 
-/// The volumes that are bound to the namespace's claims.
-async fn bound_volumes(kube: &Kube, namespace: &str) -> Result<Vec<Bound>, KubeError> {
-    let claims: Api<PersistentVolumeClaim> = Api::namespaced(kube.client(), namespace);
-    let action = format!("list PersistentVolumeClaims in {namespace}");
-    let list = kube
-        .call(action, claims.list(&ListParams::default()))
-        .await?;
-    let of = |claim: PersistentVolumeClaim| {
-        Some(Bound {
-            volume: claim.spec?.volume_name?,
-            claim: claim.metadata.name?,
-            uid: claim.metadata.uid?,
-        })
-    };
-    Ok(list.items.into_iter().filter_map(of).collect())
+/// The volumes that were seen bound to the namespace's claims.
+#[derive(Default)]
+struct Volumes {
+    bound: Vec<Bound>,
+    /// Why they could not be seen.
+    unseen: Option<String>,
+}
+
+impl Volumes {
+    /// Looks for volumes that were not seen before, and tells them to go with their claim.
+    async fn look(
+        &mut self,
+        kube: &Kube,
+        namespace: &str,
+        until: Instant,
+    ) -> Result<(), KubeError> {
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(kube.client(), namespace);
+        let action = format!("list PersistentVolumeClaims in {namespace}");
+        let parameters = ListParams::default();
+        let listed = patient(kube, &action, until, async || {
+            claims.list(&parameters).await
+        });
+        let list = match listed.await {
+            Ok(list) => list,
+            Err(error) if error.kind == KubeErrorKind::Forbidden => {
+                self.unseen = Some(format!(
+                    "the volumes of {namespace} are not known, for this identity may not look \
+                     at PersistentVolumeClaims"
+                ));
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        for claim in list.items {
+            let volume = claim.spec.and_then(|spec| spec.volume_name);
+            let (Some(volume), Some(claim), Some(uid)) =
+                (volume, claim.metadata.name, claim.metadata.uid)
+            else {
+                continue;
+            };
+            if self.bound.iter().all(|known| known.uid != uid) {
+                let bound = Bound { volume, claim, uid };
+                release_with_claim(kube, &bound).await;
+                self.bound.push(bound);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Whether a volume is the one that was bound to the claim.
@@ -239,7 +313,8 @@ async fn volume_left(
     let name = bound.volume.as_str();
     loop {
         let action = format!("get PersistentVolume {name}");
-        let found = match kube.call(action, volumes.get_opt(name)).await {
+        let get = patient(kube, &action, until, async || volumes.get_opt(name).await);
+        let found = match get.await {
             Ok(found) => found,
             Err(error) if error.kind == KubeErrorKind::Forbidden => {
                 return Ok(Some(format!(

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::ScratchPlan;
 use super::quantity::Quantity;
+use super::{ManifestError, ScratchPlan};
 
 /// What an instance asks for when neither the drill nor the source says.
 const CPU: Quantity = Quantity::milli(500);
@@ -83,6 +83,31 @@ impl Resources {
             "limits": limits,
         })
     }
+}
+
+/// Refuses quantities of the plan that are none.
+pub(crate) fn check(plan: &ScratchPlan) -> Result<(), ManifestError> {
+    let (overrides, quota) = (&plan.overrides, &plan.quota);
+    for (what, value) in [
+        ("cpu", &overrides.cpu),
+        ("memory", &overrides.memory),
+        ("storage_size", &overrides.storage_size),
+        ("wal_storage_size", &overrides.wal_storage_size),
+        ("quota.cpu", &quota.cpu),
+        ("quota.memory", &quota.memory),
+        ("quota.storage", &quota.storage),
+    ] {
+        if let Some(value) = value
+            && Quantity::parse(value).is_none_or(|quantity| quantity == Quantity::default())
+        {
+            return Err(ManifestError::Value {
+                what: what.to_owned(),
+                value: value.clone(),
+                hint: "a quantity as Kubernetes writes it is wanted, such as 500m, 2 or 10Gi",
+            });
+        }
+    }
+    Ok(())
 }
 
 /// What a recovery asks of the cluster, for the record and its cost.

@@ -5,7 +5,7 @@
 //! when its credentials expire: `recovery ended before configured recovery target was
 //! reached`. What the last segment that was asked for met decides.
 
-use super::lines::Said;
+use super::lines::{self, Said};
 use super::observation::PostgresLine;
 use super::trouble::{Trouble, TroubleClass};
 use super::words;
@@ -48,11 +48,15 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// Takes what a line said, and the line itself, into the evidence.
-    pub(super) fn take(&mut self, said: &Said, raw: &str) {
+    /// Takes a line as it was written: a full volume is complained of by everybody.
+    pub(super) fn hear(&mut self, raw: &str) {
         if self.out_of_disk.is_none() && words::is_out_of_disk(raw) {
-            self.out_of_disk = Some(plain(said).unwrap_or_else(|| words::short(raw)));
+            self.out_of_disk = Some(lines::plain(raw));
         }
+    }
+
+    /// Takes what a line said.
+    pub(super) fn take(&mut self, said: &Said) {
         match said {
             Said::Postgres { line, backend } => self.take_postgres(line, backend),
             Said::Catalog(count) => self.catalog = Some(*count),
@@ -334,17 +338,6 @@ fn is_before(name: &str, newest: &str) -> bool {
     match (name.get(8..), newest.get(8..)) {
         (Some(name), Some(newest)) => name < newest,
         _ => false,
-    }
-}
-
-/// What a line says, without its JSON.
-fn plain(said: &Said) -> Option<String> {
-    match said {
-        Said::Postgres { line, .. } => Some(words::short(&with_detail(line))),
-        Said::WalFailed { words, .. } | Said::Tool(words) | Said::Error(words) => {
-            Some(words.clone())
-        }
-        _ => None,
     }
 }
 

@@ -29,16 +29,13 @@ fn segment(number: u32) -> String {
 
 fn verdict(said: &[Said], newest: Option<&str>) -> Trouble {
     let mut attempt = Attempt::default();
-    attempt.take(
-        &postgres(
-            "LOG",
-            "startup",
-            "consistent recovery state reached at 0/4000138",
-        ),
-        "",
-    );
+    attempt.take(&postgres(
+        "LOG",
+        "startup",
+        "consistent recovery state reached at 0/4000138",
+    ));
     for said in said {
-        attempt.take(said, "");
+        attempt.take(said);
     }
     attempt.verdict("p", &End::default(), newest)
 }
@@ -93,7 +90,7 @@ fn the_same_last_words_are_blamed_by_what_the_last_segment_met() {
 fn before_it_is_consistent_it_is_the_base_backup_that_lacks_wal() {
     let mut attempt = Attempt::default();
     for said in [Said::WalMissing(segment(7)), ended()] {
-        attempt.take(&said, "");
+        attempt.take(&said);
     }
     let trouble = attempt.verdict("p", &End::default(), None);
     assert_eq!(trouble.class, TroubleClass::WalMissing);
@@ -179,11 +176,12 @@ fn early_clients_are_no_failure() {
         line.sql_state = Some("57P03".into());
     }
     let mut attempt = Attempt::default();
-    attempt.take(&early, "");
-    attempt.take(
-        &postgres("FATAL", "client backend", "terminating connection"),
-        "",
-    );
+    attempt.take(&early);
+    attempt.take(&postgres(
+        "FATAL",
+        "client backend",
+        "terminating connection",
+    ));
     assert!(!attempt.explains());
 }
 

@@ -1,7 +1,7 @@
 //! Watching the API on behalf of [`super::Recovery`]: one task a kind of object, one a
 //! container's log. They hand over what they see and judge nothing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use futures::{StreamExt as _, pin_mut};
@@ -26,6 +26,8 @@ const PAUSES: [Duration; 4] = [
     Duration::from_secs(1),
     Duration::from_secs(2),
 ];
+/// The least that lies between the ends of two watches of a kind.
+const PAUSE: Duration = Duration::from_millis(250);
 /// How often the namespace is looked at.
 const NAMESPACE_PAUSE: Duration = Duration::from_secs(5);
 
@@ -108,6 +110,8 @@ pub(super) async fn watch(kube: Kube, namespace: String, kind: Kind, feed: Feed)
     let mut known: Vec<(String, Value)> = Vec::new();
     let mut failures = 0_usize;
     loop {
+        let asked = Instant::now();
+        let followed = version.is_some();
         let outcome = match &version {
             None => list(&kube, &api, kind, &mut known, &feed).await.map(Some),
             Some(from) => follow(&api, kind, from, &mut known, &feed).await,
@@ -116,6 +120,10 @@ pub(super) async fn watch(kube: Kube, namespace: String, kind: Kind, feed: Feed)
             Ok(next) => {
                 failures = 0;
                 version = next;
+                // A server that ends every watch at once is not asked a thousand times.
+                if followed && asked.elapsed() < PAUSE {
+                    tokio::time::sleep(PAUSE).await;
+                }
                 if feed.is_closed() || !hand(&feed, Input::Answered).await {
                     return;
                 }

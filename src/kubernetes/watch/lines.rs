@@ -83,7 +83,7 @@ pub(super) fn read(line: &PodLine, in_job: bool) -> Option<Said> {
         } else {
             complaint
         };
-        return Some(Said::Tool(words::short(words)));
+        return Some(Said::Tool(words::short(words::complaint(words))));
     }
     let name = || Some(text(&value, "walName").to_owned()).filter(|name| words::is_segment(name));
     match message {
@@ -122,6 +122,18 @@ pub(super) fn read(line: &PodLine, in_job: bool) -> Option<Said> {
         return None;
     }
     (text(&value, "level") == "error").then(|| Said::Error(words::short(error)))
+}
+
+/// What a line says to a person, without its JSON.
+pub(super) fn plain(line: &str) -> String {
+    let Ok(value) = serde_json::from_str::<Value>(line) else {
+        return words::short(line);
+    };
+    let said = ["/record/message", "/stderr", "/error", "/msg"]
+        .into_iter()
+        .filter_map(|place| value.pointer(place).and_then(Value::as_str))
+        .find(|text| !text.is_empty());
+    words::short(words::complaint(said.unwrap_or(line)))
 }
 
 fn is_complaint(line: &str) -> bool {

@@ -1,7 +1,7 @@
 //! What was recorded of real recoveries (CloudNativePG 1.30.0, Barman Cloud plugin 0.14.0,
 //! Kubernetes 1.34.4, PostgreSQL 15) is judged again: `tests/fixtures/kubernetes/watch`.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -32,7 +32,7 @@ fn replay(name: &str, newest_wal: Option<&str>) -> Replay {
     let mut seen: Vec<(DateTime<Utc>, What)> = Vec::new();
     let mut clock: Option<DateTime<Utc>> = None;
     let mut created = None;
-    let mut logs = BTreeMap::new();
+    let mut logs = BTreeSet::new();
     for line in recorded.lines() {
         let value: Value = serde_json::from_str(line).unwrap();
         let at = time::parse(&text(&value, "/at")).unwrap();
@@ -51,7 +51,7 @@ fn replay(name: &str, newest_wal: Option<&str>) -> Replay {
                 for (container, restarts) in judge.logs_of(object) {
                     let pod = text(object, "/metadata/name");
                     let key = (pod.clone(), container.clone(), restarts);
-                    if logs.insert(key, ()).is_none() {
+                    if logs.insert(key) {
                         judge.log_opened(&pod, &container);
                     }
                 }
@@ -339,6 +339,14 @@ const EXPECTED: &[Expected] = &[
         "No space left on device",
         60.0,
     ),
+    (
+        "silent2",
+        None,
+        TroubleClass::OperatorSilent,
+        "starts no instance",
+        200.0,
+    ),
+    ("oom", None, TroubleClass::OutOfMemory, "OOMKilled", 40.0),
 ];
 
 #[test]

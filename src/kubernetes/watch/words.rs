@@ -251,10 +251,20 @@ pub(super) fn waits_for_volume(text: &str) -> bool {
 }
 
 /// A WAL segment's name inside a text such as `WAL file 0000…07 for server src does not
-/// exist`. History files, labels and partial segments are not segments.
+/// exist`, compressed or not. History files, labels and partial segments are not segments.
 pub(super) fn segment_in(text: &str) -> Option<&str> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '.'))
+        .filter_map(|word| {
+            let (name, ending) = word.split_once('.').unwrap_or((word, ""));
+            let whole = matches!(ending, "" | "gz" | "bz2" | "xz" | "zst" | "lz4" | "snappy");
+            whole.then_some(name)
+        })
         .find(|word| is_segment(word))
+}
+
+/// A tool's complaint without its moment and process: `2026-11-22 08:43:09,569 [27] ERROR: …`.
+pub(super) fn complaint(text: &str) -> &str {
+    text.split_once("] ERROR: ").map_or(text, |(_, rest)| rest)
 }
 
 /// 24 upper-case hexadecimal digits.
@@ -299,7 +309,7 @@ pub(super) fn hint(class: TroubleClass) -> &'static str {
             "the target lies past what is archived: look at how far archiving is behind, or choose an earlier target"
         }
         TroubleClass::RecoveryFailed => {
-            "read the log of the recovery; `walproof verify --read` finds the damaged object; take a fresh base backup if it cannot be had from another copy"
+            "read the log of the recovery; `walproof verify --depth read` finds the damaged object; take a fresh base backup if it cannot be had from another copy"
         }
         TroubleClass::Unfit => {
             "make the drill like its source: same image and extensions, the same major version, settings that are not lower than the source's"
@@ -367,6 +377,12 @@ mod tests {
     fn segments_are_found_and_history_files_are_not() {
         assert_eq!(
             segment_in("WAL file 000000010000000000000007 for server src does not exist"),
+            Some("000000010000000000000007")
+        );
+        assert_eq!(
+            segment_in(
+                "Failure downloading WAL a/000000010000000000000007.gz to pg_wal/RECOVERYXLOG"
+            ),
             Some("000000010000000000000007")
         );
         for text in [

@@ -62,7 +62,10 @@ pub(super) fn manifest(plan: &ScratchPlan) -> Result<Value, ManifestError> {
     }
     put("enableSuperuserAccess", json!(true));
     put("enablePDB", json!(false));
-    put("inheritedMetadata", json!({ "labels": meta::labels(plan) }));
+    put(
+        "inheritedMetadata",
+        json!({ "labels": meta::inherited(plan) }),
+    );
     put("stopDelay", json!(STOP_SECONDS));
     put("smartShutdownTimeout", json!(SMART_SHUTDOWN_SECONDS));
     put("monitoring", json!({ "disableDefaultQueries": true }));

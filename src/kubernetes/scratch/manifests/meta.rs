@@ -7,7 +7,7 @@ use crate::kubernetes::names;
 use crate::kubernetes::scratch::ScratchPlan;
 
 /// The labels by which everything of the drill is known.
-pub(crate) fn labels(plan: &ScratchPlan) -> Map<String, Value> {
+pub(super) fn labels(plan: &ScratchPlan) -> Map<String, Value> {
     let mut labels = Map::new();
     let mut put = |name: &str, value: &str| {
         let value = names::label_value(value);
@@ -27,8 +27,15 @@ pub(crate) fn labels(plan: &ScratchPlan) -> Map<String, Value> {
     labels
 }
 
+/// The labels that the operator hands on to all that it makes: not those that are its own.
+pub(super) fn inherited(plan: &ScratchPlan) -> Map<String, Value> {
+    let mut labels = labels(plan);
+    labels.remove(names::MANAGED_BY);
+    labels
+}
+
 /// The annotations that a sweep reads.
-pub(crate) fn annotations(plan: &ScratchPlan) -> Map<String, Value> {
+pub(super) fn annotations(plan: &ScratchPlan) -> Map<String, Value> {
     let expires = plan.expires_at.to_rfc3339_opts(SecondsFormat::Secs, true);
     let mut annotations = Map::new();
     annotations.insert(names::EXPIRES_AT.to_owned(), json!(expires));

@@ -12,7 +12,7 @@ mod snapshot;
 
 use serde_json::Value;
 
-use super::{Form, ManifestError, ScratchPlan, invariant};
+use super::{Form, ManifestError, ScratchPlan, invariant, resources};
 
 pub use cluster::settings_of;
 pub(crate) use cluster::{SKIP_ARCHIVING, uses_plugin};
@@ -36,6 +36,7 @@ pub const POLICY: &str = "walproof";
 ///
 /// Something is missing in the plan, or a manifest would break a rule.
 pub fn manifests(plan: &ScratchPlan) -> Result<Vec<Value>, ManifestError> {
+    resources::check(plan)?;
     let mut all = vec![namespace::manifest(plan)];
     all.extend(policy::manifests(plan)?);
     all.push(quota::manifest(plan));
