@@ -8,6 +8,7 @@ use crate::drill::DrillReport;
 use crate::notify::NoticeDocument;
 use crate::operation::backup_request::BackupRequestReport;
 use crate::operation::fleet::{self, Fleet};
+use crate::operation::scan::{self, ScanReport};
 use crate::replicate::expire::{self, ExpireReport};
 use crate::replicate::statement::{self, StatusReport};
 use crate::replicate::{CompareReport, ReplicateReport};
@@ -67,6 +68,12 @@ pub fn status() -> Value {
     schema_of::<Fleet>(fleet::SCHEMA)
 }
 
+/// The schema of `walproof.kubernetes-scan/v1`, kept in the project as
+/// `docs/schema/kubernetes-scan.v1.schema.json`.
+pub fn kubernetes_scan() -> Value {
+    schema_of::<ScanReport>(scan::SCHEMA)
+}
+
 /// The schema of `walproof.backup-request/v1`, kept in the project as
 /// `docs/schema/backup-request.v1.schema.json`.
 pub fn backup_request() -> Value {
@@ -111,6 +118,7 @@ mod tests {
             ("notice.v1.schema.json", notice()),
             ("evidence-verify.v1.schema.json", evidence_verify()),
             ("status.v1.schema.json", status()),
+            ("kubernetes-scan.v1.schema.json", kubernetes_scan()),
             ("backup-request.v1.schema.json", backup_request()),
         ] {
             assert!(schema.pointer("/properties/schema/const").is_some());

@@ -178,6 +178,10 @@ pub struct RepositoryConfig {
     /// with an `endpoint`.
     #[serde(default)]
     pub path_style: Option<bool>,
+    /// Azure: the storage account's name, where it is no secret.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub account: Option<String>,
     /// A PEM file with further certificate authorities to trust, relative to this file.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
@@ -211,6 +215,7 @@ impl RepositoryConfig {
             endpoint: None,
             region: None,
             path_style: None,
+            account: None,
             ca_file: None,
             ca: None,
             credentials: None,
@@ -226,19 +231,16 @@ impl RepositoryConfig {
         &self,
         reader: &dyn SecretReader,
     ) -> Result<StorageOptions, SecretError> {
-        let environment = match &self.credentials {
-            Some(credentials) => credentials.resolve(reader)?,
-            None => Vec::new(),
-        };
+        let mut options = self.options_without_secrets();
+        if let Some(credentials) = &self.credentials {
+            options.environment.extend(credentials.resolve(reader)?);
+        }
         let ca = self
             .ca
             .as_ref()
             .map(|source| source.read_with("ca", reader));
-        Ok(StorageOptions {
-            ca_pem: ca.transpose()?,
-            environment,
-            ..self.options_without_secrets()
-        })
+        options.ca_pem = ca.transpose()?;
+        Ok(options)
     }
 
     /// How to reach it but for the secrets: enough to know which place it is.
@@ -249,6 +251,11 @@ impl RepositoryConfig {
             virtual_hosted: self.path_style.map(|path_style| !path_style),
             allow_http: self.endpoint.as_ref().is_some_and(Endpoint::is_plain_http),
             ca_file: self.ca_file.clone(),
+            environment: self
+                .account
+                .iter()
+                .map(|account| ("AZURE_STORAGE_ACCOUNT_NAME".to_owned(), account.clone()))
+                .collect(),
             ..StorageOptions::default()
         }
     }

@@ -53,6 +53,9 @@ pub struct Credentials {
     /// Azure: a shared access signature.
     #[serde(default)]
     pub sas_token: Option<SecretSource>,
+    /// Azure: a connection string, which says all of these at once.
+    #[serde(default)]
+    pub connection_string: Option<SecretSource>,
 }
 
 /// A secret that could not be fetched. Names the place, never a value.
@@ -95,7 +98,7 @@ const LIMIT: u64 = 1 << 20;
 
 impl Credentials {
     /// The sources with their keys here and the names that the stores' clients know.
-    fn entries(&self) -> [(&'static str, &'static str, Option<&SecretSource>); 7] {
+    fn entries(&self) -> [(&'static str, &'static str, Option<&SecretSource>); 8] {
         [
             (
                 "access_key_id",
@@ -132,11 +135,16 @@ impl Credentials {
                 "AZURE_STORAGE_SAS_KEY",
                 self.sas_token.as_ref(),
             ),
+            (
+                "connection_string",
+                "AZURE_STORAGE_CONNECTION_STRING",
+                self.connection_string.as_ref(),
+            ),
         ]
     }
 
     /// The sources that are given, with their keys.
-    pub(super) fn sources(&self) -> impl Iterator<Item = (&'static str, &SecretSource)> {
+    pub fn sources(&self) -> impl Iterator<Item = (&'static str, &SecretSource)> {
         self.entries()
             .into_iter()
             .filter_map(|(key, _, source)| Some((key, source?)))
@@ -166,6 +174,7 @@ impl Credentials {
             &mut self.account_name,
             &mut self.account_key,
             &mut self.sas_token,
+            &mut self.connection_string,
         ]
         .into_iter()
         .flatten()

@@ -177,6 +177,11 @@ fn check_settings(
         ("endpoint", repository.endpoint.is_some(), !file),
         ("region", repository.region.is_some(), s3),
         ("path_style", repository.path_style.is_some(), s3),
+        (
+            "account",
+            repository.account.is_some(),
+            scheme == Scheme::Azure,
+        ),
         ("ca_file", repository.ca_file.is_some(), !file),
         ("ca", repository.ca.is_some(), !file),
         ("credentials", repository.credentials.is_some(), !file),

@@ -67,6 +67,12 @@ codes! {
     SystemIdMixed, "system-id-mixed", Critical,
         "Several database systems write to this place: a recovery that crosses from one to the other fails or ends early.",
         "Give each cluster a place of its own, then take a fresh base backup of each.";
+    ArchiveNotConfigured, "archive-not-configured", Critical,
+        "Nothing of this cluster can be recovered to a moment: it archives nowhere.",
+        "Give it an ObjectStore and the Barman Cloud plugin, take a base backup, and scan again.";
+    ArchivingFailing, "archiving-failing", Warning,
+        "What is written now is in no archive: it is lost with the volumes, and WAL fills them.",
+        "Read the operator's words and the log of the primary's pod; mend credentials, network or bucket.";
     ObjectUnknown, "object-unknown", Info,
         "Objects that belong to no known layout are not part of any recovery.",
         "Look at the sample; move what does not belong here.";

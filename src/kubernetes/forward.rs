@@ -33,6 +33,10 @@ impl Forward {
     /// connects: [`Self::trouble`].
     ///
     /// PostgreSQL's clients want the name `DIR/.s.PGSQL.PORT`.
+    #[expect(
+        clippy::unused_async,
+        reason = "it must be called in a runtime, whose tasks it starts"
+    )]
     pub async fn open(
         kube: &Kube,
         namespace: &str,

@@ -1,3 +1,9 @@
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::semicolon_if_nothing_returned,
+    reason = "values are written where they are used"
+)]
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -24,6 +24,7 @@ pub mod recording;
 pub mod records;
 pub mod replicate;
 mod report;
+pub mod scan;
 pub mod secrets;
 pub mod source;
 pub mod standing;

@@ -221,7 +221,7 @@ async fn drill_copy(
         scratch_limit: around.limits.scratch_bytes,
         ..DrillRequest::of(definition, &source)
     };
-    let outcome = drill_source(&source, request, around).await;
+    let outcome = Box::pin(drill_source(&source, request, around)).await;
     Performed {
         parts: vec![Part {
             copy: source.copy.clone(),
@@ -242,7 +242,7 @@ async fn drill_source(
     let cancellation = Cancellation::from(around.cancellation.clone());
     let Drilled {
         report, outcome, ..
-    } = drill.run(None, recording, watcher, cancellation).await?;
+    } = Box::pin(drill.run(None, recording, watcher, cancellation)).await?;
     Ok(ended(
         Some(report.id),
         &outcome,

@@ -226,7 +226,8 @@ pub(super) fn reachable(
 fn is_service(endpoint: &str) -> bool {
     url::Url::parse(endpoint).is_ok_and(|url| {
         let host = url.host_str().unwrap_or_default().trim_end_matches('.');
-        host.ends_with(".svc") || host.ends_with(".svc.cluster.local")
+        let labels: Vec<&str> = host.rsplit('.').take(3).collect();
+        matches!(labels.as_slice(), ["svc", ..] | ["local", "cluster", "svc"])
     })
 }
 

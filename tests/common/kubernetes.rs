@@ -144,11 +144,13 @@ impl Lab {
 
     /// For a test that needs the operator, the plugin and the stores as they are. Others
     /// run beside it, but no [`Self::alone`].
+    #[expect(clippy::unused_self, reason = "who asks has a lab")]
     pub fn beside(&self) -> RwLockReadGuard<'static, ()> {
         PEACE.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For a test that stops what others need: the operator, a shared store.
+    #[expect(clippy::unused_self, reason = "who asks has a lab")]
     pub fn alone(&self) -> RwLockWriteGuard<'static, ()> {
         PEACE.write().unwrap_or_else(PoisonError::into_inner)
     }

@@ -251,7 +251,11 @@ async fn another_identity_can_be_asked_for() {
     let needs = for_scan(&Source::default());
     let answers = access::check(&kube, &needs).await.unwrap();
     assert!(answers.iter().all(|answer| !answer.allowed));
-    assert!(answers.iter().any(|answer| answer.is_missing()));
+    assert!(
+        answers
+            .iter()
+            .any(::walproof::kubernetes::access::Answer::is_missing)
+    );
     let ours = Kube::connect(&access).await.unwrap();
     let answers = access::check(&ours, &needs).await.unwrap();
     assert!(answers.iter().all(|answer| answer.allowed), "{answers:#?}");

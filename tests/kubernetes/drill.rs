@@ -31,7 +31,7 @@ fn assert_tip(lab: &'static Lab, source: &Source, cnpg: &Value) -> Drilled {
     let report = &drilled.report;
     assert_eq!(report["verdict"], "proven", "{report:#}");
     let point = &report["measurements"]["recovery_point"]["time"];
-    let point = point.as_str().unwrap().parse().unwrap();
+    let point: chrono::DateTime<chrono::Utc> = point.as_str().unwrap().parse().unwrap();
     let until: Vec<u64> = source
         .history()
         .iter()

@@ -6,6 +6,7 @@
 //! `lab.namespace("…")`; sources under load are shared (`Source::plugin(lab)`).
 
 #![allow(
+    clippy::await_holding_lock,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -24,6 +25,7 @@ mod drill;
 mod ground;
 mod kit;
 mod plumbing;
+mod scan;
 mod scratch;
 mod validation;
 mod watch;

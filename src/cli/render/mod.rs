@@ -7,6 +7,7 @@ pub mod evidence;
 pub mod history;
 pub mod job;
 pub(super) mod kubernetes_check;
+pub(super) mod kubernetes_scan;
 pub mod recoverability;
 #[cfg(test)]
 mod recoverability_tests;

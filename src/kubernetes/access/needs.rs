@@ -70,15 +70,11 @@ pub fn for_drill(form: DrillForm, source: &Source) -> Vec<Permission> {
     let mut needs = Needs::default();
     needs.inside(source.namespace.as_deref());
     needs.add(CNPG, "clusters", &["get"], "derive the drill's cluster");
-    if form != DrillForm::InTree {
-        let purpose = "derive the drill's object store";
-        if form == DrillForm::Snapshot {
-            needs.optional();
-        }
-        needs.add(BARMAN, "objectstores", &["get"], purpose);
-        needs.required();
+    // The pods get the credentials that walproof itself reads the copy with. No Secret of the
+    // source is read but those that its configuration refers to, each by its name.
+    for name in &source.secrets {
+        needs.named("secrets", name, "read the credentials of the copy");
     }
-    needs.secrets(&source.secrets, "copy read-only credentials of the store");
     if form == DrillForm::Snapshot {
         needs.add(
             SNAPSHOT,

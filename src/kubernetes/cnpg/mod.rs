@@ -14,6 +14,8 @@ pub mod request;
 pub mod resources;
 pub mod snapshot;
 pub mod store;
+#[cfg(test)]
+mod tests;
 
 pub use backup::{Backup, BackupMethod, ScheduledBackup};
 pub use cluster::{Archive, Catalog, SourceCluster, Storage, Tablespace};

@@ -29,7 +29,7 @@ pub struct VolumeSnapshot {
     pub cluster: Option<String>,
     /// The Backup that made it (`cnpg.io/backupName`).
     pub backup: Option<String>,
-    /// What it holds (`cnpg.io/pvcRole`).
+    /// What it holds (the annotation `cnpg.io/pvcRole`).
     pub role: SnapshotRole,
     /// When it was asked for.
     pub created_at: Option<DateTime<Utc>>,
@@ -57,7 +57,12 @@ impl VolumeSnapshot {
     /// Name or namespace are missing.
     pub fn parse(manifest: Value) -> Result<Self, ViewError> {
         let who = identity("VolumeSnapshot", &manifest)?;
-        let label = |name: &str| text(&manifest, &format!("/metadata/labels/cnpg.io~1{name}"));
+        // The operator writes some of these as labels and some as annotations
+        // (pkg/reconciler/backup/volumesnapshot).
+        let label = |name: &str| {
+            text(&manifest, &format!("/metadata/labels/cnpg.io~1{name}"))
+                .or_else(|| text(&manifest, &format!("/metadata/annotations/cnpg.io~1{name}")))
+        };
         let role = match label("pvcRole").as_deref() {
             Some("PG_DATA") => SnapshotRole::Data,
             Some("PG_WAL") => SnapshotRole::Wal,
@@ -68,8 +73,7 @@ impl VolumeSnapshot {
         };
         Ok(Self {
             cluster: label("cluster"),
-            backup: label("backupName")
-                .or_else(|| text(&manifest, "/metadata/annotations/cnpg.io~1backupName")),
+            backup: label("backupName"),
             role,
             created_at: moment(&manifest, "/metadata/creationTimestamp"),
             taken_at: moment(&manifest, "/status/creationTime"),

@@ -73,9 +73,8 @@ async fn one(kube: &Kube, manifest: &Value, dry_run: bool) -> Result<(), KubeErr
     let mut tries = 1;
     loop {
         let made = kube.call(&action, api.create(&parameters, &object)).await;
-        let error = match made {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
+        let Err(error) = made else {
+            return Ok(());
         };
         if error.kind == KubeErrorKind::AlreadyExists {
             let there = kube.call(&action, api.get(name)).await?;

@@ -13,6 +13,9 @@ use super::{
 use crate::kubernetes::cnpg::PLUGIN;
 use crate::kubernetes::names;
 
+/// The ways to say where a recovery ends that walproof uses.
+const STOPS: [&str; 3] = ["targetLSN", "targetTime", "targetImmediate"];
+
 /// What a recovery Cluster's `spec` may hold. `backup`, `plugins`, `managed`, `replica`,
 /// `certificates`, `env`, `projectedVolumeTemplate`, … are not among it.
 const SPEC: &[&str] = &[
@@ -238,16 +241,15 @@ fn recovery(plan: &ScratchPlan, section: Option<&Value>) -> Check {
         ],
     )?;
     let target = section.and_then(|section| section.get("recoveryTarget"));
-    const STOPS: [&str; 3] = ["targetLSN", "targetTime", "targetImmediate"];
     only(
         target,
         &[
             "backupID",
             "exclusive",
             "targetTLI",
-            STOPS[0],
-            STOPS[1],
-            STOPS[2],
+            "targetLSN",
+            "targetTime",
+            "targetImmediate",
         ],
     )?;
     let keys = object(target);
@@ -464,14 +466,17 @@ fn none_of(value: Option<&Value>, key: &str) -> Check {
     }
 }
 
-/// The first of these keys, at any depth.
+/// The first of these keys, at any depth. The keys of `tablespaceStorage` are names that
+/// somebody gave to tablespaces.
 fn first_key<'a>(value: &'a Value, keys: &[&str]) -> Option<&'a str> {
     match value {
         Value::Object(members) => members.iter().find_map(|(key, member)| {
             if keys.contains(&key.as_str()) {
-                Some(key.as_str())
-            } else {
-                first_key(member, keys)
+                return Some(key.as_str());
+            }
+            match member.as_object().filter(|_| key == "tablespaceStorage") {
+                Some(named) => named.values().find_map(|member| first_key(member, keys)),
+                None => first_key(member, keys),
             }
         }),
         Value::Array(members) => members.iter().find_map(|member| first_key(member, keys)),

@@ -8,6 +8,7 @@ use crate::kubernetes::Kube;
 
 /// One kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "the API calls it so")]
 pub(crate) struct Kind {
     group: &'static str,
     version: &'static str,

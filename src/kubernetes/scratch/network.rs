@@ -311,7 +311,7 @@ mod tests {
         }
     }
 
-    fn service(value: serde_json::Value) -> Service {
+    fn service(value: &serde_json::Value) -> Service {
         serde_json::from_value(json!({ "spec": value })).unwrap()
     }
 
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_service_becomes_its_pods_with_the_ports_they_listen_on() {
-        let service = service(json!({
+        let service = service(&json!({
             "clusterIPs": ["10.0.0.7"],
             "selector": {"app": "s3"},
             "ports": [
@@ -353,7 +353,7 @@ mod tests {
 
     #[test]
     fn a_service_without_pods_becomes_its_addresses() {
-        let service = service(json!({
+        let service = service(&json!({
             "clusterIPs": ["10.0.0.1"],
             "ports": [{"name": "https", "port": 443}],
         }));

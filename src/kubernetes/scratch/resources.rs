@@ -36,22 +36,20 @@ impl Resources {
             Quantity::parse(&text)
         };
         let said = |text: &Option<String>| text.as_deref().and_then(Quantity::parse);
-        let (cpu, cpu_limit) = match said(&plan.overrides.cpu) {
-            Some(cpu) => (cpu, Some(cpu)),
-            None => {
-                let limit = source("/spec/resources/limits/cpu");
-                let request = source("/spec/resources/requests/cpu");
-                (request.or(limit).unwrap_or(CPU), limit)
-            }
+        let (cpu, cpu_limit) = if let Some(cpu) = said(&plan.overrides.cpu) {
+            (cpu, Some(cpu))
+        } else {
+            let limit = source("/spec/resources/limits/cpu");
+            let request = source("/spec/resources/requests/cpu");
+            (request.or(limit).unwrap_or(CPU), limit)
         };
-        let (memory, memory_limit) = match said(&plan.overrides.memory) {
-            Some(memory) => (memory, memory),
-            None => {
-                let limit = source("/spec/resources/limits/memory");
-                let request = source("/spec/resources/requests/memory");
-                let memory = request.or(limit).unwrap_or(MEMORY);
-                (memory, limit.unwrap_or(memory.times(2)))
-            }
+        let (memory, memory_limit) = if let Some(memory) = said(&plan.overrides.memory) {
+            (memory, memory)
+        } else {
+            let limit = source("/spec/resources/limits/memory");
+            let request = source("/spec/resources/requests/memory");
+            let memory = request.or(limit).unwrap_or(MEMORY);
+            (memory, limit.unwrap_or(memory.times(2)))
         };
         Self {
             cpu,

@@ -16,7 +16,7 @@ use super::remove::{Removal, remove, remove_contents};
 use crate::kubernetes::{Kube, KubeError, names};
 
 /// How long a sweep waits for one namespace to be gone.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 /// So many are removed at a time.
 const AT_A_TIME: usize = 4;
 
@@ -262,7 +262,7 @@ mod tests {
     fn found(expires_in: Option<i64>, holder: Option<&str>, kept: bool) -> Found {
         Found {
             id: Some(Uuid::nil()),
-            expires_at: expires_in.map(|seconds| at(seconds)),
+            expires_at: expires_in.map(at),
             holder: holder.map(str::to_owned),
             kept,
         }

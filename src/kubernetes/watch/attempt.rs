@@ -279,7 +279,12 @@ fn of_delivery(words: &str) -> TroubleClass {
 /// What the instance manager complains of without a tool or PostgreSQL.
 fn of_manager(words: &str) -> Option<TroubleClass> {
     let any = |known: &[&str]| known.iter().any(|known| words.contains(known));
-    if any(&["API server connectivity", "i/o timeout", "no route to host"]) {
+    if any(&[
+        "API server connectivity",
+        "failed to get server groups",
+        "failed to get API group resources",
+        "dial tcp",
+    ]) {
         // Every pod of CloudNativePG talks to the API server.
         return Some(TroubleClass::PolicyDenied);
     }

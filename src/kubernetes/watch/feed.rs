@@ -33,6 +33,7 @@ const NAMESPACE_PAUSE: Duration = Duration::from_secs(5);
 
 /// A kind that is watched.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_field_names, reason = "the API calls it so")]
 pub(super) struct Kind {
     group: &'static str,
     version: &'static str,

@@ -37,8 +37,8 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// Begins to watch. Best called before the Cluster is created, so that nothing is
-    /// missed; called later it tells what it finds. Needs a Tokio runtime.
+    /// Begins to watch a namespace that exists. Best called before the Cluster is created, so
+    /// that nothing is missed; called later it tells what it finds. Needs a Tokio runtime.
     ///
     /// Reads only: `get`, `list` and `watch` of `clusters.postgresql.cnpg.io`, `jobs.batch`,
     /// `pods`, `persistentvolumeclaims`, `events` and, if it may, `resourcequotas` in the

@@ -291,7 +291,7 @@ pub(super) fn hint(class: TroubleClass) -> &'static str {
             "raise the drill's quota or ask for less: its words name what was asked for and what was left"
         }
         TroubleClass::PolicyDenied => {
-            "an admission policy refuses what recovery needs: let it pass in namespaces labelled app.kubernetes.io/managed-by=walproof"
+            "a policy refuses what recovery needs: an admission policy has to let it pass in namespaces labelled app.kubernetes.io/managed-by=walproof, and the drill's pods have to reach the API server"
         }
         TroubleClass::Credentials => {
             "check the Secret that the drill's store credentials are copied from: keys, expiry, and the right to list and get below the destination path"

@@ -30,7 +30,8 @@ pub struct CheckArgs {
     /// The namespace of the clusters [default: all of them]
     #[arg(long, short, value_name = "NAME")]
     pub namespace: Option<String>,
-    /// A Secret with a store's credentials in that namespace; may be repeated [default: any]
+    /// A Secret with a store's credentials in that namespace; may be repeated [default: any for a scan or
+    /// a backup, none for a drill, whose pods get the credentials that walproof itself has]
     #[arg(long = "secret", value_name = "NAME", requires = "namespace")]
     pub secrets: Vec<String>,
     /// Which API server, as whom.
@@ -181,15 +182,14 @@ async fn print_role(
     needs: &[Permission],
     context: &Context,
 ) -> Result<ExitCode, Failure> {
-    let identity = match &args.impersonate {
-        Some(user) => Identity {
+    let identity = if let Some(user) = &args.impersonate {
+        Identity {
             username: user.clone(),
             groups: Vec::new(),
-        },
-        None => {
-            let kube = connect(args).await?;
-            kube.whoami().await.map_err(failure)?
         }
+    } else {
+        let kube = connect(args).await?;
+        kube.whoami().await.map_err(failure)?
     };
     let name = args.role_name.clone();
     let name = name.unwrap_or_else(|| format!("walproof-{}", args.work.as_str()));

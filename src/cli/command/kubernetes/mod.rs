@@ -1,6 +1,7 @@
 //! `walproof kubernetes`: clusters that an operator runs.
 
 mod check;
+mod scan;
 
 use std::path::PathBuf;
 
@@ -8,6 +9,7 @@ use clap::{Args, Subcommand};
 
 pub(in crate::cli) use check::CheckReport;
 pub use check::{CheckArgs, FormArg, WorkArg};
+pub use scan::ScanArgs;
 
 use crate::cli::{Context, ExitCode, Failure};
 use crate::kubernetes::{Access, KubeError, KubeErrorKind};
@@ -21,6 +23,7 @@ use crate::kubernetes::{Access, KubeError, KubeErrorKind};
     reason = "a comment here would replace the command's own help"
 )]
 pub enum KubernetesCommand {
+    Scan(ScanArgs),
     Check(CheckArgs),
 }
 
@@ -48,6 +51,7 @@ impl AccessArgs {
 /// Runs `kubernetes …`.
 pub async fn run(command: KubernetesCommand, context: &Context) -> Result<ExitCode, Failure> {
     match command {
+        KubernetesCommand::Scan(args) => Box::pin(scan::run(args, context)).await,
         KubernetesCommand::Check(args) => check::run(args, context).await,
     }
 }

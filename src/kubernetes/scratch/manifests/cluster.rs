@@ -17,16 +17,8 @@ pub(crate) const SKIP_ARCHIVING: &str = "cnpg.io/skipWalArchiving";
 const STOP_SECONDS: u32 = 30;
 const SMART_SHUTDOWN_SECONDS: u32 = 5;
 
-/// What is taken over of an extension's image (`ExtensionConfiguration`).
-const EXTENSION: &[&str] = &[
-    "dynamic_library_path",
-    "extension_control_path",
-    "image",
-    "ld_library_path",
-    "name",
-    "pullPolicy",
-    "reference",
-];
+/// What a toleration holds.
+const TOLERATION: &[&str] = &["effect", "key", "operator", "tolerationSeconds", "value"];
 
 /// Parameters and libraries of the recovery Cluster, and those that stay behind.
 pub fn settings_of(plan: &ScratchPlan) -> Settings {
@@ -89,7 +81,7 @@ pub(super) fn manifest(plan: &ScratchPlan) -> Result<Value, ManifestError> {
         "storage",
         volume(
             plan,
-            resources::data_size(plan),
+            &resources::data_size(plan),
             plan.source.storage.class.as_deref(),
         ),
     );
@@ -98,7 +90,7 @@ pub(super) fn manifest(plan: &ScratchPlan) -> Result<Value, ManifestError> {
         let class = source.map_or(plan.source.storage.class.as_deref(), |storage| {
             storage.class.as_deref()
         });
-        put("walStorage", volume(plan, size, class));
+        put("walStorage", volume(plan, &size, class));
     }
     if !plan.source.tablespaces.is_empty() {
         put("tablespaces", tablespaces(plan));
@@ -166,8 +158,13 @@ fn affinity(plan: &ScratchPlan) -> Value {
     } else {
         own
     };
+    let tolerations: Vec<Value> = tolerations
+        .iter()
+        .map(|one| Value::Object(members(one, TOLERATION)))
+        .filter(|one| one.as_object().is_some_and(|one| !one.is_empty()))
+        .collect();
     if !tolerations.is_empty() {
-        affinity.insert("tolerations".to_owned(), json!(tolerations));
+        affinity.insert("tolerations".to_owned(), Value::Array(tolerations));
     }
     Value::Object(affinity)
 }
@@ -188,7 +185,7 @@ fn postgresql(plan: &ScratchPlan) -> Value {
         .and_then(Value::as_array)
         .into_iter()
         .flatten()
-        .map(|one| known_keys(one, EXTENSION))
+        .filter_map(extension)
         .collect();
     if !extensions.is_empty() {
         postgresql.insert("extensions".to_owned(), Value::Array(extensions));
@@ -196,19 +193,42 @@ fn postgresql(plan: &ScratchPlan) -> Value {
     Value::Object(postgresql)
 }
 
-/// The members of an object that are known, as deep as it goes.
-fn known_keys(value: &Value, known: &[&str]) -> Value {
-    match value {
-        Value::Object(members) => members
-            .iter()
-            .filter(|(name, _)| known.contains(&name.as_str()))
-            .map(|(name, member)| (name.clone(), known_keys(member, known)))
-            .collect(),
-        other => other.clone(),
+/// The image of an extension (`ExtensionConfiguration`), as far as it is known.
+fn extension(source: &Value) -> Option<Value> {
+    let texts = |list: &Value| -> Vec<Value> {
+        let list = list.as_array().into_iter().flatten();
+        list.filter(|one| one.is_string()).cloned().collect()
+    };
+    let mut extension = members(source, &["name"]);
+    extension.get("name")?;
+    if let Some(image) = source.get("image") {
+        let image = members(image, &["reference", "pullPolicy"]);
+        extension.insert("image".to_owned(), Value::Object(image));
     }
+    for name in [
+        "dynamic_library_path",
+        "extension_control_path",
+        "ld_library_path",
+    ] {
+        if let Some(paths) = source.get(name) {
+            extension.insert(name.to_owned(), Value::Array(texts(paths)));
+        }
+    }
+    Some(Value::Object(extension))
 }
 
-fn volume(plan: &ScratchPlan, size: String, class: Option<&str>) -> Value {
+/// The members of an object that are known, where they are texts or numbers.
+fn members(source: &Value, known: &[&str]) -> Map<String, Value> {
+    let members = source.as_object().into_iter().flatten();
+    members
+        .filter(|(name, value)| {
+            known.contains(&name.as_str()) && (value.is_string() || value.is_number())
+        })
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+fn volume(plan: &ScratchPlan, size: &str, class: Option<&str>) -> Value {
     let mut volume = Map::new();
     volume.insert("size".to_owned(), json!(size));
     if let Some(class) = plan.overrides.storage_class.as_deref().or(class) {
@@ -223,7 +243,7 @@ fn tablespaces(plan: &ScratchPlan) -> Value {
         let size = resources::tablespace_size(plan, &tablespace.name);
         let mut value = json!({
             "name": tablespace.name,
-            "storage": volume(plan, size, tablespace.storage.class.as_deref()),
+            "storage": volume(plan, &size, tablespace.storage.class.as_deref()),
         });
         if let Some(value) = value.as_object_mut() {
             if let Some(owner) = &tablespace.owner {
