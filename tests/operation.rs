@@ -437,7 +437,9 @@ async fn a_drill_keeps_what_was_proven_before_and_holds_to_its_budget() {
         .await
         .unwrap();
     let (watcher, never) = (Arc::new(Unobserved), Cancellation::never());
-    let ended = prepared.run(None, recording, watcher, never).await.unwrap();
+    let ended = Box::pin(prepared.run(None, recording, watcher, never))
+        .await
+        .unwrap();
     let report = &ended.report;
     assert_eq!(report.verdict, Verdict::Proven, "{:?}", report.reasons);
     assert_eq!(ground.status(&job).await, JobStatus::Done);
