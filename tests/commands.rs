@@ -243,18 +243,23 @@ fn a_wrong_command_line_is_seen() {
 }
 
 /// Words that look like a finding's code, for they begin as one does, and are something else.
-const OTHER_NAMES: [&str; 13] = [
+const OTHER_NAMES: [&str; 18] = [
     "archive-end",
     "archive-tip",
     "backup-list",
+    "backup-not-found",
     "check-failed-rows",
+    "drill-ca",
+    "drill-superuser",
     "history-show",
     "object-store",
     "recovery-target",
     "restore-plan",
     "system-id",
+    "target-not-reached",
     "wal-g",
     "wal-get",
+    "wal-missing",
     "wal-push",
     "wal-segsize",
 ];

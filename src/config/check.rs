@@ -373,6 +373,11 @@ impl<'a> Walk<'a> {
                     if (text.len() as u64) < least {
                         self.mistake(node.place, format!("`{path}` is empty"), None);
                     }
+                    let most = schema.get("maxLength").and_then(Value::as_u64);
+                    if let Some(most) = most.filter(|most| text.chars().count() as u64 > *most) {
+                        let words = format!("`{path}` is longer than {most} characters");
+                        self.mistake(node.place, words, None);
+                    }
                 }
             }
             return text.into();
@@ -488,7 +493,7 @@ mod tests {
                 match keyword.as_str() {
                     "$schema" | "title" | "description" | "default" | "examples" | "format"
                     | "type" | "const" | "enum" | "required" | "$ref" | "minimum" | "maximum"
-                    | "minLength" | "minItems" => {}
+                    | "minLength" | "maxLength" | "minItems" => {}
                     // Checked by the parser of the definition's type.
                     "pattern" => {
                         let name = path.rsplit('/').next().unwrap();

@@ -58,9 +58,10 @@ pub struct CnpgDrill {
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub snapshot: Option<String>,
-    /// What the names of scratch namespaces begin with. Default: `walproof-drill`.
+    /// What the names of scratch namespaces begin with, at most 30 characters of it. Default:
+    /// `walproof-drill`.
     #[serde(default)]
-    #[schemars(length(min = 1, max = 30))]
+    #[schemars(length(min = 1))]
     pub namespace_prefix: Option<String>,
     /// The PostgreSQL image. Default: the one that the source runs.
     #[serde(default)]

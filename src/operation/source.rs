@@ -227,7 +227,10 @@ fn is_service(endpoint: &str) -> bool {
     url::Url::parse(endpoint).is_ok_and(|url| {
         let host = url.host_str().unwrap_or_default().trim_end_matches('.');
         let labels: Vec<&str> = host.rsplit('.').take(3).collect();
-        matches!(labels.as_slice(), ["svc", ..] | ["local", "cluster", "svc"])
+        matches!(
+            labels.as_slice(),
+            ["svc", _, ..] | ["local", "cluster", "svc"]
+        )
     })
 }
 

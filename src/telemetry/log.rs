@@ -27,13 +27,17 @@ pub struct LogLevelError(String);
 
 /// The directives for a number of `-v`: ours get louder first, libraries later. The one that
 /// ticks tells of every tick, which nobody wants to read, and the client of Kubernetes notes
-/// as errors what is an answer to us, and told in our words.
+/// as errors what is an answer to us, and prints the whole of an answer that it cannot read:
+/// that may be a Secret.
 pub const fn directives(verbosity: u8) -> &'static str {
     match verbosity {
         0 => "warn,kube_client=off",
         1 => "warn,walproof=info,kube_client=off",
         2 => "warn,walproof=debug,kube_client=off",
-        _ => "debug,walproof=trace,tokio_cron_scheduler=warn",
+        _ => {
+            "debug,walproof=trace,tokio_cron_scheduler=warn,\
+             kube_client::client=off,kube_client::client::builder=debug"
+        }
     }
 }
 

@@ -7,6 +7,8 @@
 
 #![allow(
     clippy::await_holding_lock,
+    clippy::items_after_statements,
+    clippy::match_wild_err_arm,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -146,9 +146,10 @@ fn broken(lab: &'static Lab, source: &Source) -> Namespace {
     for (cluster, plugins) in [
         ("sound", plugins("reader", Source::CLUSTER)),
         ("empty", plugins("reader", "nobody")),
-        ("denied", plugins("stranger", Source::CLUSTER)),
-        ("secretless", plugins("missing", Source::CLUSTER)),
+        ("denied", plugins("stranger", "other")),
+        ("secretless", plugins("missing", "another")),
         ("storeless", plugins("nowhere", Source::CLUSTER)),
+        ("twin", plugins("reader", "nobody")),
         ("bare", json!([])),
     ] {
         objects.push(resting(name, cluster, &lab.postgres_image, &plugins));
@@ -165,10 +166,11 @@ fn what_is_broken_is_told_and_the_rest_goes_on() {
     let namespace = broken(lab, source);
     let run = scan(&lab.kubeconfig, &namespace.name, &["--output", "json"]);
     let document = document(&run.expect_code(1));
-    assert_eq!(document["counts"]["clusters"], 6);
+    assert_eq!(document["counts"]["clusters"], 7);
     for (name, outcome, code) in [
         ("sound", "quiet", None),
         ("empty", "problem", Some("repository-empty")),
+        ("twin", "problem", Some("system-id-mixed")),
         ("bare", "problem", Some("archive-not-configured")),
         ("denied", "unread", None),
         ("secretless", "unread", None),
@@ -182,7 +184,7 @@ fn what_is_broken_is_told_and_the_rest_goes_on() {
     }
     let space = &namespace.name;
     for (name, class, words) in [
-        ("denied", "credentials", source.url()),
+        ("denied", "credentials", "/other: ".to_owned()),
         (
             "secretless",
             "credentials",
@@ -208,6 +210,7 @@ fn what_is_broken_is_told_and_the_rest_goes_on() {
     }
     for (name, why) in [
         ("bare", "it archives nowhere"),
+        ("twin", "it shares the place of a cluster above"),
         ("storeless", "there is no ObjectStore"),
     ] {
         let line = format!("#   {space}/{name}: {why}");
@@ -264,9 +267,9 @@ fn get_and_list_suffice() {
     assert_eq!(need(sound, "permission")["met"], false, "{sound:#}");
     // The operator's namespace is not its own: not seen, and no failure.
     assert_eq!(need(sound, "operator")["met"], Value::Null, "{sound:#}");
-    let message = found(&document, "denied")["trouble"]["message"]
-        .as_str()
-        .unwrap();
+    let denied = found(&document, "denied");
+    assert_eq!(need(denied, "credentials")["met"], false, "{denied:#}");
+    let message = denied["trouble"]["message"].as_str().unwrap();
     let named = format!("Secret {}/stranger[", namespace.name);
     assert!(
         message.contains(&named) && message.contains("may not read it"),

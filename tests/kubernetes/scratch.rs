@@ -44,7 +44,7 @@ fn reader() -> StoreKeys {
     }
 }
 
-fn plan(lab: &Lab, cluster: Value, form: Form) -> ScratchPlan {
+pub(crate) fn plan(lab: &Lab, cluster: Value, form: Form) -> ScratchPlan {
     let id = Uuid::now_v7();
     let source = SourceCluster::parse(cluster).unwrap();
     ScratchPlan {

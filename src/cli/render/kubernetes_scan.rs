@@ -16,6 +16,9 @@ use crate::verify::words::count;
 /// How many findings of one cluster are told.
 const TOLD: usize = 3;
 
+/// How many clusters are named beside one need.
+const NAMED: usize = 5;
+
 /// The whole report.
 pub(in crate::cli) fn render(report: &ScanReport, style: Style) -> String {
     let mut text = heading(report, style);
@@ -45,12 +48,7 @@ pub(in crate::cli) fn render(report: &ScanReport, style: Style) -> String {
     drills(&mut text, report, style);
     for note in &report.notes {
         text.push('\n');
-        wrapped(
-            &mut text,
-            &format!("Not seen: {note}"),
-            Tone::Warning,
-            style,
-        );
+        wrapped(&mut text, note, Tone::Warning, style);
     }
     foot(&mut text, report, style);
     text
@@ -289,9 +287,10 @@ fn drills(text: &mut String, report: &ScanReport, style: Style) {
             if known || above {
                 continue;
             }
+            let name = cluster.written_as.as_deref().unwrap_or(&cluster.name);
             match told.iter_mut().find(|(other, _)| *other == need) {
-                Some((_, clusters)) => clusters.push(&cluster.name),
-                None => told.push((need, vec![&cluster.name])),
+                Some((_, clusters)) => clusters.push(name),
+                None => told.push((need, vec![name])),
             }
         }
     }
@@ -310,7 +309,12 @@ fn drills(text: &mut String, report: &ScanReport, style: Style) {
         let whose = if clusters.len() == drillable.len() {
             String::new()
         } else {
-            format!(" ({})", clusters.join(", "))
+            let few: Vec<&str> = clusters.iter().copied().take(NAMED).collect();
+            let more = match clusters.len().saturating_sub(NAMED) {
+                0 => String::new(),
+                more => format!(", and {more} more"),
+            };
+            format!(" ({}{more})", few.join(", "))
         };
         let words = format!("{}: {}{whose}", need.kind.as_str(), need.text);
         for (index, line) in style.wrap(&words, 4).iter().enumerate() {

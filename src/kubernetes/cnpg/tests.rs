@@ -275,7 +275,13 @@ fn backups_of_every_method() {
     assert!(snapshots.tablespace_map.is_some());
     let scheduled = ScheduledBackup::parse(fixture("scheduled-backup")).unwrap();
     assert_eq!(scheduled.schedule, "0 0 2 * * *");
-    assert!(!scheduled.suspended && scheduled.next_schedule.is_some());
+    assert!(!scheduled.suspended);
+    // The operator says it only after the first run.
+    assert_eq!(scheduled.next_schedule, None);
+    let mut later = fixture("scheduled-backup");
+    later["status"]["nextScheduleTime"] = json!("2026-11-23T02:00:00Z");
+    let later = ScheduledBackup::parse(later).unwrap();
+    assert_eq!(later.next_schedule, at("2026-11-23T02:00:00Z"));
 }
 
 #[test]

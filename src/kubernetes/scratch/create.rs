@@ -15,7 +15,7 @@ const WAIT: Duration = Duration::from_millis(500);
 
 /// Makes the objects in their order, and calls `on_each` with each that is there. An object
 /// that is already there passes if it is the same drill's, as after an answer that was lost.
-/// What was made before an error stays: [`remove`](super::remove) removes it.
+/// What was made before an error stays: [`remove`](super::remove()) removes it.
 ///
 /// # Errors
 ///
@@ -76,11 +76,17 @@ async fn one(kube: &Kube, manifest: &Value, dry_run: bool) -> Result<(), KubeErr
         let Err(error) = made else {
             return Ok(());
         };
-        if error.kind == KubeErrorKind::AlreadyExists {
-            let there = kube.call(&action, api.get(name)).await?;
-            let is_ours = there.metadata.deletion_timestamp.is_none()
-                && drill(there.metadata.labels.as_ref())
-                    .is_some_and(|id| id == text("/metadata/labels/walproof.dev~1drill"));
+        // A quota refuses a second object of a kind before anybody looks at its name.
+        if matches!(
+            error.kind,
+            KubeErrorKind::AlreadyExists | KubeErrorKind::Quota
+        ) {
+            let there = kube.call(&action, api.get_opt(name)).await?;
+            let is_ours = there.is_some_and(|there| {
+                there.metadata.deletion_timestamp.is_none()
+                    && drill(there.metadata.labels.as_ref())
+                        .is_some_and(|id| id == text("/metadata/labels/walproof.dev~1drill"))
+            });
             return if is_ours { Ok(()) } else { Err(error) };
         }
         if !error.is_transient() || tries >= TRIES {

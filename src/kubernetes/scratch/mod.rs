@@ -1,9 +1,9 @@
 //! Scratch namespaces: what a recovery needs, made from a plan, and removed without a trace.
 //!
-//! A [`ScratchPlan`] becomes objects by [`manifests`], one file for each kind, checked
+//! A [`ScratchPlan`] becomes objects by [`manifests()`], one file for each kind, checked
 //! against an [`invariant`] before anybody sees them: from a scratch namespace nothing can be
-//! archived, and its pods reach only what recovery needs. [`create`] makes them, [`remove`]
-//! proves that they are gone, [`sweep`] removes what others left behind; only what carries a
+//! archived, and its pods reach only what recovery needs. [`create()`] makes them, [`remove()`]
+//! proves that they are gone, [`sweep()`] removes what others left behind; only what carries a
 //! drill's label is ever removed.
 
 mod create;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::kubernetes::cnpg::SourceCluster;
 
-/// Everything that a recovery in a scratch namespace needs. [`manifests`](super::manifests)
+/// Everything that a recovery in a scratch namespace needs. [`manifests`](super::manifests())
 /// turns it into objects, and refuses a plan from which anything could be archived.
 #[derive(Clone, Debug)]
 pub struct ScratchPlan {
@@ -79,7 +79,7 @@ impl Form {
 pub struct StoreAccess {
     /// The `configuration` of an ObjectStore (the same as a `barmanObjectStore`), as it is
     /// to be in the scratch namespace: credentials refer to [`super::STORE_SECRET`].
-    /// [`StoreAccess::from_source`] makes it from the source's.
+    /// [`StoreAccess::new`] makes it.
     pub configuration: Value,
     /// The content of [`super::STORE_SECRET`]. Must only allow reading.
     pub secret: BTreeMap<String, SecretBytes>,

@@ -33,11 +33,10 @@ const NAMESPACE_PAUSE: Duration = Duration::from_secs(5);
 
 /// A kind that is watched.
 #[derive(Clone, Copy, Debug)]
-#[expect(clippy::struct_field_names, reason = "the API calls it so")]
 pub(super) struct Kind {
     group: &'static str,
     version: &'static str,
-    kind: &'static str,
+    name: &'static str,
     plural: &'static str,
     /// Whether a recovery can be followed without it.
     optional: bool,
@@ -48,42 +47,42 @@ pub(super) const KINDS: [Kind; 6] = [
     Kind {
         group: "postgresql.cnpg.io",
         version: "v1",
-        kind: "Cluster",
+        name: "Cluster",
         plural: "clusters",
         optional: false,
     },
     Kind {
         group: "batch",
         version: "v1",
-        kind: "Job",
+        name: "Job",
         plural: "jobs",
         optional: false,
     },
     Kind {
         group: "",
         version: "v1",
-        kind: "Pod",
+        name: "Pod",
         plural: "pods",
         optional: false,
     },
     Kind {
         group: "",
         version: "v1",
-        kind: "PersistentVolumeClaim",
+        name: "PersistentVolumeClaim",
         plural: "persistentvolumeclaims",
         optional: false,
     },
     Kind {
         group: "",
         version: "v1",
-        kind: "Event",
+        name: "Event",
         plural: "events",
         optional: false,
     },
     Kind {
         group: "",
         version: "v1",
-        kind: "ResourceQuota",
+        name: "ResourceQuota",
         plural: "resourcequotas",
         optional: true,
     },
@@ -103,7 +102,7 @@ pub(super) async fn watch(kube: Kube, namespace: String, kind: Kind, feed: Feed)
         } else {
             format!("{}/{}", kind.group, kind.version)
         },
-        kind: kind.kind.to_owned(),
+        kind: kind.name.to_owned(),
         plural: kind.plural.to_owned(),
     };
     let api: Api<DynamicObject> = Api::namespaced_with(kube.client(), &namespace, &resource);
@@ -240,7 +239,7 @@ async fn follow(
 /// Events come and go by the hundred, and nobody cares for one that is gone. Of the others
 /// a drill's namespace holds a handful.
 fn remember(kind: Kind, known: &mut Vec<(String, Value)>) {
-    if kind.kind == "Event" {
+    if kind.name == "Event" {
         known.clear();
     }
     let extra = known.len().saturating_sub(256);
@@ -253,7 +252,7 @@ fn plain(object: DynamicObject, kind: Kind) -> (String, Value) {
     let uid = object.metadata.uid.clone().unwrap_or_default();
     let mut value = serde_json::to_value(object).unwrap_or_default();
     if let Some(fields) = value.as_object_mut() {
-        fields.insert("kind".to_owned(), Value::from(kind.kind));
+        fields.insert("kind".to_owned(), Value::from(kind.name));
         if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("managedFields");
         }

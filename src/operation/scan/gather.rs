@@ -7,13 +7,18 @@ use futures::{StreamExt as _, stream};
 
 use super::look::look;
 use super::needs::{Ground, needs};
-use super::report::{OperatorReport, SCHEMA, ScanCounts, ScanOutcome, ScanReport, ScannedCluster};
+use super::report::{
+    OperatorReport, SCHEMA, ScanCounts, ScanOutcome, ScanReport, ScanTrouble, ScannedCluster,
+};
 use super::written::Written;
-use crate::config::{Config, KubernetesConfig};
+use crate::config::{self, Config, KubernetesConfig};
+use crate::finding::{Code, Finding};
 use crate::kubernetes::access::{self, Answer, DrillForm};
 use crate::kubernetes::cnpg::{self, Archive, SourceCluster};
-use crate::kubernetes::{Access, Kube, KubeError, KubeErrorKind};
+use crate::kubernetes::{Access, Kube, KubeError, KubeErrorKind, names};
 use crate::operation::Failure;
+use crate::verify::report::settle;
+use crate::verify::words::count;
 
 /// How many repositories are looked at at a time, unless told otherwise.
 const AT_ONCE: usize = 4;
@@ -66,7 +71,14 @@ pub async fn scan(
         .await
         .map_err(|error| not_listed(error, namespace))?;
     let mut notes: Vec<String> = listed.unreadable.iter().map(ToString::to_string).collect();
-    let mut clusters = listed.items;
+    let (mut clusters, scratch): (Vec<_>, Vec<_>) =
+        listed.items.into_iter().partition(|one| !is_scratch(one));
+    if !scratch.is_empty() {
+        notes.push(format!(
+            "{} of drills left out",
+            count(scratch.len() as u64, "scratch cluster")
+        ));
+    }
     clusters.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     let ground = ground(&kube, &clusters, namespace, &mut notes).await;
     let surroundings = Beside::see(&kube, namespace, &mut notes).await;
@@ -78,16 +90,18 @@ pub async fn scan(
         },
         ..Config::default()
     };
-    let names = names(&clusters);
+    let names = written_names(&clusters);
     let total = clusters.len();
     let looks = clusters.iter().zip(&names).map(|(cluster, name)| {
         let (kube, config, ground) = (&kube, &config, &ground);
         let surroundings = &surroundings;
         async move {
             let mut looked = look(kube, config, cluster, name).await;
+            let trouble = looked.report.trouble.as_ref();
+            let refused = trouble.is_some_and(ScanTrouble::is_of_credentials);
             looked.report.needs = needs(
                 cluster,
-                looked.store.as_ref(),
+                looked.store.as_ref().map(|store| (store, refused)),
                 looked.report.standing.as_ref(),
                 ground,
             );
@@ -96,10 +110,11 @@ pub async fn scan(
             (looked.report, looked.written)
         }
     });
-    let (reports, entries): (Vec<_>, Vec<_>) = stream::iter(looks)
+    let (mut reports, mut entries): (Vec<_>, Vec<_>) = stream::iter(looks)
         .buffered(options.at_once.max(1))
         .unzip()
         .await;
+    shared(&mut reports, &mut entries);
     let report = ScanReport {
         schema: SCHEMA.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -121,6 +136,46 @@ pub async fn scan(
     Ok(Scan { report, written })
 }
 
+/// Clusters that archive to one place: each of them is told, and only the first is written,
+/// as a configuration has every place once.
+fn shared(reports: &mut [ScannedCluster], entries: &mut [Option<config::Cluster>]) {
+    let mut places: BTreeMap<(String, Option<String>), Vec<usize>> = BTreeMap::new();
+    for (index, report) in reports.iter().enumerate() {
+        if let Some(location) = &report.location {
+            let place = (location.clone(), report.endpoint.clone());
+            places.entry(place).or_default().push(index);
+        }
+    }
+    for ((location, _), sharing) in places.into_iter().filter(|(_, all)| all.len() > 1) {
+        let titles: Vec<String> = sharing
+            .iter()
+            .filter_map(|index| reports.get(*index).map(ScannedCluster::title))
+            .collect();
+        let words = format!("{} archive here", titles.join(" and "));
+        for (nth, index) in sharing.into_iter().enumerate() {
+            let Some(report) = reports.get_mut(index) else {
+                continue;
+            };
+            let finding = Finding::new(Code::SystemIdMixed, location.clone(), words.clone());
+            report.findings.push(finding);
+            report.findings = settle(std::mem::take(&mut report.findings));
+            report.outcome = ScanOutcome::Problem;
+            if nth > 0 {
+                report.written_as = None;
+                if let Some(entry) = entries.get_mut(index) {
+                    *entry = None;
+                }
+            }
+        }
+    }
+}
+
+/// Whether a drill of ours made it.
+fn is_scratch(cluster: &SourceCluster) -> bool {
+    let labels = cluster.manifest.pointer("/metadata/labels");
+    labels.is_some_and(|labels| labels.get(names::DRILL).is_some())
+}
+
 fn not_listed(error: KubeError, namespace: Option<&str>) -> Failure {
     let kind = error.kind;
     let failure = Failure::from(error);
@@ -137,7 +192,7 @@ fn not_listed(error: KubeError, namespace: Option<&str>) -> Failure {
 
 /// The Clusters' names in a configuration: their own where nobody else has it, else with
 /// the namespace before it.
-fn names(clusters: &[SourceCluster]) -> Vec<String> {
+fn written_names(clusters: &[SourceCluster]) -> Vec<String> {
     let mut taken: BTreeMap<String, usize> = BTreeMap::new();
     for cluster in clusters {
         *taken.entry(cluster.name.clone()).or_default() += 1;
@@ -187,25 +242,26 @@ async fn permissions(
     kube: &Kube,
     form: DrillForm,
     namespace: Option<&str>,
-    wanted: bool,
+    asked: bool,
 ) -> Result<Option<Vec<Answer>>, KubeError> {
-    if !wanted {
+    if !asked {
         return Ok(None);
     }
     let source = access::Source {
         namespace: namespace.map(str::to_owned),
         secrets: Vec::new(),
     };
-    access::check(kube, &access::for_drill(form, &source))
-        .await
-        .map(Some)
+    let mut wanted = access::for_drill(form, &source);
+    // Whether the sources' own Secrets may be read is tried, each by its name.
+    wanted.retain(|one| !(one.resource == "secrets" && one.verb == "get" && one.name.is_none()));
+    access::check(kube, &wanted).await.map(Some)
 }
 
 fn seen<T>(result: Result<T, KubeError>, notes: &mut Vec<String>) -> Option<T> {
     result
         .map_err(|error| {
             // The same words come once.
-            let words = error.to_string();
+            let words = format!("not seen: {error}");
             if !notes.contains(&words) {
                 notes.push(words);
             }
@@ -296,6 +352,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_drills_cluster_is_no_source() {
+        let cluster = |labels: serde_json::Value| {
+            SourceCluster::parse(json!({
+                "metadata": {"namespace": "a", "name": "drill", "labels": labels}, "spec": {},
+            }))
+            .unwrap()
+        };
+        assert!(is_scratch(&cluster(json!({"walproof.dev/drill": "0190"}))));
+        assert!(!is_scratch(&cluster(json!({"team": "shop"}))));
+    }
+
+    #[test]
     fn every_cluster_has_a_name_of_its_own() {
         let cluster = |namespace: &str, name: &str| {
             SourceCluster::parse(json!({
@@ -303,7 +371,7 @@ mod tests {
             }))
             .unwrap()
         };
-        let names = names(&[
+        let names = written_names(&[
             cluster("a", "db"),
             cluster("b", "db"),
             cluster("b", "orders"),

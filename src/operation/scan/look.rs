@@ -112,6 +112,24 @@ impl Looked {
         read.map(|_| written)
     }
 
+    /// Credentials that a store refused are named with their Secret.
+    fn whose(&self, cluster: &SourceCluster, mut trouble: ScanTrouble) -> ScanTrouble {
+        let refused = trouble.is_of_credentials();
+        let named = self.store.as_ref().and_then(|store| {
+            let references = store.credentials.references();
+            references.first().map(|reference| reference.name.clone())
+        });
+        // A Secret that could not be read is in the message already.
+        if let Some(name) = named.filter(|_| refused && !trouble.message.contains("from Secret")) {
+            let secret = format!("Secret {}/{name}", cluster.namespace);
+            trouble.hint = Some(match trouble.hint {
+                Some(hint) => format!("{hint}; they stand in {secret}"),
+                None => format!("the credentials stand in {secret}"),
+            });
+        }
+        trouble
+    }
+
     fn conclude(
         &mut self,
         cluster: &SourceCluster,
@@ -126,7 +144,7 @@ impl Looked {
                 let objectives = crate::config::Tier::default();
                 self.report.standing = Some(VerifyStanding::of(&verified, &objectives));
             }
-            Err(trouble) => self.report.trouble = Some(trouble),
+            Err(trouble) => self.report.trouble = Some(self.whose(cluster, trouble)),
         }
         self.report.findings = settle(findings);
         let problem = self.report.worst() >= Some(Severity::Warning);

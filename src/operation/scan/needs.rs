@@ -40,11 +40,11 @@ pub(super) fn form_of(cluster: &SourceCluster) -> Option<DrillForm> {
     }
 }
 
-/// What a drill would need. Empty for a Cluster that archives nowhere: there is nothing to
+/// What a drill would need; `store` with whether its credentials were refused. Empty for a Cluster that archives nowhere: there is nothing to
 /// drill.
 pub(super) fn needs(
     cluster: &SourceCluster,
-    store: Option<&StoreConfiguration>,
+    store: Option<(&StoreConfiguration, bool)>,
     standing: Option<&VerifyStanding>,
     ground: &Ground,
 ) -> Vec<Need> {
@@ -58,7 +58,7 @@ pub(super) fn needs(
         permissions(form, ground),
         storage(cluster, ground),
     ];
-    needs.extend(store.map(credentials));
+    needs.extend(store.map(|(store, refused)| credentials(store, refused)));
     if cluster.image.is_none() {
         needs.push(need(
             NeedKind::Image,
@@ -248,7 +248,7 @@ fn storage(cluster: &SourceCluster, ground: &Ground) -> Need {
     }
 }
 
-fn credentials(store: &StoreConfiguration) -> Need {
+fn credentials(store: &StoreConfiguration, refused: bool) -> Need {
     if store.credentials.is_ambient() {
         return need(
             NeedKind::Credentials,
@@ -271,14 +271,13 @@ fn credentials(store: &StoreConfiguration) -> Need {
             "the store names no credentials",
         );
     }
-    need(
-        NeedKind::Credentials,
-        Some(true),
-        format!(
-            "a copy of Secret {}; better credentials that can only read",
-            names.join(", ")
-        ),
-    )
+    let names = names.join(", ");
+    if refused {
+        let words = format!("what Secret {names} holds is refused, missing, or may not be read");
+        return need(NeedKind::Credentials, Some(false), words);
+    }
+    let words = format!("a copy of Secret {names}; better credentials that can only read");
+    need(NeedKind::Credentials, Some(true), words)
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub struct ScanReport {
     pub counts: ScanCounts,
     /// The Clusters, by namespace and name.
     pub clusters: Vec<ScannedCluster>,
-    /// What could not be seen of the Kubernetes cluster itself.
+    /// What could not be seen of the Kubernetes cluster itself, and what was left out.
     pub notes: Vec<String>,
 }
 
@@ -169,6 +169,11 @@ impl From<Failure> for ScanTrouble {
 }
 
 impl ScanTrouble {
+    /// Whether credentials are missing, refused, or may not be read.
+    pub fn is_of_credentials(&self) -> bool {
+        self.class == FailureClass::Credentials.as_str()
+    }
+
     /// Something that the resources lack.
     pub(super) fn configuration(message: impl Into<String>, hint: &str) -> Self {
         Self {

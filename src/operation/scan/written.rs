@@ -45,7 +45,10 @@ impl Written {
         }
         for found in without {
             let why = found.trouble.as_ref().map_or_else(
-                || "it archives nowhere".to_owned(),
+                || match found.location {
+                    Some(_) => "it shares the place of a cluster above".to_owned(),
+                    None => "it archives nowhere".to_owned(),
+                },
                 |trouble| one_line(&trouble.message),
             );
             let _ = writeln!(text, "#   {}: {why}", found.title());
@@ -88,11 +91,10 @@ fn entry(text: &mut String, cluster: &Cluster, report: &ScanReport) {
         .iter()
         .find(|found| found.written_as.as_ref() == Some(&cluster.name));
     if let Some(trouble) = found.and_then(|found| found.trouble.as_ref()) {
-        let _ = writeln!(
-            text,
-            "  # could not be read: {}",
-            one_line(&trouble.message)
-        );
+        let words = format!("could not be read: {}", one_line(&trouble.message));
+        for line in wrapped(&words) {
+            let _ = writeln!(text, "  # {line}");
+        }
     }
     let _ = writeln!(text, "  - name: {}", scalar(&cluster.name));
     if let Some(place) = &cluster.kubernetes {
@@ -182,6 +184,21 @@ fn scalar(text: &str) -> String {
     }
 }
 
+/// Lines of at most 90 characters, longer words by themselves.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + word.chars().count() < 90 => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -239,7 +256,7 @@ mod tests {
                     secret_access_key: source("a key: with #signs"),
                     ..Credentials::default()
                 }),
-                ..RepositoryConfig::at("s3://backups/2026-11: x/orders".parse().unwrap())
+                ..RepositoryConfig::at(format!("s3://backups/2026-11: x/{name}").parse().unwrap())
             },
             replicas: Vec::new(),
             heartbeat: None,
@@ -264,7 +281,7 @@ mod tests {
                 kubeconfig: Some(PathBuf::from("/home/a b/.kube/config")),
                 context: Some("admin@lab: 1".to_owned()),
             },
-            clusters: vec![cluster("orders"), cluster("no"), cluster("123")],
+            clusters: ["orders", "no", "123"].map(cluster).to_vec(),
         };
         let read = read(&written);
         assert_eq!(read.clusters, written.clusters);

@@ -150,7 +150,7 @@ impl Source {
             namespace,
             &cluster,
             "condition=Ready",
-            Duration::from_mins(5),
+            Duration::from_mins(10),
         );
         source.sql("create table history (n bigint generated always as identity primary key, note text not null)");
         source.archive();

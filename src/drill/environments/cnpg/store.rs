@@ -201,7 +201,13 @@ mod tests {
             place.access.configuration["s3Credentials"]["inheritFromIAMRole"],
             true
         );
-        assert!(place.access.secret.is_empty());
+        let secrets: Vec<&[u8]> = place
+            .access
+            .secret
+            .values()
+            .map(SecretBytes::expose)
+            .collect();
+        assert_eq!(secrets, [b"eu-central-1"], "the region is no secret");
         let Err(Stop::Unproven(words)) = describe(&location, &options(&[]), None, false) else {
             panic!("it needs credentials");
         };
