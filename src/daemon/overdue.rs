@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::config::{Config, Period};
-use crate::evidence::ledger::{Body, MissedBody, MissedReason};
+use crate::evidence::ledger::{Body, MissedBody, MissedReason, NoticedBody};
 use crate::evidence::{EntryKind, NewEntry};
 use crate::finding::Code;
 use crate::state::{
@@ -174,9 +174,7 @@ pub(super) async fn look(
     // The entry of a run closes what it proves again, that of a configuration what it no
     // longer wants. What is left crossed one of those.
     for incident in open.values() {
-        let key = IncidentKey::from(incident);
-        state.close_incident(&key, None, now).await?;
-        tracing::info!(cluster = %key.cluster, copy = %key.copy, code = %key.code, "no longer overdue");
+        over(state, incident, now).await?;
     }
     Ok(overdue)
 }
@@ -296,6 +294,25 @@ async fn note(
     state.note(&entry, &changes, now).await.map(|_| ())
 }
 
+/// Notes that a proof is no longer overdue.
+async fn over(state: &State, incident: &Incident, now: DateTime<Utc>) -> Result<(), StateError> {
+    let key = IncidentKey::from(incident);
+    tracing::info!(cluster = %key.cluster, copy = %key.copy, code = %key.code, "no longer overdue");
+    let body = Body::Noticed(Box::new(NoticedBody::new("a proof is no longer overdue")));
+    let entry = match NewEntry::new(now, &body) {
+        Ok(entry) => entry.about(&incident.cluster, &incident.copy),
+        Err(error) => {
+            tracing::error!(cluster = %key.cluster, %error, "the end of an overdue proof cannot be written down");
+            return Ok(());
+        }
+    };
+    let changes = IncidentChanges {
+        closes: vec![key],
+        ..IncidentChanges::default()
+    };
+    state.notice(&entry, &changes, now).await.map(|_| ())
+}
+
 fn in_words(within: TimeDelta) -> String {
     u64::try_from(within.num_seconds())
         .ok()
@@ -400,6 +417,47 @@ mod tests {
             ..proof
         });
         assert_eq!(told(&moved), [None, None]);
+    }
+
+    #[tokio::test]
+    async fn what_becomes_overdue_and_what_no_longer_is_has_an_entry_each() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("walproof.yaml");
+        let clusters = "clusters:\n- {name: orders, tier: gold, primary: {url: 'file:///a'}}\n";
+        let config = |due: &str| {
+            let text = format!("version: 1\ntiers: {{gold: {{due: {due}}}}}\n{clusters}");
+            std::fs::write(&file, text).unwrap();
+            crate::config::load(&file).unwrap()
+        };
+        let url = crate::config::StateUrl::sqlite(directory.path().join("state.sqlite"));
+        let state = State::open(&url).await.unwrap();
+        let (since, now) = (at("2026-11-20T01:00:00Z"), at("2026-11-22T01:00:00Z"));
+        let daily = config("{drill: 1d}");
+        // Said once in each period.
+        for minutes in [0, 1] {
+            let now = now + TimeDelta::minutes(minutes);
+            assert_eq!(look(&state, &daily, since, now).await.unwrap(), 1);
+        }
+        let entries = state.entries(0, 10).await.unwrap();
+        assert_eq!(entries.len(), 1);
+        let opened = entries[0].content().unwrap();
+        assert_eq!(opened.kind, EntryKind::Missed);
+        assert_eq!(opened.body["opened"][0]["code"], "drill-overdue");
+        // Neither an answer nor a change of the configuration has closed it.
+        let monthly = config("{drill: 30d}");
+        for _ in 0..2 {
+            assert_eq!(look(&state, &monthly, since, now).await.unwrap(), 0);
+        }
+        let entries = state.entries(1, 10).await.unwrap();
+        assert_eq!(entries.len(), 1);
+        let closed = entries[0].content().unwrap();
+        assert_eq!(closed.kind, EntryKind::Noticed);
+        assert_eq!(
+            closed.body["closed"][0]["id"],
+            opened.body["opened"][0]["id"]
+        );
+        let open = state.incidents(true, &IncidentFilter::default()).await;
+        assert_eq!(open.unwrap(), []);
     }
 
     #[test]

@@ -90,6 +90,12 @@ mod tests {
                 .any(|incident| incident.code == "records-broken")
         };
 
+        let newest = async || {
+            let (head, _) = state.entry_head().await.unwrap().unwrap();
+            let entry = state.entries(head - 1, 1).await.unwrap().remove(0);
+            (head, entry.content().unwrap().body)
+        };
+
         // Another one does it.
         let lease = state.try_lease(LEASE, two, begin, TTL).await.unwrap();
         assert!(!look(&state, one, begin).await.unwrap());
@@ -97,6 +103,7 @@ mod tests {
         state.release_lease(&lease.unwrap()).await.unwrap();
         assert!(look(&state, one, begin).await.unwrap());
         assert!(!broken().await);
+        assert_eq!(newest().await.0, 2, "that it holds still is no news");
 
         let other = sqlx::SqlitePool::connect(&format!("sqlite://{}", file.display()))
             .await
@@ -109,13 +116,21 @@ mod tests {
         assert!(!broken().await, "nobody has looked yet");
         assert!(look(&state, two, hours(24)).await.unwrap());
         assert!(broken().await);
+        let (head, body) = newest().await;
+        assert_eq!(
+            (head, &body["opened"][0]["code"]),
+            (3, &"records-broken".into())
+        );
         assert!(look(&state, two, hours(48)).await.unwrap());
         assert!(broken().await, "it is broken still");
+        assert_eq!(newest().await.0, 3);
 
         let mend = "UPDATE entries SET cluster = NULL WHERE sequence = 1";
         sqlx::raw_sql(mend).execute(&other).await.unwrap();
         assert!(look(&state, one, hours(72)).await.unwrap());
         assert!(!broken().await);
+        let (head, body) = newest().await;
+        assert_eq!((head, &body["closed"][0]["opened_by"]), (4, &3.into()));
         // The clock went back: what is noted of the future is not believed.
         assert!(look(&state, one, hours(30)).await.unwrap());
     }

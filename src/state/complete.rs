@@ -14,7 +14,7 @@ use super::standings::stand_in;
 use super::store::Backend;
 use super::{
     Completion, DepthRank, Fence, IncidentKey, IncidentKind, NewRun, Outcome, RunKind, RunningRun,
-    State, StateError, StateErrorKind,
+    Standing, State, StateError, StateErrorKind,
 };
 use crate::evidence::ledger::{
     Asked, Body, ClosedIncident, InterruptedBody, RunBody, note_incidents,
@@ -172,7 +172,7 @@ impl State {
             },
         )
         .await?;
-        if let Some(overdue) = answers(run, outcome, completion)
+        if let Some(overdue) = answers(run, completion)
             && let Some(open) = open_in(transaction, &overdue).await?
         {
             close_in(transaction, &open, Some(newest + 1), now).await?;
@@ -238,8 +238,11 @@ impl State {
 }
 
 /// What is no longer overdue when a run of a guarded copy came to an answer, whatever it is.
-fn answers(run: &RunningRun, outcome: &Outcome, completion: &Completion) -> Option<IncidentKey> {
-    let answered = completion.standing.is_some() && outcome.exit_code <= 1;
+fn answers(run: &RunningRun, completion: &Completion) -> Option<IncidentKey> {
+    let answered = completion
+        .standing
+        .as_ref()
+        .is_some_and(Standing::has_answered);
     let (code, copy) = match run.kind {
         RunKind::Verify => (Code::VerificationOverdue, run.copy.as_str()),
         RunKind::Replicate => (Code::ReplicationOverdue, run.copy.as_str()),

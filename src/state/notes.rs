@@ -13,7 +13,7 @@ use crate::evidence::{LedgerEntry, NewEntry};
 
 /// So many incidents are closed by one entry, which has a limit of its length; more by
 /// further ones that say the same.
-const CLOSED: usize = 500;
+const CLOSED: usize = 200;
 
 impl State {
     /// Appends an entry with the incidents that it opens and closes, all of it or nothing.
@@ -25,10 +25,30 @@ impl State {
         changes: &IncidentChanges,
         now: DateTime<Utc>,
     ) -> Result<LedgerEntry, StateError> {
-        transact!(once self, transaction => note_in(&mut transaction, entry, changes, now))
+        let noted = transact!(once self, transaction => {
+            note_in(&mut transaction, entry, changes, now, Unchanged::IsSaid)
+        })?;
+        noted.ok_or_else(|| {
+            self.backend
+                .trouble("write to", StateErrorKind::Other, NOTHING)
+        })
     }
 
-    /// The same, and marks a job as done that has no run of its own. Refused
+    /// The same, but `None` and no entry when it opens and closes nothing: what stays as it is
+    /// needs no word.
+    pub async fn notice(
+        &self,
+        entry: &NewEntry,
+        changes: &IncidentChanges,
+        now: DateTime<Utc>,
+    ) -> Result<Option<LedgerEntry>, StateError> {
+        transact!(self, transaction => {
+            note_in(&mut transaction, entry, changes, now, Unchanged::IsNot)
+        })
+    }
+
+    /// Appends an entry as [`Self::note`] does, and marks a job as done that has no run of its
+    /// own. Refused
     /// ([`StateErrorKind::Fenced`]) when the attempt is no longer the newest.
     pub async fn finish_job_noting(
         &self,
@@ -37,11 +57,24 @@ impl State {
         entry: &NewEntry,
         changes: &IncidentChanges,
     ) -> Result<LedgerEntry, StateError> {
-        transact!(once self, transaction => async {
+        let noted = transact!(once self, transaction => async {
             done_in(&mut transaction, fence, now).await?;
-            note_in(&mut transaction, entry, changes, now).await
+            note_in(&mut transaction, entry, changes, now, Unchanged::IsSaid).await
+        })?;
+        noted.ok_or_else(|| {
+            self.backend
+                .trouble("write to", StateErrorKind::Other, NOTHING)
         })
     }
+}
+
+const NOTHING: &str = "nothing was appended";
+
+/// Whether there is an entry when no incident changes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unchanged {
+    IsSaid,
+    IsNot,
 }
 
 /// Gives the first entry.
@@ -50,7 +83,8 @@ async fn note_in(
     entry: &NewEntry,
     changes: &IncidentChanges,
     now: DateTime<Utc>,
-) -> Result<LedgerEntry, StateError> {
+    unchanged: Unchanged,
+) -> Result<Option<LedgerEntry>, StateError> {
     let (mut newest, _) = head_in(transaction).await?;
     let mut opened = Vec::new();
     for new in &changes.opens {
@@ -71,6 +105,9 @@ async fn note_in(
     for key in &changes.closes {
         open.extend(open_in(transaction, key).await?);
     }
+    if opened.is_empty() && open.is_empty() && unchanged == Unchanged::IsNot {
+        return Ok(None);
+    }
     let mut first = None;
     let mut rest = open.as_slice();
     loop {
@@ -90,5 +127,5 @@ async fn note_in(
             break;
         }
     }
-    first.ok_or_else(|| transaction.trouble(StateErrorKind::Other, "nothing was appended"))
+    Ok(first)
 }

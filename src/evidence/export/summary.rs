@@ -326,6 +326,8 @@ impl Summary {
             }
             Body::Started(_) => self.totals.started = self.totals.started.saturating_add(1),
             Body::Stopped(_) => self.totals.stopped = self.totals.stopped.saturating_add(1),
+            // What it opened and closed is followed with the incidents.
+            Body::Noticed(_) => {}
         }
     }
 

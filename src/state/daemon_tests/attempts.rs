@@ -127,7 +127,8 @@ async fn an_attempt_that_was_killed_names_its_job(place: &Place) {
         assert_eq!(body.asked.schedule.as_deref(), Some("often"));
         assert_eq!(body.asked.due_at, Some(moment(0)));
         assert_eq!(body.job, EntryKind::Verify);
-    } // One by hand has none.
+    }
+    // One by hand has none.
     drop(begin(&state, RunKind::Verify, "orders").await);
     wait_until("the run is noticed", async || {
         !state.mark_interrupted().await.unwrap().is_empty()

@@ -386,6 +386,55 @@ async fn an_entry_says_what_it_opens_and_an_answer_ends_what_was_overdue(place: 
     // Opened and closed by one entry.
     assert_eq!(body["opened"][0]["id"], body["closed"][0]["id"]);
 
+    // What changes nothing needs no word; what does has one.
+    let head = async || state.entry_head().await.unwrap().unwrap().0;
+    let before = head().await;
+    let over = IncidentChanges {
+        closes: vec![IncidentKey {
+            code: "records-broken".to_owned(),
+            ..IncidentKey::from(&incident)
+        }],
+        ..IncidentChanges::default()
+    };
+    let word = NewEntry {
+        kind: EntryKind::Noticed,
+        at: moment(0),
+        cluster: None,
+        copy: None,
+        run_id: None,
+        body: json!({"message": "seen"}),
+    };
+    let none = state.notice(&word, &over, moment(0)).await.unwrap();
+    assert_eq!((none, head().await), (None, before));
+    let broken = NewIncident {
+        cluster: "orders".to_owned(),
+        copy: String::new(),
+        kind: IncidentKind::Schedule,
+        scope: String::new(),
+        code: "records-broken".to_owned(),
+        severity: Severity::Critical,
+        object: "entry 3".to_owned(),
+        message: "broken".to_owned(),
+        by: None,
+    };
+    let breaks = IncidentChanges {
+        opens: vec![broken],
+        ..IncidentChanges::default()
+    };
+    for (changes, word_of) in [
+        (&breaks, Some("opened")),
+        (&breaks, None),
+        (&over, Some("closed")),
+    ] {
+        let noticed = state.notice(&word, changes, moment(0)).await.unwrap();
+        let noticed = noticed.map(|entry| entry.content().unwrap().body);
+        assert_eq!(noticed.is_some(), word_of.is_some());
+        if let (Some(body), Some(name)) = (noticed, word_of) {
+            assert_eq!(body[name][0]["code"], "records-broken");
+        }
+    }
+    assert_eq!(head().await, before + 2);
+
     let finish = async |kind, exit_code, guarded: bool| {
         let run = begin(&state, kind, "orders").await;
         let standing = Standing {

@@ -93,6 +93,31 @@ pub struct DaemonBody {
     pub reason: Option<String>,
 }
 
+/// A daemon saw that something is wrong or no longer so, in no run: such as that the records
+/// break.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NoticedBody {
+    /// What it saw, in words.
+    pub message: String,
+    /// Incidents that it opened.
+    #[serde(default)]
+    pub opened: Vec<OpenedIncident>,
+    /// Incidents that it closed.
+    #[serde(default)]
+    pub closed: Vec<ClosedIncident>,
+}
+
+impl NoticedBody {
+    /// What was seen; the incidents are added when it is kept.
+    pub fn new(message: &str) -> Self {
+        Self {
+            message: cut(message),
+            opened: Vec::new(),
+            closed: Vec::new(),
+        }
+    }
+}
+
 /// A report was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReportBody {
