@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::super::testing::wait_until;
 use super::super::{Completion, RunKind, State};
 use super::{Place, begin, moment, on_both, outcome};
 use crate::evidence::{EntryKind, FIRST_PREVIOUS, LedgerEntry, NewEntry, Verdict, sha256_hex};
@@ -328,6 +329,13 @@ async fn child_that_appends() {
     let state = State::open(&url).await.unwrap();
     for n in 0..TOGETHER {
         state.append(&[new_entry("child", n)]).await.unwrap();
+        if n == 0 {
+            // The parent begins when it sees this one; the rest is beside it.
+            wait_until("the parent appends", async || {
+                state.entry_head().await.unwrap().unwrap().0 > 1
+            })
+            .await;
+        }
     }
 }
 
