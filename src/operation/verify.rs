@@ -2,16 +2,16 @@
 
 use uuid::Uuid;
 
-use super::depth::{DepthWish, newest};
+use super::depth::{Asked, DepthWish, newest};
 use super::recording::{Leaves, Recording, failed, outcome};
 use super::source::Source;
 use super::standing::VerifyStanding;
-use super::{Failure, bodies};
+use super::{Failure, bodies, snapshots};
 use crate::config::{Period, Tier};
 use crate::drill::Cancellation;
 use crate::evidence::Verdict;
 use crate::finding::Severity;
-use crate::repository::{self, Alone, AloneOptions};
+use crate::repository::{self, Alone, AloneOptions, Repository};
 use crate::state::{DepthRank, Outcome, State};
 use crate::verify::ledger::{Ledger, verify_with};
 use crate::verify::words;
@@ -131,20 +131,35 @@ async fn look(
         ..options(source, &request.objectives)
     };
     let mut alone = Alone::begin(&request.alone).await;
-    let mut report = if let Some(state) = state {
-        let ledger = Ledger::new(state.clone(), &repository, options.now);
-        verify_with(&ledger, &repository, &options, &asked.ledger, tell).await?
-    } else {
-        let catalog = repository.catalog().await.map_err(VerifyError::from)?;
-        if options.depth == RequestedDepth::Sampled {
-            // Nobody remembers what was read.
-            options.selection = newest(&catalog, &options);
+    let mut report = read(&repository, &mut options, &asked, state, tell).await?;
+    if report.counts.usable_backups == 0 {
+        options.beside = snapshots::beside(source, &repository).await;
+        if !options.beside.is_empty() {
+            report = read(&repository, &mut options, &asked, state, tell).await?;
         }
-        verify_catalog(&repository, &catalog, &options, tell).await?
-    };
+    }
     alone.end(&request.alone, repository.store()).await;
     report.alone = Some(alone);
     Ok(report)
+}
+
+async fn read(
+    repository: &Repository,
+    options: &mut VerifyOptions,
+    asked: &Asked,
+    state: Option<&State>,
+    tell: OnReadProgress<'_>,
+) -> Result<VerifyReport, VerifyError> {
+    if let Some(state) = state {
+        let ledger = Ledger::new(state.clone(), repository, options.now);
+        return verify_with(&ledger, repository, options, &asked.ledger, tell).await;
+    }
+    let catalog = repository.catalog().await?;
+    if options.depth == RequestedDepth::Sampled {
+        // Nobody remembers what was read.
+        options.selection = newest(&catalog, options);
+    }
+    verify_catalog(repository, &catalog, options, tell).await
 }
 
 /// A verification's limits from a tier's objectives.
