@@ -32,6 +32,8 @@ pub struct VerifyRequest {
     pub alone: AloneOptions,
     /// From which severity a finding is a problem.
     pub threshold: Severity,
+    /// Whether the job goes on behind this run when no base backup can be used.
+    pub goes_on_without_backup: bool,
 }
 
 impl VerifyRequest {
@@ -43,6 +45,7 @@ impl VerifyRequest {
             objectives: source.tier.clone(),
             alone: AloneOptions::default(),
             threshold: Severity::Warning,
+            goes_on_without_backup: false,
         }
     }
 }
@@ -113,6 +116,7 @@ fn leaves(
         standing: serde_json::to_value(&standing)
             .ok()
             .map(|body| (report.checked_at, body)),
+        again: request.goes_on_without_backup && has_no_usable_backup(report),
         ..Leaves::default()
     }
 }
@@ -167,6 +171,11 @@ pub fn is_problem(report: &VerifyReport, threshold: Severity) -> bool {
     report
         .worst_severity()
         .is_some_and(|worst| worst >= threshold)
+}
+
+/// Whether there is no base backup that can be used, as far as it looked.
+pub const fn has_no_usable_backup(report: &VerifyReport) -> bool {
+    report.counts.usable_backups == 0
 }
 
 /// Why it does not speak of its copy alone, though it had to.
