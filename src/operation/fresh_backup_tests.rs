@@ -1,3 +1,8 @@
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "values are written where they are used"
+)]
+
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
