@@ -71,6 +71,10 @@ pub struct DrillDefinition {
     /// Runs `pg_amcheck` over the restored databases.
     #[serde(default)]
     pub amcheck: Option<Amcheck>,
+    /// Whether walproof tries to write one small object to the repository before the drill,
+    /// which should be refused, and records the answer. What is let through is removed again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub probe_write: bool,
 }
 
 fn tip() -> TargetText {
@@ -103,6 +107,7 @@ impl DrillDefinition {
             checks: Vec::new(),
             checksums: false,
             amcheck: None,
+            probe_write: false,
         }
     }
 }

@@ -16,8 +16,9 @@ pub struct SafetyReport {
     /// Whether the server was asked and every answer is right; `None` when it could not
     /// be asked.
     pub holds: Option<bool>,
-    /// Whether the kernel says that the server has no network; `None` when it does not
-    /// say. For the record: not every system grants it.
+    /// Whether the server has no network. On this machine by the kernel's word, for the
+    /// record: not every system grants it. In Kubernetes by trying from the server's pod:
+    /// every connection was refused. `None` when it is not known.
     pub network_isolated: Option<bool>,
     /// Transactions that are prepared and hold their locks.
     pub prepared_transactions: Option<u64>,

@@ -1,44 +1,7 @@
 //! Which of the source's `shared_preload_libraries` a restored server loads.
 
 use crate::finding::{Code, Finding};
-use crate::restore::configuration::review_preload;
-
-/// Libraries with workers of their own that settings keep quiet.
-const QUIETED: &[(&str, &[(&str, &str)])] = &[
-    ("pg_stat_statements", &[("pg_stat_statements.save", "off")]),
-    ("pg_prewarm", &[("pg_prewarm.autoprewarm", "off")]),
-    (
-        "timescaledb",
-        &[
-            ("timescaledb.max_background_workers", "0"),
-            ("timescaledb.telemetry_level", "off"),
-        ],
-    ),
-];
-
-/// Libraries that reach outside or write by themselves, with what they do. No option of a
-/// drill definition loads them.
-const OUTSIDE: &[(&str, &str)] = &[
-    ("pg_cron", "runs jobs"),
-    ("pg_net", "sends requests to the network"),
-    ("pglogical", "replicates from and to other servers"),
-    ("bdr", "replicates from and to other servers"),
-    ("spock", "replicates from and to other servers"),
-    ("pg_partman_bgw", "makes and drops tables"),
-    ("pg_squeeze", "rewrites tables"),
-    ("pgagent", "runs jobs"),
-    ("pg_timetable", "runs jobs"),
-    ("basic_archive", "archives WAL"),
-    ("basebackup_to_shell", "runs commands"),
-    ("wal2json", "decodes WAL for others"),
-    ("repmgr", "acts on the cluster"),
-    ("pg_auto_failover", "acts on the cluster"),
-    ("pgautofailover", "acts on the cluster"),
-    ("citus", "connects to other nodes"),
-    ("worker_spi", "runs statements"),
-    ("pg_failover_slots", "connects to the primary"),
-    ("supautils", "changes what roles may do"),
-];
+use crate::postgres::libraries::{acts, bare_name, is_harmless, quieting};
 
 /// What is loaded, and what is said about the rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,12 +12,6 @@ pub struct Preload {
     pub settings: Vec<(String, String)>,
     /// Libraries that were left out, each with a finding.
     pub findings: Vec<Finding>,
-}
-
-/// A library's bare name: `$libdir/pg_cron.so` is `pg_cron`.
-fn bare(library: &str) -> &str {
-    let name = library.rsplit('/').next().unwrap_or(library);
-    name.strip_suffix(".so").unwrap_or(name)
 }
 
 /// Decides for each of the source's libraries. `asked` are those that the drill definition
@@ -69,7 +26,7 @@ pub fn decide(
     let mut preload = Preload::default();
     let mut seen: Vec<&str> = Vec::new();
     for library in source.iter().chain(asked) {
-        let name = bare(library);
+        let name = bare_name(library);
         if name.is_empty() || seen.contains(&name) {
             continue;
         }
@@ -77,10 +34,9 @@ pub fn decide(
         let legal = name
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
-        let outside = OUTSIDE.iter().find(|(known, _)| *known == name);
-        let quiet = QUIETED.iter().find(|(known, _)| *known == name);
-        let was_asked = asked.iter().any(|library| bare(library) == name);
-        let harmless = quiet.is_some() || !review_preload(name, &[]).allowed.is_empty();
+        let quiet = quieting(name);
+        let was_asked = asked.iter().any(|library| bare_name(library) == name);
+        let harmless = !quiet.is_empty() || is_harmless(name);
         let set_aside = |why: &str| {
             Finding::new(
                 Code::PreloadLibrarySetAside,
@@ -88,7 +44,7 @@ pub fn decide(
                 format!("shared_preload_libraries names {name:?}, which {why}"),
             )
         };
-        if let Some((_, does)) = outside {
+        if let Some(does) = acts(name) {
             preload.findings.push(set_aside(does));
         } else if !legal || (!harmless && !was_asked) {
             preload
@@ -102,9 +58,8 @@ pub fn decide(
             ));
         } else {
             preload.load.push(name.to_owned());
-            let settings = quiet.map_or(&[][..], |(_, settings)| settings);
             preload.settings.extend(
-                settings
+                quiet
                     .iter()
                     .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
             );

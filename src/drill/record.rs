@@ -21,7 +21,6 @@ use crate::evidence::{
     WalRangeRecord, standing_limits,
 };
 use crate::finding::{Code, Finding};
-use crate::postgres::SegmentName;
 use crate::storage::Location;
 use crate::verify::CommitPoint;
 
@@ -128,8 +127,6 @@ fn objective(name: &str, from: &Objective, context: &RecordContext) -> Option<Ob
 fn wal_range(report: &DrillReport) -> Option<WalRangeRecord> {
     let plan = report.plan.as_ref()?;
     let files = &plan.wal.files;
-    let name = |timeline, number| SegmentName::new(timeline, number, files.segment_size);
-    let (first, last) = (files.segments.first()?, files.segments.last()?);
     // Recovery asks for its last segment again when it is promoted.
     let mut served: BTreeMap<&str, Digest> = BTreeMap::new();
     for file in &report.wal.served {
@@ -139,7 +136,10 @@ fn wal_range(report: &DrillReport) -> Option<WalRangeRecord> {
             sha256: file.sha256.clone(),
         });
     }
-    if served.is_empty() {
+    // Recovery in Kubernetes fetches by itself: nothing was served that could be digested,
+    // but where it ended is proven.
+    let by_itself = report.environment.kubernetes.is_some() && report.proof.observed_end.is_some();
+    if served.is_empty() && !by_itself {
         return None;
     }
     let mut digests: Vec<Digest> = served.into_values().collect();
@@ -155,8 +155,8 @@ fn wal_range(report: &DrillReport) -> Option<WalRangeRecord> {
         digests = vec![Digest::of(name, list.as_bytes())];
     }
     Some(WalRangeRecord {
-        first_segment: name(first.timeline, first.first).to_string(),
-        last_segment: name(last.timeline, last.last).to_string(),
+        first_segment: files.first_segment()?,
+        last_segment: files.last_segment()?,
         timeline: plan.expected_end.timeline,
         begin_lsn: plan.backup.begin_lsn,
         end_lsn: plan.expected_end.end,

@@ -81,8 +81,8 @@ pub struct EnvironmentReport {
     pub kind: String,
     /// What the restored server called itself.
     pub server_version: Option<String>,
-    /// Whether the kernel confirmed that the server had no network; `None` when it did
-    /// not say.
+    /// Whether the kernel confirmed that the server had no network, or, in Kubernetes, every
+    /// connection that was tried from its pod was refused; `None` when it is not known.
     pub network_isolated: Option<bool>,
     /// Whether the credentials that the drill was given can write to the repository; `None`
     /// when nobody tried (`--probe-write`).

@@ -169,7 +169,7 @@ pub struct BackupRecord {
     pub stored_bytes: u64,
 }
 
-/// A stretch of WAL as it was served to recovery.
+/// A stretch of WAL that recovery replayed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WalRangeRecord {
     /// The first segment's file name.
@@ -184,7 +184,8 @@ pub struct WalRangeRecord {
     pub end_lsn: Lsn,
     /// How many segments.
     pub segments: u64,
-    /// Digests of the segments served, or of a list of them, where they were taken.
+    /// Digests of the segments served, or of a list of them, where they were taken: a
+    /// recovery in Kubernetes fetches its WAL by itself.
     pub digests: Vec<Digest>,
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::source::Source;
 use super::{Failure, FailureClass, recording};
@@ -234,7 +235,7 @@ async fn work(
     let method = method(&cluster, wish.method)?;
     let asked_at = Utc::now();
     let KubernetesCluster { namespace, name } = &wish.cluster;
-    let backup = request::name(name, asked_at);
+    let backup = request::name(name, asked_at, Uuid::now_v7());
     let manifest = request::manifest(namespace, &backup, name, method);
     let made = request::create(kube, namespace, &backup, manifest).await?;
     tell(BackupStep::Asked(backup.clone()));

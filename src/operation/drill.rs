@@ -80,6 +80,7 @@ impl DrillRequest {
         });
         Self {
             alone: asked_by(definition.alone),
+            probe_write: definition.probe_write,
             definition,
             timeline: None,
             binaries: None,
@@ -88,7 +89,6 @@ impl DrillRequest {
             lost_at: None,
             objectives: source.tier.clone(),
             set_by,
-            probe_write: false,
             trigger: Trigger::Manual,
             initiator: None,
             due_at: None,

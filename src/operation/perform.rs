@@ -245,13 +245,14 @@ async fn drill_source(
     around: &Surroundings,
 ) -> Result<Ended, Failure> {
     let drill = prepare(source, request, &around.config)?;
+    let writable = drill.probe().await?;
     let recording =
         Recording::begin(&around.state, RunKind::Drill, source, around.origin(false)).await?;
     let watcher = Arc::new(DrillWatcher(Arc::clone(&around.observer)));
     let cancellation = Cancellation::from(around.cancellation.clone());
     let Drilled {
         report, outcome, ..
-    } = Box::pin(drill.run(None, recording, watcher, cancellation)).await?;
+    } = Box::pin(drill.run(writable, recording, watcher, cancellation)).await?;
     Ok(ended(
         Some(report.id),
         &outcome,

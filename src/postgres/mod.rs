@@ -1,5 +1,6 @@
 //! What PostgreSQL itself writes: positions, file names, timeline history, WAL, control
-//! file, backup label, data pages and the names of their files. No I/O and no async: bytes
+//! file, backup label, data pages and the names of their files, and what is known of the
+//! libraries it loads. No I/O and no async: bytes
 //! in, typed facts or a typed error out.
 //! Every decoder is total: no input makes it panic, loop or allocate without bound.
 
@@ -7,6 +8,7 @@ pub mod backup_label;
 mod checkpoint;
 pub mod control_file;
 pub mod history;
+pub mod libraries;
 mod little_endian;
 pub mod lsn;
 pub mod manifest;

@@ -147,9 +147,9 @@ fn the_deadline_is_told_and_the_backup_goes_on() {
     });
 }
 
-/// Nobody takes a backup of a Cluster that rests, and nobody says so but the Cluster.
+/// The operator takes no backup of a Cluster that rests, and says so at once.
 #[test]
-fn a_backup_that_hangs_says_what_the_cluster_says() {
+fn a_backup_of_a_hibernated_cluster_fails_with_its_cause() {
     let lab = cluster!();
     let _peace = lab.beside();
     let source = Source::idle(lab, Form::Plugin);
@@ -167,10 +167,11 @@ fn a_backup_that_hangs_says_what_the_cluster_says() {
         lab.list(source.name(), "pods", "cnpg.io/cluster=orders")
             .is_empty()
     });
-    let run = ask(&place, &["--wait", "5s"]);
+    let run = ask(&place, &["--wait", "2m"]);
     let report = run.json();
     println!("{report:#}");
-    let run = run.expect_code(3);
+    let run = run.expect_code(1);
+    assert_eq!(report["state"], "failed");
     assert!(
         run.stdout.contains("the Cluster is hibernated"),
         "{report:#}"

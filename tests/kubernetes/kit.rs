@@ -99,6 +99,18 @@ impl Place {
         file.to_str().unwrap().to_owned()
     }
 
+    /// A definition that ships, as it ships but for the scratch namespaces' names.
+    pub(crate) fn shipped(&self, name: &str) -> String {
+        let ships = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("drills")
+            .join(name);
+        let text = std::fs::read_to_string(ships).unwrap();
+        let cnpg = json!({"namespace_prefix": self.prefix});
+        let file = self.path().join(name);
+        std::fs::write(&file, format!("{text}\ncnpg: {cnpg}\n")).unwrap();
+        file.to_str().unwrap().to_owned()
+    }
+
     /// Runs walproof with this configuration.
     #[track_caller]
     pub(crate) fn run(&self, words: &[&str]) -> Run {

@@ -123,7 +123,7 @@ fn request(
         lost_at: args.lost_at,
         objectives: args.objectives.over(&source.tier),
         set_by,
-        probe_write: args.probe_write,
+        probe_write: args.probe_write || definition.probe_write,
         keep_for: args.keep_for.map(Period::as_std),
         initiator: args.initiator.clone(),
         ..DrillRequest::of(definition, source)

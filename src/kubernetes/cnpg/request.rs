@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use kube::Api;
 use kube::api::{DynamicObject, PostParams};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{Backup, BackupMethod, PLUGIN, resources};
 use crate::kubernetes::names::{CLUSTER, MANAGED_BY, WALPROOF, label_value};
@@ -31,9 +32,11 @@ pub enum BackupEnd {
     Gone,
 }
 
-/// A name for a `Backup` of a Cluster: `orders-walproof-20261122085223`.
-pub fn name(cluster: &str, now: DateTime<Utc>) -> String {
-    let end = format!("-walproof-{}", now.format("%Y%m%d%H%M%S"));
+/// A name for a `Backup` of a Cluster: `orders-walproof-20261122085223-7c1e`. The end, of
+/// `id`, keeps two that are asked for in one second apart.
+pub fn name(cluster: &str, now: DateTime<Utc>, id: Uuid) -> String {
+    let tail = id.as_u128() & 0xffff;
+    let end = format!("-walproof-{}-{tail:04x}", now.format("%Y%m%d%H%M%S"));
     let room = MAX_NAME.saturating_sub(end.len());
     let begin: String = cluster.chars().take(room).collect();
     format!("{}{end}", begin.trim_end_matches(['-', '.']))
@@ -143,10 +146,14 @@ mod tests {
     #[test]
     fn a_name_fits_into_a_label() {
         let now = "2026-11-22T08:52:23Z".parse().unwrap();
-        assert_eq!(name("orders", now), "orders-walproof-20261122085223");
-        let long = name(&format!("{}-{}", "x".repeat(38), "y".repeat(40)), now);
-        assert_eq!(long, format!("{}-walproof-20261122085223", "x".repeat(38)));
-        assert!(name(&"x".repeat(253), now).len() <= MAX_NAME);
+        let (one, two) = (Uuid::from_u128(0x0abc), Uuid::from_u128(0x7c1e));
+        let orders = "orders-walproof-20261122085223";
+        assert_eq!(name("orders", now, one), format!("{orders}-0abc"));
+        assert_eq!(name("orders", now, two), format!("{orders}-7c1e"));
+        let long = name(&format!("{}-{}", "x".repeat(33), "y".repeat(40)), now, one);
+        let begin = "x".repeat(33);
+        assert_eq!(long, format!("{begin}-walproof-20261122085223-0abc"));
+        assert!(name(&"x".repeat(253), now, one).len() <= MAX_NAME);
     }
 
     #[test]

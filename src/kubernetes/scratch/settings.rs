@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::quantity::Quantity;
+use crate::postgres::libraries::{QUIETED, acts, bare_name, is_harmless, quieting};
 
 /// Must not be lower than in the source, or replay stops (`CheckRequiredParameterValues` in
 /// `xlog.c`); the operator raises them from the control file, but later changes in the WAL
@@ -81,67 +82,11 @@ const HARMLESS: &[&str] = &[
     "xmloption",
 ];
 
-/// Libraries that neither act on the world outside nor change data by themselves.
-const HARMLESS_LIBRARIES: &[&str] = &[
-    "auto_explain",
-    "auth_delay",
-    "hypopg",
-    "passwordcheck",
-    "pg_hint_plan",
-    "pg_prewarm",
-    "pg_qualstats",
-    "pg_stat_kcache",
-    "pg_stat_monitor",
-    "pg_stat_statements",
-    "pg_store_plans",
-    "pg_wait_sampling",
-    "pgaudit",
-    "plpgsql_check",
-    "set_user",
-    "timescaledb",
-];
-
-/// Libraries that reach outside or act by themselves. Nobody's wish loads them.
-pub(crate) const ACTING_LIBRARIES: &[&str] = &[
-    "basebackup_to_shell",
-    "basic_archive",
-    "bdr",
-    "citus",
-    "pg_auto_failover",
-    "pg_cron",
-    "pg_failover_slots",
-    "pg_net",
-    "pg_partman_bgw",
-    "pg_squeeze",
-    "pg_timetable",
-    "pgagent",
-    "pgautofailover",
-    "pglogical",
-    "repmgr",
-    "spock",
-    "supautils",
-    "wal2json",
-    "worker_spi",
-];
-
 /// Always set: what keeps a recovered server from acting outside or by itself.
 pub(crate) const QUIET: &[(&str, &str)] = &[
     ("cron.launch_active_jobs", "off"),
     // Subscriptions that came with the backup would connect to their publishers.
     ("max_logical_replication_workers", "0"),
-];
-
-/// Set for a library that is loaded.
-const QUIETED: &[(&str, &[(&str, &str)])] = &[
-    ("pg_prewarm", &[("pg_prewarm.autoprewarm", "off")]),
-    ("pg_stat_statements", &[("pg_stat_statements.save", "off")]),
-    (
-        "timescaledb",
-        &[
-            ("timescaledb.max_background_workers", "0"),
-            ("timescaledb.telemetry_level", "off"),
-        ],
-    ),
 ];
 
 /// Parameters, and libraries to preload.
@@ -175,8 +120,10 @@ pub(crate) fn may_load(library: &str, asked: &[String]) -> bool {
         .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
     plain
         && !library.is_empty()
-        && !ACTING_LIBRARIES.contains(&library)
-        && (HARMLESS_LIBRARIES.contains(&library) || asked.iter().any(|name| name == library))
+        && acts(library).is_none()
+        && (is_harmless(library)
+            || !quieting(library).is_empty()
+            || asked.iter().any(|name| name == library))
 }
 
 /// Decides over the source's parameters and libraries, and those that a drill definition
@@ -214,9 +161,7 @@ pub fn settings(
     fit_memory(&mut settings.parameters, memory);
     let wanted = libraries.iter().chain(asked).flat_map(|one| one.split(','));
     for library in wanted {
-        let library = library.trim().trim_matches('"');
-        let library = library.strip_prefix("$libdir/").unwrap_or(library);
-        let library = library.strip_suffix(".so").unwrap_or(library);
+        let library = bare_name(library);
         if !may_load(library, asked) {
             if !library.is_empty() {
                 left.insert(library.to_owned());
@@ -225,10 +170,8 @@ pub fn settings(
             settings.preload.push(library.to_owned());
         }
     }
-    for (library, quiet) in QUIETED {
-        if settings.preload.iter().any(|loaded| loaded == library) {
-            put_all(&mut settings.parameters, quiet);
-        }
+    for library in &settings.preload {
+        put_all(&mut settings.parameters, quieting(library));
     }
     put_all(&mut settings.parameters, QUIET);
     settings.left_behind = left.into_iter().collect();

@@ -239,7 +239,7 @@ impl Attempt {
             }
             Some(LastWal::Missing(name)) => {
                 let words = format!("{said}; the archive does not have {name}");
-                let hole = newest.is_some_and(|newest| is_before(name, newest));
+                let hole = newest.is_some_and(|newest| is_held(name, newest));
                 // Before it is consistent the base backup itself lacks what was written
                 // while it was taken. PostgreSQL says the same words then.
                 let ended = line.message.contains("recovery ended before") && self.consistent;
@@ -338,10 +338,11 @@ fn says_more(earlier: &str, later: &str) -> bool {
     specific(earlier) || !specific(later)
 }
 
-/// Whether one segment lies before another, whatever their timelines.
-fn is_before(name: &str, newest: &str) -> bool {
+/// Whether an archive whose newest segment is `newest` must have `name`, whatever their
+/// timelines.
+fn is_held(name: &str, newest: &str) -> bool {
     match (name.get(8..), newest.get(8..)) {
-        (Some(name), Some(newest)) => name < newest,
+        (Some(name), Some(newest)) => name <= newest,
         _ => false,
     }
 }

@@ -77,8 +77,8 @@ impl Recovery {
         }
     }
 
-    /// The newest WAL segment that the archive is known to hold (24 hexadecimal digits). A
-    /// segment before it that the recovery does not find is a hole
+    /// The newest WAL segment that the archive is known to hold (24 hexadecimal digits). If
+    /// the recovery does not find it, or one before it, there is a hole
     /// ([`super::TroubleClass::WalMissing`]), not the archive's end
     /// ([`super::TroubleClass::TargetNotReached`]).
     #[must_use]

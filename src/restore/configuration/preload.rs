@@ -3,24 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// Libraries that neither act on the world outside nor change data by themselves.
-const HARMLESS: &[&str] = &[
-    "auto_explain",
-    "auth_delay",
-    "hypopg",
-    "passwordcheck",
-    "pg_hint_plan",
-    "pg_prewarm",
-    "pg_qualstats",
-    "pg_stat_kcache",
-    "pg_stat_monitor",
-    "pg_stat_statements",
-    "pg_store_plans",
-    "pg_wait_sampling",
-    "pgaudit",
-    "plpgsql_check",
-    "set_user",
-];
+use crate::postgres::libraries::{bare_name, is_harmless};
 
 /// `shared_preload_libraries`, judged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
@@ -41,9 +24,8 @@ pub fn review_preload(value: &str, wanted: &[String]) -> PreloadReview {
         if name.is_empty() {
             continue;
         }
-        let bare = name.strip_prefix("$libdir/").unwrap_or(name);
-        let bare = bare.strip_suffix(".so").unwrap_or(bare);
-        let allowed = HARMLESS.contains(&bare) || wanted.iter().any(|wanted| wanted == bare);
+        let bare = bare_name(name);
+        let allowed = is_harmless(bare) || wanted.iter().any(|wanted| wanted == bare);
         // A path loads whatever lies there on this machine.
         if allowed && !bare.contains('/') {
             push_once(&mut review.allowed, bare);

@@ -47,6 +47,20 @@ pub(crate) enum Need {
 }
 
 impl WalPlan {
+    /// The name of the segment with which replay begins. `None` when there is nothing to get.
+    pub(crate) fn first_segment(&self) -> Option<String> {
+        let stretch = self.segments.first()?;
+        let name = SegmentName::new(stretch.timeline, stretch.first, self.segment_size);
+        Some(name.to_string())
+    }
+
+    /// The name of the segment in which recovery ends. `None` when there is nothing to get.
+    pub(crate) fn last_segment(&self) -> Option<String> {
+        let stretch = self.segments.last()?;
+        let name = SegmentName::new(stretch.timeline, stretch.last, self.segment_size);
+        Some(name.to_string())
+    }
+
     /// How much recovery depends on a file.
     pub(crate) fn need(&self, name: WalFileName) -> Need {
         match name {

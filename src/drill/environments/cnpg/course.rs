@@ -166,12 +166,13 @@ pub(in crate::drill) async fn drill(
     let live = matches!(cnpg.definition, Definition::Live { .. });
     let probing = probe(kube, server, namespace, &admitted.scratch.source, live);
     let probes = course.wait(probing).await?;
-    let wrong = probes.iter().filter(|item| item.holds == Some(false));
+    let wrong = probes.items.iter().filter(|item| item.holds == Some(false));
+    work.facts.safety.network_isolated = probes.network_isolated;
     work.facts.safety.items.extend(wrong.cloned());
     work.facts.safety.conclude();
     let cost = reserved(kube, namespace).await;
     place.tell(|report| {
-        report.probes = probes;
+        report.probes = probes.items;
         report.cost.cpu_millis = cost.cpu_millis;
         report.cost.memory_bytes = cost.memory_bytes;
         report.cost.volume_bytes = cost.volume_bytes;
@@ -265,7 +266,9 @@ async fn until_ready(
     work: &mut Workshop,
 ) -> Result<String, Stop> {
     let namespace = &admitted.scratch.namespace;
-    let mut recovery = Recovery::start(&admitted.kube, namespace, SCRATCH_CLUSTER);
+    let last_segment = admitted.plan.wal.files.last_segment();
+    let mut recovery = Recovery::start(&admitted.kube, namespace, SCRATCH_CLUSTER)
+        .newest_wal(last_segment.as_deref());
     loop {
         let seen = course.wait(recovery.next()).await?;
         match seen.what {

@@ -23,15 +23,25 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Addresses of the internet that answer on these ports, were there a way to them.
 const INTERNET: [(&str, u16); 2] = [("1.1.1.1", 443), ("8.8.8.8", 53)];
 
-/// Tries everything. What must not be possible and is comes first in the list as an item
-/// that does not hold; what could not be tried has no answer.
+/// What was tried.
+#[derive(Debug)]
+pub(super) struct Probed {
+    /// What must not be possible and is comes first, as an item that does not hold; what
+    /// could not be tried has no answer.
+    pub items: Vec<ProofItem>,
+    /// Whether no connection could be made, of those tried; `None` when one of them could
+    /// not be tried and the others were refused.
+    pub network_isolated: Option<bool>,
+}
+
+/// Tries everything.
 pub(super) async fn probe(
     kube: &Kube,
     server: &PodServer,
     namespace: &str,
     source: &SourceCluster,
     live: bool,
-) -> Vec<ProofItem> {
+) -> Probed {
     let mut items = Vec::new();
     for (address, port) in INTERNET {
         let name = format!("connection to the internet ({address}:{port})");
@@ -50,6 +60,7 @@ pub(super) async fn probe(
         };
         items.push(refused(&name, reached));
     }
+    let network_isolated = all_refused(&items);
     let who = format!("system:serviceaccount:{namespace}:{SCRATCH_CLUSTER}");
     for (verb, group, resource, place) in [
         ("get", "", "secrets", source.namespace.as_str()),
@@ -77,7 +88,21 @@ pub(super) async fn probe(
         });
     }
     items.sort_by_key(|item| item.holds != Some(false));
-    items
+    Probed {
+        items,
+        network_isolated,
+    }
+}
+
+fn all_refused(connections: &[ProofItem]) -> Option<bool> {
+    let answers = || connections.iter().map(|item| item.holds);
+    if answers().any(|holds| holds == Some(false)) {
+        Some(false)
+    } else if answers().all(|holds| holds == Some(true)) {
+        Some(true)
+    } else {
+        None
+    }
 }
 
 fn refused(name: &str, reached: Option<bool>) -> ProofItem {
@@ -146,4 +171,24 @@ async fn may(
     let reviews: Api<SubjectAccessReview> = Api::all(kube.client());
     let answer = reviews.create(&PostParams::default(), &review).await.ok()?;
     Some(answer.status?.allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_connection_that_is_made_is_enough() {
+        let tried = |answers: &[Option<bool>]| {
+            let items: Vec<ProofItem> = answers
+                .iter()
+                .map(|reached| refused("somewhere", *reached))
+                .collect();
+            all_refused(&items)
+        };
+        assert_eq!(tried(&[Some(false), Some(false)]), Some(true));
+        assert_eq!(tried(&[Some(false), Some(true), None]), Some(false));
+        // Without bash in the image nothing can be said.
+        assert_eq!(tried(&[Some(false), None]), None);
+    }
 }
