@@ -379,14 +379,20 @@ async fn a_backup_that_cannot_be_asked_for_changes_nothing_of_the_verification()
     assert_eq!(ground.entries(EntryKind::Backup).await.len(), 2);
     assert_eq!(ground.status(&job).await, JobStatus::Done);
 
-    // Who is told to stop asks for nothing any more.
+    // Beside one that somebody asks for by hand none is asked for, and that ends the job.
+    let source = Source::of_cluster(&ground.config, "orders", None, &Reach::default()).unwrap();
+    let by_hand = Recording::begin(&ground.state, RunKind::Backup, &source, Origin::by_hand());
+    let by_hand = by_hand.await.unwrap();
     let job = ground.claimed(JobKind::Verify, "primary", &spec).await;
-    let around = Surroundings {
-        cancellation: watch::channel(true).1,
-        ..ground.around(Some(job.fence()))
-    };
+    let around = ground.around(Some(job.fence()));
     let performed = perform(&spec, "orders", Some("primary"), &around).await;
-    assert!(performed.summary().contains("interrupted"), "{performed:?}");
+    let ended = only(&performed);
+    let words = "no usable backup, and none is asked for: one was asked for at ";
+    assert!(ended.summary.contains(words), "{}", ended.summary);
+    assert_eq!((ended.exit_code, ended.trouble), (1, None));
+    assert_eq!(ground.entries(EntryKind::Backup).await.len(), 2);
+    assert_eq!(ground.status(&job).await, JobStatus::Done);
+    drop(by_hand);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,12 +3,17 @@
     reason = "values are written where they are used"
 )]
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 use super::*;
 use crate::config;
+use crate::evidence::Trigger;
 use crate::operation::source::Reach;
+use crate::operation::{Limits, Unobserved};
 use crate::state::{NewRun, Outcome, Report};
 
 fn source(lines: &str, copy: &str) -> Source {
@@ -180,4 +185,40 @@ async fn the_history_remembers_what_was_asked_for() {
         let later = Utc::now() + TimeDelta::hours(7);
         assert_eq!(policy.run(&state, &source, later).await.unwrap(), None);
     }
+}
+
+/// A daemon that stops asks for nothing any more: said, recorded, and no failure of the job.
+#[tokio::test]
+async fn who_is_told_to_stop_asks_for_nothing() {
+    let source = source(WISHED, "primary");
+    let policy = Policy::of(&source).unwrap();
+    let (keep, state) = ran(RunKind::Verify, true).await;
+    let file = keep.path().join("walproof.yaml");
+    std::fs::write(&file, "version: 1\n").unwrap();
+    let around = Surroundings {
+        config: Arc::new(config::load(&file).unwrap()),
+        state: state.clone(),
+        trigger: Trigger::Schedule,
+        initiator: "walproof daemon".into(),
+        due_at: None,
+        schedule: None,
+        fence: None,
+        late: false,
+        cancellation: watch::channel(true).1,
+        observer: Arc::new(Unobserved),
+        limits: Limits::default(),
+    };
+    let words = ask(&policy, &source, false, &around).await.unwrap();
+    assert_eq!(
+        words,
+        "no usable backup, and asking for one failed: interrupted"
+    );
+    let filter = HistoryFilter {
+        kind: Some(RunKind::Backup),
+        ..HistoryFilter::default()
+    };
+    let runs = state.history(&filter).await.unwrap();
+    assert_eq!(runs.len(), 1);
+    assert_eq!(runs[0].exit_code, Some(130));
+    assert_eq!(runs[0].verdict, None);
 }
