@@ -64,6 +64,9 @@ codes! {
     RepositoryWithoutBackup, "repository-without-backup", Critical,
         "WAL without a base backup restores nothing.",
         "Take a base backup now and find out why none was stored.";
+    BackupsBesideOnly, "backups-beside-only", Warning,
+        "The only base backups are volume snapshots: they are lost with the storage they lie on, and no copy of this repository restores anything.",
+        "Take base backups into the object store too, at least as often as the retention of the snapshots is long.";
     SystemIdMixed, "system-id-mixed", Critical,
         "Several database systems write to this place: a recovery that crosses from one to the other fails or ends early.",
         "Give each cluster a place of its own, then take a fresh base backup of each.";

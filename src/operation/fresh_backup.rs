@@ -59,7 +59,11 @@ impl Policy {
     }
 
     /// Why none is asked for now, if there is a reason.
-    fn objection(&self, backups: &[Backup], now: DateTime<Utc>) -> Option<String> {
+    fn objection(&self, complete: bool, backups: &[Backup], now: DateTime<Utc>) -> Option<String> {
+        if !complete {
+            let words = "the verification could not ask for volume snapshots; the next one may";
+            return Some(words.to_owned());
+        }
         let young = |at: Option<DateTime<Utc>>| at.is_none_or(|at| now - at < self.every);
         let own = || {
             backups
@@ -140,6 +144,7 @@ enum Decision {
 async fn decide(
     policy: &Policy,
     source: &Source,
+    complete: bool,
     around: &Surroundings,
 ) -> Result<Decision, Failure> {
     let now = Utc::now();
@@ -159,14 +164,16 @@ async fn decide(
         () = stop.cancelled() => return Err(Failure::interrupted()),
         looked = look => looked?,
     };
-    Ok(match policy.objection(&listed.items, now) {
+    Ok(match policy.objection(complete, &listed.items, now) {
         Some(words) => Decision::Not(words),
         None => Decision::Ask(kube),
     })
 }
 
 /// Asks for a backup of a place in which a verification found none, unless one was asked for
-/// lately, and follows it for a while. Gives what happened in a few words.
+/// lately, and follows it for a while. A verification that was not `complete`
+/// ([`Verified::complete`](super::verify::Verified)) may have overlooked one: then nothing is
+/// asked for. Gives what happened in a few words.
 ///
 /// Ends the job, unless it `goes_on`.
 ///
@@ -177,10 +184,11 @@ async fn decide(
 pub(super) async fn ask(
     policy: &Policy,
     source: &Source,
+    complete: bool,
     goes_on: bool,
     around: &Surroundings,
 ) -> Result<String, Failure> {
-    let kube = match decide(policy, source, around).await {
+    let kube = match decide(policy, source, complete, around).await {
         Ok(Decision::Not(why)) => {
             if let Some(fence) = around.fence.filter(|_| !goes_on) {
                 around.state.finish_job(&fence, Utc::now(), &[]).await?;

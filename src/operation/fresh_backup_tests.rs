@@ -85,7 +85,7 @@ fn backup(name: &str, minutes: i64, ours: bool, status: Value) -> Backup {
 fn objection(backups: &[Backup]) -> Option<String> {
     Policy::of(&source(WISHED, "primary"))
         .unwrap()
-        .objection(backups, now())
+        .objection(true, backups, now())
 }
 
 #[test]
@@ -140,6 +140,14 @@ fn none_is_asked_for_beside_another_or_too_soon_after_it() {
         let old = backup("old", 4000, true, json!({"phase": "failed"}));
         assert_eq!(objection(&[old, one]).as_deref(), Some(words));
     }
+}
+
+/// It may have overlooked one.
+#[test]
+fn none_is_asked_for_after_a_verification_that_was_not_complete() {
+    let policy = Policy::of(&source(WISHED, "primary")).unwrap();
+    let words = policy.objection(false, &[], now()).unwrap();
+    assert!(words.contains("volume snapshots"), "{words}");
 }
 
 async fn ran(kind: RunKind, report: bool) -> (TempDir, State) {
@@ -208,7 +216,7 @@ async fn who_is_told_to_stop_asks_for_nothing() {
         observer: Arc::new(Unobserved),
         limits: Limits::default(),
     };
-    let words = ask(&policy, &source, false, &around).await.unwrap();
+    let words = ask(&policy, &source, true, false, &around).await.unwrap();
     assert_eq!(
         words,
         "no usable backup, and asking for one failed: interrupted"

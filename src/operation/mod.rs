@@ -26,6 +26,7 @@ pub mod replicate;
 mod report;
 pub mod scan;
 pub mod secrets;
+mod snapshots;
 pub mod source;
 pub mod standing;
 mod surroundings;

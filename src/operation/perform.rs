@@ -144,6 +144,7 @@ async fn verify_copy(
         report,
         outcome,
         run_id,
+        complete,
     } = verify(source, &request, Some(recording), &tell, &stop).await?;
     let ledger = report.ledger.as_ref();
     if let Some(trouble) = ledger.and_then(|ledger| ledger.trouble.as_ref()) {
@@ -151,7 +152,7 @@ async fn verify_copy(
     }
     let mut ended = ended(run_id, &outcome, None);
     if let Some(policy) = policy.filter(|_| has_no_usable_backup(&report)) {
-        let words = Box::pin(ask(&policy, source, goes_on, around)).await?;
+        let words = Box::pin(ask(&policy, source, complete, goes_on, around)).await?;
         ended.summary = format!("{}; {words}", ended.summary);
     }
     Ok(ended)

@@ -2,16 +2,16 @@
 
 use uuid::Uuid;
 
-use super::depth::{DepthWish, newest};
+use super::depth::{Asked, DepthWish, newest};
 use super::recording::{Leaves, Recording, failed, outcome};
 use super::source::Source;
 use super::standing::VerifyStanding;
-use super::{Failure, bodies};
+use super::{Failure, bodies, snapshots};
 use crate::config::{Period, Tier};
 use crate::drill::Cancellation;
 use crate::evidence::Verdict;
 use crate::finding::Severity;
-use crate::repository::{self, Alone, AloneOptions};
+use crate::repository::{self, Alone, AloneOptions, Repository};
 use crate::state::{DepthRank, Outcome, State};
 use crate::verify::ledger::{Ledger, verify_with};
 use crate::verify::words;
@@ -59,6 +59,9 @@ pub struct Verified {
     pub outcome: Outcome,
     /// Its run, if it was recorded.
     pub run_id: Option<Uuid>,
+    /// Whether every place was looked into in which a base backup may lie: also Kubernetes,
+    /// for volume snapshots, where the repository has none that can be used.
+    pub complete: bool,
 }
 
 /// Verifies a place and records it: what it found, or why it could not look.
@@ -78,20 +81,22 @@ pub async fn verify(
     };
     let run_id = recording.as_ref().map(Recording::id);
     let outcome = match &result {
-        Ok(report) => outcome_of(report, request.threshold),
+        Ok((report, _)) => outcome_of(report, request.threshold),
         Err(failure) => failed(failure),
     };
     if let Some(recording) = recording {
         let leaves = match &result {
-            Ok(report) => leaves(report, request, source, &recording, &outcome),
+            Ok((report, _)) => leaves(report, request, source, &recording, &outcome),
             Err(_) => Leaves::nothing(),
         };
         recording.finish(&outcome, leaves).await?;
     }
+    let (report, complete) = result?;
     Ok(Verified {
-        report: result?,
+        report,
         outcome,
         run_id,
+        complete,
     })
 }
 
@@ -121,12 +126,13 @@ fn leaves(
     }
 }
 
+/// The report, and whether it is complete ([`Verified::complete`]).
 async fn look(
     source: &Source,
     request: &VerifyRequest,
     state: Option<&State>,
     tell: OnReadProgress<'_>,
-) -> Result<VerifyReport, Failure> {
+) -> Result<(VerifyReport, bool), Failure> {
     let asked = request.depth.over(source.tier.verification.as_ref())?;
     let repository = repository::open(source.open()?);
     let mut options = VerifyOptions {
@@ -135,20 +141,38 @@ async fn look(
         ..options(source, &request.objectives)
     };
     let mut alone = Alone::begin(&request.alone).await;
-    let mut report = if let Some(state) = state {
-        let ledger = Ledger::new(state.clone(), &repository, options.now);
-        verify_with(&ledger, &repository, &options, &asked.ledger, tell).await?
-    } else {
-        let catalog = repository.catalog().await.map_err(VerifyError::from)?;
-        if options.depth == RequestedDepth::Sampled {
-            // Nobody remembers what was read.
-            options.selection = newest(&catalog, &options);
+    let mut report = read(&repository, &mut options, &asked, state, tell).await?;
+    let mut complete = true;
+    if has_no_usable_backup(&report) {
+        let beside = snapshots::beside(source, &repository).await;
+        complete = beside.is_some();
+        options.beside = beside.unwrap_or_default();
+        if !options.beside.is_empty() {
+            report = read(&repository, &mut options, &asked, state, tell).await?;
         }
-        verify_catalog(&repository, &catalog, &options, tell).await?
-    };
+    }
     alone.end(&request.alone, repository.store()).await;
     report.alone = Some(alone);
-    Ok(report)
+    Ok((report, complete))
+}
+
+async fn read(
+    repository: &Repository,
+    options: &mut VerifyOptions,
+    asked: &Asked,
+    state: Option<&State>,
+    tell: OnReadProgress<'_>,
+) -> Result<VerifyReport, VerifyError> {
+    if let Some(state) = state {
+        let ledger = Ledger::new(state.clone(), repository, options.now);
+        return verify_with(&ledger, repository, options, &asked.ledger, tell).await;
+    }
+    let catalog = repository.catalog().await?;
+    if options.depth == RequestedDepth::Sampled {
+        // Nobody remembers what was read.
+        options.selection = newest(&catalog, options);
+    }
+    verify_catalog(repository, &catalog, options, tell).await
 }
 
 /// A verification's limits from a tier's objectives.

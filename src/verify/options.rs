@@ -5,6 +5,7 @@ use chrono::{DateTime, Duration, Utc};
 use super::Depth;
 use super::ledger::ReadLog;
 use super::rotation::Selection;
+use crate::repository::BaseBackup;
 
 /// How deeply a verification is to look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +52,10 @@ pub struct VerifyOptions {
     pub duplicates_read: usize,
     /// How many of the newest timeline switches are compared by their bytes.
     pub switches_read: usize,
+    /// Base backups that lie beside the repository, such as volume snapshots. Given where
+    /// the repository itself has none that can be used: then they count as its own, and a
+    /// finding says where they lie.
+    pub beside: Vec<BaseBackup>,
 }
 
 impl VerifyOptions {
@@ -83,6 +88,7 @@ impl Default for VerifyOptions {
             holes_read: 16,
             duplicates_read: 32,
             switches_read: 8,
+            beside: Vec::new(),
         }
     }
 }

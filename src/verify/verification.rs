@@ -45,6 +45,20 @@ pub async fn verify_catalog(
     options: &VerifyOptions,
     on_progress: OnReadProgress<'_>,
 ) -> Result<VerifyReport, VerifyError> {
+    if options.beside.is_empty() {
+        return look(repository, catalog, options, on_progress).await;
+    }
+    let mut all = catalog.clone();
+    all.backups.extend_from_slice(&options.beside);
+    look(repository, &all, options, on_progress).await
+}
+
+async fn look(
+    repository: &Repository,
+    catalog: &Catalog,
+    options: &VerifyOptions,
+    on_progress: OnReadProgress<'_>,
+) -> Result<VerifyReport, VerifyError> {
     let survey = Survey::of(catalog, options);
     let mut work = Work {
         options,

@@ -33,6 +33,19 @@ pub fn findings(
         );
         return findings;
     }
+    if !options.beside.is_empty() {
+        findings.push(Finding::new(
+            Code::BackupsBesideOnly,
+            &catalog.location,
+            format!(
+                "no base backup that can be used lies here; {} beside it, as volume snapshots",
+                match options.beside.len() {
+                    1 => "one lies".to_owned(),
+                    number => format!("{number} lie"),
+                }
+            ),
+        ));
+    }
     let newest = catalog
         .backups
         .iter()

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use super::trouble::stopped_by;
 use crate::drill::course::Stop;
 use crate::drill::options::DrillOptions;
-use crate::kubernetes::Kube;
 use crate::kubernetes::cnpg::{self, Backup, BackupMethod, SourceCluster};
 use crate::kubernetes::scratch::{SnapshotSet, snapshots};
+use crate::kubernetes::{Kube, KubeError};
 use crate::postgres::TimelineId;
 use crate::repository::{self, BackupStatus, BaseBackup, Catalog, Tablespace};
 use crate::restore::BackupChoice;
@@ -22,16 +22,9 @@ pub(super) async fn catalog_of(
     source: &SourceCluster,
     catalog: &Catalog,
 ) -> Result<Catalog, Stop> {
-    let backups = cnpg::backups(kube, Some(&source.namespace))
+    let found = snapshot_backups(kube, source, catalog)
         .await
         .map_err(|error| stopped_by(&error))?;
-    let mut found: Vec<BaseBackup> = backups
-        .items
-        .iter()
-        .filter(|backup| backup.cluster == source.name)
-        .filter(|backup| backup.method == BackupMethod::VolumeSnapshot && backup.is_completed())
-        .filter_map(|backup| base_backup(backup, source, catalog))
-        .collect();
     if found.is_empty() {
         return Err(Stop::Unproven(format!(
             "cluster {}/{} has no completed Backup by volume snapshots; take one, or drill with \
@@ -39,11 +32,33 @@ pub(super) async fn catalog_of(
             source.namespace, source.name
         )));
     }
-    found.sort_by_key(|backup| backup.end_time);
     Ok(Catalog {
         backups: found,
         ..catalog.clone()
     })
+}
+
+/// The completed backups of a Cluster by volume snapshots as base backups for the WAL of a
+/// repository, the oldest first.
+///
+/// # Errors
+///
+/// The API could not be asked.
+pub async fn snapshot_backups(
+    kube: &Kube,
+    source: &SourceCluster,
+    catalog: &Catalog,
+) -> Result<Vec<BaseBackup>, KubeError> {
+    let backups = cnpg::backups(kube, Some(&source.namespace)).await?;
+    let mut found: Vec<BaseBackup> = backups
+        .items
+        .iter()
+        .filter(|backup| backup.cluster == source.name)
+        .filter(|backup| backup.method == BackupMethod::VolumeSnapshot && backup.is_completed())
+        .filter_map(|backup| base_backup(backup, source, catalog))
+        .collect();
+    found.sort_by_key(|backup| backup.end_time);
+    Ok(found)
 }
 
 /// What the drill is asked for, in the words of the snapshots: the name of a `Backup`.
