@@ -1,6 +1,8 @@
 //! What Kubernetes must have before anything is made: the operator, the permissions, the
 //! definition to take after, room by the quota's and the volumes' sizes.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::options::{CnpgOptions, Definition};
@@ -16,8 +18,10 @@ use crate::drill::plan::{DrillPlan, PlannedEnvironment};
 use crate::drill::preload;
 use crate::finding::{Code, Finding};
 use crate::kubernetes::cnpg::{self, Operator, SourceCluster, resources};
-use crate::kubernetes::scratch::{self, Form, RecoveryTarget, ScratchPlan, namespace_name};
-use crate::kubernetes::{Kube, access, holder};
+use crate::kubernetes::scratch::{
+    self, Form, RecoveryTarget, ScratchPlan, SecretBytes, namespace_name,
+};
+use crate::kubernetes::{Kube, KubeErrorKind, access, holder};
 use crate::repository::{BaseBackup, Catalog, Repository};
 use crate::restore::Watch;
 use crate::verify::VerifyOptions;
@@ -25,6 +29,10 @@ use crate::verify::listed::Survey;
 
 /// Beyond the drill's own time limit its namespace lives for so long, for the tear-down.
 const GRACE: TimeDelta = TimeDelta::minutes(10);
+
+/// Replayed WAL goes at each restartpoint, which the source's `max_wal_size` brings about; this
+/// is its default.
+const WAL_AT_ONCE: u64 = 1 << 30;
 
 /// A drill that may begin.
 #[derive(Debug)]
@@ -118,19 +126,23 @@ async fn missing_permissions(kube: &Kube, form: Form, definition: &Definition) -
 }
 
 /// What the source and the backup say of each other.
-fn compare(source: &SourceCluster, backup: &BaseBackup) -> Result<Vec<Finding>, Stop> {
-    let mut findings = Vec::new();
+///
+/// # Errors
+///
+/// They do not belong together.
+fn compare(source: &SourceCluster, backup: &BaseBackup) -> Result<(), Stop> {
+    // Backups that restore, and of which nothing of the live Cluster comes back.
     if let (Some(live), Some(stored)) = (source.system_id, backup.system_id)
         && live != stored
     {
-        findings.push(Finding::new(
+        return Err(Stop::failed(Finding::new(
             Code::SystemIdDiffers,
             format!("cluster {}/{}", source.namespace, source.name),
             format!(
                 "the live Cluster is database system {live}, the backups are of {stored}: they are not \
                  its backups"
             ),
-        ));
+        )));
     }
     let mut named: Vec<&str> = source
         .tablespaces
@@ -153,7 +165,38 @@ fn compare(source: &SourceCluster, backup: &BaseBackup) -> Result<Vec<Finding>, 
             named.join(", ")
         )));
     }
-    Ok(findings)
+    Ok(())
+}
+
+/// The Secrets with which the source's image is pulled, for the scratch namespace.
+async fn pull_secrets(
+    kube: &Kube,
+    cnpg: &CnpgOptions,
+    source: &SourceCluster,
+) -> Result<BTreeMap<String, SecretBytes>, Stop> {
+    let mut found = BTreeMap::new();
+    for name in &source.image_pull_secrets {
+        match scratch::store::read_key(kube, &source.namespace, name, ".dockerconfigjson").await {
+            Ok(value) => {
+                found.insert(name.clone(), value);
+            }
+            // Another image, or a namespace that is gone: the pull says whether it is missed.
+            Err(error)
+                if cnpg.overrides.image.is_some() || error.kind == KubeErrorKind::NotFound =>
+            {
+                tracing::warn!(%error, "read a Secret for pulling images");
+            }
+            Err(error) => {
+                return Err(Stop::Unproven(format!(
+                    "{error}; the source's image is pulled with this Secret: grant `get` on it \
+                     (`walproof kubernetes check --for drill --namespace {0} --secret {name}`), or name \
+                     an image that needs none under `cnpg.image`",
+                    source.namespace
+                )));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Looks at everything that decides whether and how the drill can run there. Reads the WAL
@@ -210,7 +253,7 @@ pub(in crate::drill) async fn admit(
     } else {
         None
     };
-    decision.find(compare(&source, &backup)?);
+    compare(&source, &backup)?;
     let major = backup
         .major()
         .or_else(|| source.major.map(u32::from))
@@ -273,7 +316,7 @@ pub(in crate::drill) async fn admit(
         overrides,
         quota: cnpg.quota.clone(),
         network,
-        pull_secrets: std::collections::BTreeMap::new(),
+        pull_secrets: pull_secrets(&kube, cnpg, &source).await?,
     };
     let manifests = scratch::manifests(&plan).map_err(|error| Stop::Refused {
         reason: error.to_string(),
@@ -281,14 +324,7 @@ pub(in crate::drill) async fn admit(
     })?;
     let needed = room_needed(&backup, decision.wal_bytes());
     let environment = PlannedCnpg::of(&plan, &manifests, &source, needed);
-    if let Some(size) = environment.volume_bytes()
-        && size < needed
-    {
-        return Err(Stop::Unproven(format!(
-            "the restored database needs about {needed} bytes, its volumes have {size}: raise \
-             `cnpg.storage_size` in the drill definition"
-        )));
-    }
+    enough_room(&environment, &backup)?;
     let report = KubernetesReport {
         server: kube.server().to_owned(),
         version: Some(version),
@@ -314,10 +350,79 @@ pub(in crate::drill) async fn admit(
 }
 
 /// About how much the restored database needs: its size when the backup began, or else three
-/// times what is stored of it, and the WAL that is replayed.
+/// times what is stored of it, and of the WAL that is replayed what lies there at one time.
 fn room_needed(backup: &BaseBackup, wal: u64) -> u64 {
     let data = backup
         .cluster_size
         .unwrap_or_else(|| backup.stored_bytes().saturating_mul(3));
-    data.saturating_add(wal)
+    data.saturating_add(wal.min(WAL_AT_ONCE))
+}
+
+/// Refuses what cannot fit. Only what is certain counts: the size of the whole database, its
+/// tablespaces too, when the backup began, against all its volumes. A recovery that fills
+/// them later says so itself.
+fn enough_room(planned: &PlannedCnpg, backup: &BaseBackup) -> Result<(), Stop> {
+    let (Some(size), Some(certain)) = (planned.volume_bytes, backup.cluster_size) else {
+        return Ok(());
+    };
+    if certain <= size {
+        return Ok(());
+    }
+    Err(Stop::Unproven(format!(
+        "the database had {certain} bytes when the backup began, its volumes have {size}: raise \
+         `cnpg.storage_size` in the drill definition"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::verify::testing::backup;
+
+    fn source(system: u64) -> SourceCluster {
+        SourceCluster::parse(json!({
+            "metadata": {"namespace": "shop", "name": "orders"},
+            "spec": {"instances": 1, "storage": {"size": "1Gi"}},
+            "status": {"systemID": system.to_string()},
+        }))
+        .unwrap()
+    }
+
+    /// Backups that restore are no proof for a Cluster that was made anew since.
+    #[test]
+    fn backups_of_another_database_prove_nothing() {
+        let stored = backup("20261121T000000", 1, 1, 2, 1);
+        let own = stored.system_id.unwrap().0;
+        assert!(compare(&source(own), &stored).is_ok());
+        let Err(Stop::Failed(findings)) = compare(&source(own + 1), &stored) else {
+            panic!("another system must fail");
+        };
+        assert_eq!(findings[0].code, Code::SystemIdDiffers);
+    }
+
+    /// Replayed WAL goes again; tablespaces have volumes of their own.
+    #[test]
+    fn only_what_cannot_fit_is_refused() {
+        let mut stored = backup("20261121T000000", 1, 1, 2, 1);
+        stored.cluster_size = Some(10 << 30);
+        assert_eq!(room_needed(&stored, 500 << 30), 11 << 30);
+        let planned = |volume_bytes| PlannedCnpg {
+            namespace: "n".to_owned(),
+            form: "plugin".to_owned(),
+            source: "shop/orders".to_owned(),
+            image: None,
+            version: "17".to_owned(),
+            storage_size: None,
+            storage_class: None,
+            objects: Vec::new(),
+            room_needed: room_needed(&stored, 500 << 30),
+            volume_bytes,
+        };
+        assert!(enough_room(&planned(Some(10 << 30)), &stored).is_ok());
+        assert!(enough_room(&planned(None), &stored).is_ok());
+        let refused = enough_room(&planned(Some(9 << 30)), &stored);
+        assert!(matches!(refused, Err(Stop::Unproven(words)) if words.contains("storage_size")));
+    }
 }
