@@ -509,10 +509,10 @@ fn a_namespace_that_is_held_names_its_holder() {
 fn a_sweep_removes_what_is_past_its_time_and_what_nobody_holds() {
     let lab = cluster!();
     let mut plans: Vec<ScratchPlan> = (0..5).map(|_| small(lab)).collect();
-    let dead = "a-holder-of-this-test-that-is-no-more";
+    const DEAD: &str = "a-holder-of-this-test-that-is-no-more";
     plans[0].expires_at = Utc::now() - TimeDelta::minutes(1);
-    plans[1].holder = dead.to_owned();
-    plans[2].holder = dead.to_owned();
+    plans[1].holder = DEAD.to_owned();
+    plans[2].holder = DEAD.to_owned();
     run(async {
         let kube = connect(lab).await;
         for (index, plan) in plans.iter().enumerate() {
@@ -526,9 +526,10 @@ fn a_sweep_removes_what_is_past_its_time_and_what_nobody_holds() {
             scratch::create(&kube, &made, |_| {}).await.unwrap();
         }
         // Namespaces of others in this cluster are theirs to judge.
-        let swept = scratch::sweep(&kube, Utc::now(), &|holder| holder != dead)
-            .await
-            .unwrap();
+        // A clock that is ahead makes nothing expire.
+        let alive: scratch::Alive = |holder| (holder == DEAD).then_some(false);
+        let ahead = Utc::now() + TimeDelta::days(30);
+        let swept = scratch::sweep(&kube, ahead, alive).await.unwrap();
         let of = |list: &[scratch::Swept], plan: &ScratchPlan| {
             list.iter().any(|one| one.name == plan.namespace)
         };
