@@ -15,7 +15,12 @@ use nix::unistd::Pid;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-/// Where a process lives, and which one it is. As text `host/machine/boot/processes/number/start`.
+/// The first word of a holder in this form. No machine of an earlier version takes it for its
+/// own name.
+const FORM: &str = "v2";
+
+/// Where a process lives, and which one it is. As text
+/// `v2/host/machine/boot/processes/number/start`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Holder {
     /// The machine's name, for people as well.
@@ -34,8 +39,8 @@ struct Holder {
 impl Holder {
     fn parse(text: &str) -> Option<Self> {
         let parts: Vec<&str> = text.split('/').collect();
-        // Four parts were written by versions that knew machines by their names alone.
-        let [host, machine, boot, processes, number, start] = parts.as_slice() else {
+        // Without its form it was written by a version that knew machines by their names alone.
+        let [FORM, host, machine, boot, processes, number, start] = parts.as_slice() else {
             return None;
         };
         Some(Self {
@@ -77,7 +82,7 @@ enum Seen {
 pub fn this_process() -> String {
     let own = own();
     format!(
-        "{}/{}/{}/{}/{}/{}",
+        "{FORM}/{}/{}/{}/{}/{}/{}",
         own.host, own.machine, own.boot, own.processes, own.number, own.start
     )
 }
@@ -206,7 +211,7 @@ mod tests {
             number,
             start,
         } = holder;
-        format!("{host}/{machine}/{boot}/{processes}/{number}/{start}")
+        format!("{FORM}/{host}/{machine}/{boot}/{processes}/{number}/{start}")
     }
 
     #[test]
@@ -255,8 +260,9 @@ mod tests {
             "fedora/8b0e/4711/99",
             "daemon",
             "",
-            "fedora/machine-0f/8b0e/pid:[4026531836]/many/99",
-            "fedora/machine-0f/8b0e/pid:[4026531836]/4711/99/more",
+            "v3/fedora/machine-0f/8b0e/pid:[4026531836]/4711/99",
+            "v2/fedora/machine-0f/8b0e/pid:[4026531836]/many/99",
+            "v2/fedora/machine-0f/8b0e/pid:[4026531836]/4711/99/more",
         ] {
             assert_eq!(judge(&own, text, |_| Seen::Nothing), None, "{text}");
         }
