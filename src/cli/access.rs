@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cli::{Context, Failure};
 use crate::config::Config;
+use crate::kubernetes::Access;
+use crate::operation::secrets::access_of;
 
 /// Which Kubernetes; wins over the configuration.
 #[derive(Args, Clone, Debug, Default)]
@@ -28,5 +31,12 @@ impl AccessArgs {
         if self.context.is_some() {
             config.kubernetes.context.clone_from(&self.context);
         }
+    }
+
+    /// The access that holds: what is said here wins over the configuration.
+    pub fn access(&self, context: &Context) -> Result<Access, Failure> {
+        let mut config = context.config()?;
+        self.apply(&mut config);
+        Ok(access_of(&config.kubernetes))
     }
 }

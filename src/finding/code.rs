@@ -287,6 +287,9 @@ codes! {
     PrimaryWritable, "primary-writable", Warning,
         "The credentials given to walproof can write to the primary repository.",
         "Give walproof read-only credentials.";
+    ConfinementNotTried, "confinement-not-tried", Warning,
+        "Nobody knows whether the restored server could have reached the network: the rules were made, and not seen to hold.",
+        "Use an image with bash and coreutils, and a network plugin that enforces NetworkPolicies; then drill again.";
     // Copies.
     CopyDiffers, "copy-differs", Critical,
         "Source and target hold different bytes under one name: one of the two restores something else, and nobody knows yet which.",

@@ -15,14 +15,17 @@ use super::{Failure, FailureClass};
 use crate::codec::Codec;
 use crate::config::KubernetesCluster;
 use crate::drill::Cancellation;
+use crate::drill::environments::cnpg::snapshot_base;
 use crate::kubernetes::cnpg::request::{self, BackupEnd};
-use crate::kubernetes::cnpg::{Archive, Backup, BackupMethod, SourceCluster, resources};
+use crate::kubernetes::cnpg::{
+    self, Archive, Backup, BackupMethod, SourceCluster, resources, snapshot_faults,
+};
 use crate::kubernetes::{Kube, KubeError, KubeErrorKind};
 use crate::postgres::{SegmentName, WalFileName};
-use crate::repository;
 use crate::repository::barman_cloud::keys::wal_key;
+use crate::repository::{self, Repository};
 use crate::storage::Store;
-use crate::verify::{BackupReport, VerifyError, verify_catalog};
+use crate::verify::{BackupReport, VerifyError, VerifyOptions, verify_catalog};
 
 /// How often the repository is looked into for the last segment of a backup.
 const BEAT: Duration = Duration::from_secs(2);
@@ -411,13 +414,13 @@ async fn verify(
             return Ok(reasons);
         }
     }
+    let repository = repository::open(store);
     if backup.method == BackupMethod::VolumeSnapshot {
-        return snapshots(kube, backup).await;
+        return snapshots(kube, source, &wish.cluster, backup, &repository).await;
     }
     let Some(id) = backup.backup_id.as_deref() else {
         return Ok(vec!["the operator says no backup id".to_owned()]);
     };
-    let repository = repository::open(store);
     let catalog = repository.catalog().await.map_err(VerifyError::from)?;
     let options = super::verify::options(source, &source.tier);
     let verified = verify_catalog(&repository, &catalog, &options, &|_| {}).await?;
@@ -465,28 +468,33 @@ async fn arrives(store: &Store, segment: &str, patience: Duration) -> Result<boo
     }
 }
 
-/// Which volume snapshots of a backup cannot be used, and why.
-async fn snapshots(kube: &Kube, backup: &Backup) -> Result<Vec<String>, Failure> {
-    use crate::kubernetes::cnpg::VolumeSnapshot;
-    if !backup.snapshots.iter().any(|one| one.role == "PG_DATA") {
-        return Ok(vec!["it has no snapshot of the data directory".to_owned()]);
+/// Why volume snapshots cannot be used, by themselves or for the WAL that they need.
+async fn snapshots(
+    kube: &Kube,
+    source: &Source,
+    cluster: &KubernetesCluster,
+    backup: &Backup,
+    repository: &Repository,
+) -> Result<Vec<String>, Failure> {
+    let there = cnpg::volume_snapshots(kube, Some(&backup.namespace)).await?;
+    let faults = snapshot_faults(backup, &there.items);
+    if !faults.is_empty() {
+        return Ok(faults);
     }
-    let mut reasons = Vec::new();
-    for one in &backup.snapshots {
-        let resource = resources::volume_snapshot();
-        let found = resources::read(kube, &resource, &backup.namespace, &one.name).await?;
-        match found.map(VolumeSnapshot::parse) {
-            None => reasons.push(format!("volume snapshot {} is gone", one.name)),
-            Some(Err(error)) => reasons.push(error.to_string()),
-            Some(Ok(snapshot)) if !snapshot.ready => reasons.push(format!(
-                "volume snapshot {} is not ready to use: {}",
-                one.name,
-                snapshot.error.as_deref().unwrap_or("no reason is given")
-            )),
-            Some(Ok(_)) => {}
-        }
-    }
-    Ok(reasons)
+    let cluster = read_cluster(kube, cluster).await?;
+    let catalog = repository.catalog().await.map_err(VerifyError::from)?;
+    let Some(base) = snapshot_base(backup, &cluster, &catalog) else {
+        return Ok(vec![
+            "the Backup does not say where it begins and ends".to_owned(),
+        ]);
+    };
+    let options = VerifyOptions {
+        beside: vec![base],
+        ..super::verify::options(source, &source.tier)
+    };
+    let verified = verify_catalog(repository, &catalog, &options, &|_| {}).await?;
+    let found = verified.backups.iter().find(|one| one.id == backup.name);
+    Ok(found.map_or_else(Vec::new, unusable))
 }
 
 #[cfg(test)]

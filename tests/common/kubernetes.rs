@@ -288,8 +288,21 @@ impl Lab {
         {
             return (format!("http://{direct}"), None);
         }
+        let (local, server) = self.forward(namespace, service, port, None);
+        (format!("http://127.0.0.1:{local}"), Some(server))
+    }
+
+    /// kubectl's way to a Service, from a port of this machine. It ends with the pod that it
+    /// leads to.
+    pub fn forward(
+        &self,
+        namespace: &str,
+        service: &str,
+        port: u16,
+        here: Option<u16>,
+    ) -> (u16, process::Server) {
         let log = std::env::temp_dir().join(format!("{}-forward.log", self.prefix));
-        let (local, server) = process::listening(None, "kubectl port-forward", &log, |local| {
+        process::listening(here, "kubectl port-forward", &log, |local| {
             let ports = format!("{local}:{port}");
             let (target, kubeconfig) = (
                 format!("service/{service}"),
@@ -311,8 +324,7 @@ impl Lab {
                 "KILL",
                 &log,
             )
-        });
-        (format!("http://127.0.0.1:{local}"), Some(server))
+        })
     }
 
     /// Removes what processes left that are no more.

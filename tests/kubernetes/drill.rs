@@ -406,8 +406,9 @@ fn credentials_that_are_refused() {
     let run: Run = crate::common::walproof::run_command(command);
     assert_eq!(run.code, Some(3), "{}\n{}", run.stdout, run.stderr);
     assert!(!run.stdout.contains("not-the-secret") && !run.stderr.contains("not-the-secret"));
+    // By the store's own words, with what to do.
     assert!(
-        run.stdout.contains("credentials") || run.stderr.contains("credentials"),
+        run.stdout.contains("check the access key and secret"),
         "{}\n{}",
         run.stdout,
         run.stderr
@@ -487,27 +488,26 @@ fn an_operator_that_is_silent() {
     let scale = |replicas: &str| {
         lab.ask(&["-n", namespace, "scale", "deployment", name, replicas]);
     };
-    struct Back<F: Fn(&str)>(F);
-    impl<F: Fn(&str)> Drop for Back<F> {
+    // The tests after this one need the operator, whatever becomes of this one.
+    struct Back<F: Fn()>(F);
+    impl<F: Fn()> Drop for Back<F> {
         fn drop(&mut self) {
-            (self.0)("--replicas=1");
+            (self.0)();
         }
     }
-    let back = Back(scale);
-    (back.0)("--replicas=0");
-    wait_until(Duration::from_mins(1), "the operator's end", || {
+    let _back = Back(|| {
+        scale("--replicas=1");
+        let deployment = format!("deployment/{name}");
+        let limit = Duration::from_mins(3);
+        lab.wait(namespace, &deployment, "condition=Available", limit);
+    });
+    scale("--replicas=0");
+    wait_until(Duration::from_mins(2), "the operator's end", || {
         lab.list(namespace, "pods", "app.kubernetes.io/name=cloudnative-pg")
-            .is_empty()
+            .iter()
+            .all(|pod| pod["status"]["phase"] != "Running")
     });
     assert_unproven(lab, &json!({}), "", &["operator"]);
-    drop(back);
-    let deployment = format!("deployment/{name}");
-    lab.wait(
-        namespace,
-        &deployment,
-        "condition=Available",
-        Duration::from_mins(2),
-    );
 }
 
 /// Something in the scratch namespace does not let go: the drill says what, and that its

@@ -196,12 +196,8 @@ fn recovers(lab: &'static Lab, source: &Source, form: Form) {
             .await
             .unwrap();
         if form == Form::Snapshot {
-            let name = newest["metadata"]["name"].as_str().unwrap();
-            plan.snapshots = Some(
-                snapshots::of_backup(&kube, source.name(), name)
-                    .await
-                    .unwrap(),
-            );
+            let backup = cnpg::Backup::parse(newest.clone()).unwrap();
+            plan.snapshots = Some(snapshots::of_backup(&kube, &backup).await.unwrap());
         }
         let manifests = scratch::manifests(&plan).unwrap();
         let mut made = Vec::new();

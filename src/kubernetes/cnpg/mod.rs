@@ -26,5 +26,5 @@ pub use list::{
 };
 pub use operator::{Operator, PLUGIN, Plugin};
 pub use reference::SecretKeyRef;
-pub use snapshot::{SnapshotRole, VolumeSnapshot};
+pub use snapshot::{SnapshotRole, VolumeSnapshot, snapshot_faults};
 pub use store::{ObjectStore, RecoveryWindow, StoreConfiguration, StoreCredentials};

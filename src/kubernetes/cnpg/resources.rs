@@ -65,10 +65,7 @@ pub async fn read(
     let api: Api<DynamicObject> = Api::namespaced_with(kube.client(), namespace, resource);
     let kind = resource.kind.to_lowercase();
     let action = format!("read {kind} {namespace}/{name}");
-    let found = match api.get_opt(name).await {
-        Ok(found) => found,
-        Err(error) => return Err(KubeError::of(action, error)),
-    };
+    let found = kube.call(action.as_str(), api.get_opt(name)).await?;
     found
         .map(|object| {
             serde_json::to_value(object)

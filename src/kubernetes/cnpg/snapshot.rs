@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+use super::Backup;
 use super::fields::{ViewError, boolean, identity, moment, text};
 
 /// What a volume snapshot holds.
@@ -87,4 +88,27 @@ impl VolumeSnapshot {
             manifest,
         })
     }
+}
+/// Why a completed backup by volume snapshots cannot be used, by the snapshots that are
+/// there; empty when it can. A `Backup` outlives its snapshots.
+pub fn snapshot_faults(backup: &Backup, there: &[VolumeSnapshot]) -> Vec<String> {
+    if !backup.snapshots.iter().any(|one| one.role == "PG_DATA") {
+        return vec!["it has no snapshot of the data directory".to_owned()];
+    }
+    let mut faults = Vec::new();
+    for one in &backup.snapshots {
+        let found = there
+            .iter()
+            .find(|snapshot| snapshot.namespace == backup.namespace && snapshot.name == one.name);
+        match found {
+            None => faults.push(format!("volume snapshot {} is gone", one.name)),
+            Some(snapshot) if !snapshot.ready => faults.push(format!(
+                "volume snapshot {} is not ready to use: {}",
+                one.name,
+                snapshot.error.as_deref().unwrap_or("no reason is given")
+            )),
+            Some(_) => {}
+        }
+    }
+    faults
 }

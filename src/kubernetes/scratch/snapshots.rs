@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::kinds;
 use super::{SnapshotSet, SnapshotSource};
-use crate::kubernetes::cnpg::{SnapshotRole, VolumeSnapshot};
+use crate::kubernetes::cnpg::{Backup, SnapshotRole, VolumeSnapshot};
 use crate::kubernetes::{Kube, KubeError, KubeErrorKind};
 
 /// The snapshots that a CloudNativePG `Backup` made, with what is needed to name them again
@@ -16,14 +16,11 @@ use crate::kubernetes::{Kube, KubeError, KubeErrorKind};
 /// # Errors
 ///
 /// They cannot be read, are not ready, or there is none of the data directory.
-pub async fn of_backup(
-    kube: &Kube,
-    namespace: &str,
-    backup: &str,
-) -> Result<SnapshotSet, KubeError> {
-    let action = format!("list the VolumeSnapshots of Backup {namespace}/{backup}");
+pub async fn of_backup(kube: &Kube, backup: &Backup) -> Result<SnapshotSet, KubeError> {
+    let (namespace, name) = (backup.namespace.as_str(), backup.name.as_str());
+    let action = format!("list the VolumeSnapshots of Backup {namespace}/{name}");
     let wrong = |message: String| KubeError::new(KubeErrorKind::Other, action.clone(), message);
-    let parameters = ListParams::default().labels(&format!("cnpg.io/backupName={backup}"));
+    let parameters = ListParams::default().labels(&format!("cnpg.io/backupName={name}"));
     let snapshots = kinds::VOLUME_SNAPSHOT.api(kube, namespace);
     let list = kube
         .call(action.as_str(), snapshots.list(&parameters))
@@ -32,6 +29,10 @@ pub async fn of_backup(
     for object in list.items {
         let value = serde_json::to_value(&object).map_err(|error| wrong(error.to_string()))?;
         let name = object.metadata.name.clone().unwrap_or_default();
+        // A Backup that was made again under its name has two sets by this label.
+        if !backup.snapshots.iter().any(|one| one.name == name) {
+            continue;
+        }
         let role =
             role(&value).ok_or_else(|| wrong(format!("{name} does not say what it holds")))?;
         let view = VolumeSnapshot::parse(value).map_err(|error| wrong(error.to_string()))?;

@@ -1,6 +1,6 @@
 //! S3 servers as pods.
 
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ pub struct Store {
     lab: &'static Lab,
     namespace: Namespace,
     here: String,
-    _forward: Mutex<Option<Server>>,
+    forward: Mutex<Option<Server>>,
 }
 
 impl Store {
@@ -54,7 +54,7 @@ impl Store {
             lab,
             namespace,
             here,
-            _forward: Mutex::new(forward),
+            forward: Mutex::new(forward),
         };
         store.bucket(Self::BUCKET);
         store
@@ -148,6 +148,13 @@ impl Store {
             "condition=Available",
             limit,
         );
+        let mut forward = self.forward.lock().unwrap_or_else(PoisonError::into_inner);
+        if forward.take().is_some() {
+            let here = self.here.rsplit(':').next().unwrap().parse().unwrap();
+            let (_, again) = self.lab.forward(self.namespace(), "s3", PORT, Some(here));
+            *forward = Some(again);
+        }
+        drop(forward);
         let api = self.api();
         process::wait_until(limit, "the S3 server", || {
             api.try_request("GET", "/", &[], &[], b"")

@@ -3,7 +3,8 @@
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::{AccessArgs, failure};
+use super::failure;
+use crate::cli::access::AccessArgs;
 use crate::cli::render::kubernetes_check;
 use crate::cli::{Context, ExitCode, Failure};
 use crate::kubernetes::access::{
@@ -123,7 +124,7 @@ pub(super) async fn run(args: CheckArgs, context: &Context) -> Result<ExitCode, 
     if args.print_role {
         return print_role(&args, &needs, context).await;
     }
-    let kube = connect(&args).await?;
+    let kube = connect(&args, context).await?;
     let report = look(&kube, &args, &needs).await?;
     if context.output.is_json() {
         context.output.json(&report)?;
@@ -138,8 +139,8 @@ pub(super) async fn run(args: CheckArgs, context: &Context) -> Result<ExitCode, 
     })
 }
 
-async fn connect(args: &CheckArgs) -> Result<Kube, Failure> {
-    let access = args.access.access();
+async fn connect(args: &CheckArgs, context: &Context) -> Result<Kube, Failure> {
+    let access = args.access.access(context)?;
     let kube = match &args.impersonate {
         Some(user) => Kube::connect_as(&access, user).await,
         None => Kube::connect(&access).await,
@@ -188,7 +189,7 @@ async fn print_role(
             groups: Vec::new(),
         }
     } else {
-        let kube = connect(args).await?;
+        let kube = connect(args, context).await?;
         kube.whoami().await.map_err(failure)?
     };
     let name = args.role_name.clone();

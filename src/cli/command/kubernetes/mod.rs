@@ -3,16 +3,14 @@
 mod check;
 mod scan;
 
-use std::path::PathBuf;
-
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
 pub(in crate::cli) use check::CheckReport;
 pub use check::{CheckArgs, FormArg, WorkArg};
 pub use scan::ScanArgs;
 
 use crate::cli::{Context, ExitCode, Failure};
-use crate::kubernetes::{Access, KubeError, KubeErrorKind};
+use crate::kubernetes::{KubeError, KubeErrorKind};
 
 /// Look at Kubernetes clusters with CloudNativePG, and at what walproof may do there
 ///
@@ -25,27 +23,6 @@ use crate::kubernetes::{Access, KubeError, KubeErrorKind};
 pub enum KubernetesCommand {
     Scan(ScanArgs),
     Check(CheckArgs),
-}
-
-/// Which API server, as whom.
-#[derive(Args, Clone, Debug, Default)]
-pub struct AccessArgs {
-    /// A kubeconfig file [default: KUBECONFIG, ~/.kube/config, or the pod's ServiceAccount]
-    #[arg(help_heading = "Kubernetes", long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-    /// A context of the kubeconfig [default: its current one]
-    #[arg(help_heading = "Kubernetes", long, value_name = "NAME")]
-    pub context: Option<String>,
-}
-
-impl AccessArgs {
-    /// What the command line says.
-    pub fn access(&self) -> Access {
-        Access {
-            kubeconfig: self.kubeconfig.clone(),
-            context: self.context.clone(),
-        }
-    }
 }
 
 /// Runs `kubernetes …`.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::AccessArgs;
+use crate::cli::access::AccessArgs;
 use crate::cli::render::kubernetes_scan as render;
 use crate::cli::render::style::Style;
 use crate::cli::{Context, ExitCode, Failure};
@@ -54,7 +54,7 @@ pub(super) async fn run(args: ScanArgs, context: &Context) -> Result<ExitCode, F
     let options = ScanOptions {
         namespace: args.namespace.clone(),
         at_once: args.parallel.into(),
-        ..ScanOptions::of(args.access.access())
+        ..ScanOptions::of(args.access.access(context)?)
     };
     let spinner = context.progress.spinner("looking");
     let bar = std::sync::OnceLock::new();

@@ -26,6 +26,10 @@ use crate::verify::listed::Survey;
 /// Beyond the drill's own time limit its namespace lives for so long, for the tear-down.
 const GRACE: TimeDelta = TimeDelta::minutes(10);
 
+/// Replayed WAL goes at each restartpoint, which the source's `max_wal_size` brings about; this
+/// is its default.
+const WAL_AT_ONCE: u64 = 1 << 30;
+
 /// A drill that may begin.
 #[derive(Debug)]
 pub(in crate::drill) struct Admitted {
@@ -118,19 +122,23 @@ async fn missing_permissions(kube: &Kube, form: Form, definition: &Definition) -
 }
 
 /// What the source and the backup say of each other.
-fn compare(source: &SourceCluster, backup: &BaseBackup) -> Result<Vec<Finding>, Stop> {
-    let mut findings = Vec::new();
+///
+/// # Errors
+///
+/// They do not belong together.
+fn compare(source: &SourceCluster, backup: &BaseBackup) -> Result<(), Stop> {
+    // Backups that restore, and of which nothing of the live Cluster comes back.
     if let (Some(live), Some(stored)) = (source.system_id, backup.system_id)
         && live != stored
     {
-        findings.push(Finding::new(
+        return Err(Stop::failed(Finding::new(
             Code::SystemIdDiffers,
             format!("cluster {}/{}", source.namespace, source.name),
             format!(
                 "the live Cluster is database system {live}, the backups are of {stored}: they are not \
                  its backups"
             ),
-        ));
+        )));
     }
     let mut named: Vec<&str> = source
         .tablespaces
@@ -153,7 +161,7 @@ fn compare(source: &SourceCluster, backup: &BaseBackup) -> Result<Vec<Finding>, 
             named.join(", ")
         )));
     }
-    Ok(findings)
+    Ok(())
 }
 
 /// Looks at everything that decides whether and how the drill can run there. Reads the WAL
@@ -210,7 +218,7 @@ pub(in crate::drill) async fn admit(
     } else {
         None
     };
-    decision.find(compare(&source, &backup)?);
+    compare(&source, &backup)?;
     let major = backup
         .major()
         .or_else(|| source.major.map(u32::from))
@@ -285,14 +293,7 @@ pub(in crate::drill) async fn admit(
     })?;
     let needed = room_needed(&backup, decision.wal_bytes());
     let environment = PlannedCnpg::of(&plan, &manifests, &source, needed);
-    if let Some(size) = environment.volume_bytes()
-        && size < needed
-    {
-        return Err(Stop::Unproven(format!(
-            "the restored database needs about {needed} bytes, its volumes have {size}: raise \
-             `cnpg.storage_size` in the drill definition"
-        )));
-    }
+    enough_room(&environment, &backup)?;
     let report = KubernetesReport {
         server: kube.server().to_owned(),
         version: Some(version),
@@ -318,10 +319,26 @@ pub(in crate::drill) async fn admit(
 }
 
 /// About how much the restored database needs: its size when the backup began, or else three
-/// times what is stored of it, and the WAL that is replayed.
+/// times what is stored of it, and of the WAL that is replayed what lies there at one time.
 fn room_needed(backup: &BaseBackup, wal: u64) -> u64 {
     let data = backup
         .cluster_size
         .unwrap_or_else(|| backup.stored_bytes().saturating_mul(3));
-    data.saturating_add(wal)
+    data.saturating_add(wal.min(WAL_AT_ONCE))
+}
+
+/// Refuses what cannot fit. Only what is certain counts: the size of the whole database, its
+/// tablespaces too, when the backup began, against all its volumes. A recovery that fills
+/// them later says so itself.
+fn enough_room(planned: &PlannedCnpg, backup: &BaseBackup) -> Result<(), Stop> {
+    let (Some(size), Some(certain)) = (planned.volume_bytes, backup.cluster_size) else {
+        return Ok(());
+    };
+    if certain <= size {
+        return Ok(());
+    }
+    Err(Stop::Unproven(format!(
+        "the database had {certain} bytes when the backup began, its volumes have {size}: raise \
+         `cnpg.storage_size` in the drill definition"
+    )))
 }

@@ -12,9 +12,18 @@ use crate::kubernetes::{Kube, quantity};
 pub(super) async fn reserved(kube: &Kube, namespace: &str) -> Cost {
     let params = ListParams::default();
     let pods: Api<Pod> = Api::namespaced(kube.client(), namespace);
-    let pods = pods.list(&params).await.map(|list| list.items);
+    let pods = kube
+        .call(format!("list pods in {namespace}"), pods.list(&params))
+        .await
+        .map(|list| list.items);
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(kube.client(), namespace);
-    let claims = claims.list(&params).await.map(|list| list.items);
+    let claims = kube
+        .call(
+            format!("list persistentvolumeclaims in {namespace}"),
+            claims.list(&params),
+        )
+        .await
+        .map(|list| list.items);
     let mut cost = Cost::default();
     for pod in pods.unwrap_or_default() {
         for (name, quantity) in requests_of(&pod) {
@@ -41,6 +50,24 @@ pub(super) async fn reserved(kube: &Kube, namespace: &str) -> Cost {
         cost.volume_bytes = cost.volume_bytes.saturating_add(bytes);
     }
     cost
+}
+
+/// The image that the restored server runs, by its digest where the node tells it.
+pub(super) async fn image_of(kube: &Kube, namespace: &str, pod: &str) -> Option<String> {
+    let pods: Api<Pod> = Api::namespaced(kube.client(), namespace);
+    let found = kube.call(format!("get pod {namespace}/{pod}"), pods.get(pod));
+    let statuses = found.await.ok()?.status?.container_statuses?;
+    let postgres = statuses
+        .into_iter()
+        .find(|container| container.name == "postgres")?;
+    // `docker-pullable://` and the like say how, not what.
+    let id = postgres.image_id;
+    let id = id.rsplit_once("://").map_or(id.as_str(), |(_, id)| id);
+    Some(if id.contains('@') {
+        id.to_owned()
+    } else {
+        postgres.image
+    })
 }
 
 /// The requests of a pod's containers that run side by side: the main ones, and init

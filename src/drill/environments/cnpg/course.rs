@@ -7,13 +7,13 @@ use chrono::Utc;
 use sqlx::postgres::PgConnection;
 
 use super::admit::{Admitted, admit};
-use super::cost::reserved;
+use super::cost::{image_of, reserved};
 use super::logs::KeptLog;
 use super::options::{CnpgOptions, Definition};
 use super::probes::probe;
 use super::report::KubernetesReport;
 use super::server::PodServer;
-use super::trouble::{ended_by, not_created, reported, stopped_by};
+use super::trouble::{ended_by, found_after_all, not_created, reported, stopped_by};
 use crate::drill::checks::sql::{ask_value, session_settings};
 use crate::drill::checks::{CheckDefinition, CheckKind, run_all};
 use crate::drill::course::{Course, Stop};
@@ -29,7 +29,7 @@ use crate::drill::run::{Workshop, read_catalog};
 use crate::drill::watching::Forward;
 use crate::finding::{Code, Finding};
 use crate::kubernetes::names::SCRATCH_CLUSTER;
-use crate::kubernetes::watch::{PostgresLine, Recovery, What};
+use crate::kubernetes::watch::{PostgresLine, Recovery, Trouble, What};
 use crate::kubernetes::{Kube, holder, scratch};
 use crate::repository::Repository;
 use crate::restore::{Cancel, Watch};
@@ -122,7 +122,32 @@ pub(in crate::drill) async fn drill(
         .wait(creating)
         .await?
         .map_err(|error| not_created(&error))?;
-    let primary = until_ready(&admitted, course, place, work).await?;
+    let primary = match until_ready(&admitted, course, place, work).await {
+        Ok(primary) => primary,
+        Err(Ended::Stopped(stop)) => {
+            // What it held is part of what it cost, also when it came to nothing.
+            if let Ok(cost) = course.wait(reserved(kube, namespace)).await {
+                place.tell(|report| report.cost.reserve(&cost));
+            }
+            return Err(stop);
+        }
+        Err(Ended::Trouble(trouble)) => {
+            let cost = course.wait(reserved(kube, namespace)).await?;
+            place.tell(|report| {
+                report.cost.reserve(&cost);
+                report.trouble = Some(reported(&trouble));
+            });
+            let backup = admitted.plan.backup.id.as_str();
+            let looking = found_after_all(&trouble, repository, &catalog, backup);
+            return Err(match course.wait(looking).await? {
+                Some(found) => Stop::Unproven(format!(
+                    "{}: {}; but {found}",
+                    trouble.object, trouble.words
+                )),
+                None => ended_by(&trouble, &work.facts.log.fatal),
+            });
+        }
+    };
 
     course.enter(Phase::FirstQuery);
     let opening = PodServer::open(kube, namespace, &primary, admitted.major, options.id);
@@ -177,13 +202,22 @@ pub(in crate::drill) async fn drill(
     work.facts.safety.network_isolated = probes.network_isolated;
     work.facts.safety.items.extend(wrong.cloned());
     work.facts.safety.conclude();
-    let cost = reserved(kube, namespace).await;
+    if probes.network_isolated.is_none() {
+        work.findings.push(Finding::new(
+            Code::ConfinementNotTried,
+            format!("namespace {namespace}"),
+            "not every connection could be tried from the restored server's pod",
+        ));
+    }
+    let cost = course.wait(reserved(kube, namespace)).await?;
+    let image = course.wait(image_of(kube, namespace, &primary)).await?;
     place.tell(|report| {
         report.probes = probes.items;
-        report.cost.cpu_millis = cost.cpu_millis;
-        report.cost.memory_bytes = cost.memory_bytes;
-        report.cost.volume_bytes = cost.volume_bytes;
+        report.cost.reserve(&cost);
         report.cost.fetched_bytes = admitted.fetched_bytes;
+        if image.is_some() {
+            report.image = image;
+        }
     });
     if work.facts.safety.holds == Some(false) {
         return Err(Stop::Failed(Vec::new()));
@@ -283,13 +317,27 @@ fn reach(course: &mut Course<'_>, phase: Phase) {
     }
 }
 
+/// Why a recovery did not become ready.
+enum Ended {
+    /// It was stopped.
+    Stopped(Stop),
+    /// It is past saving.
+    Trouble(Trouble),
+}
+
+impl From<Stop> for Ended {
+    fn from(stop: Stop) -> Self {
+        Self::Stopped(stop)
+    }
+}
+
 /// Follows the recovery until the Cluster is ready. Returns the primary's pod.
 async fn until_ready(
     admitted: &Admitted,
     course: &mut Course<'_>,
     place: &mut Place,
     work: &mut Workshop,
-) -> Result<String, Stop> {
+) -> Result<String, Ended> {
     let namespace = &admitted.scratch.namespace;
     let last_segment = admitted.plan.wal.files.last_segment();
     let mut recovery = Recovery::start(&admitted.kube, namespace, SCRATCH_CLUSTER)
@@ -331,10 +379,7 @@ async fn until_ready(
                 place.tell(|report| report.image = image);
                 return Ok(primary);
             }
-            What::Trouble(trouble) if trouble.fatal => {
-                place.tell(|report| report.trouble = Some(reported(&trouble)));
-                return Err(ended_by(&trouble, &work.facts.log.fatal));
-            }
+            What::Trouble(trouble) if trouble.fatal => return Err(Ended::Trouble(trouble)),
             What::Trouble(trouble) => course
                 .observer()
                 .note(&format!("{trouble}. {}", trouble.hint)),

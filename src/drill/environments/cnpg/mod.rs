@@ -22,4 +22,4 @@ mod trouble;
 pub use options::{CnpgOptions, Definition};
 pub use plan::PlannedCnpg;
 pub use report::{Cost, KubernetesReport, TroubleReport};
-pub use snapshot::snapshot_backups;
+pub use snapshot::{snapshot_backups, snapshot_base};

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::kubernetes::cnpg::SourceCluster;
 use crate::kubernetes::quantity;
-use crate::kubernetes::scratch::ScratchPlan;
+use crate::kubernetes::scratch::{self, ScratchPlan};
 
 /// A recovery Cluster in a scratch namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -29,6 +29,8 @@ pub struct PlannedCnpg {
     pub objects: Vec<String>,
     /// Bytes that the restored database is expected to need.
     pub room_needed: u64,
+    /// Bytes of all its volumes together; `null` where a size is not known.
+    pub volume_bytes: Option<u64>,
 }
 
 impl PlannedCnpg {
@@ -68,11 +70,7 @@ impl PlannedCnpg {
                 })
                 .collect(),
             room_needed,
+            volume_bytes: quantity::bytes(&scratch::resources::asked(plan).storage),
         }
-    }
-
-    /// The data volume's size in bytes, where it is known.
-    pub(super) fn volume_bytes(&self) -> Option<u64> {
-        self.storage_size.as_deref().and_then(quantity::bytes)
     }
 }

@@ -22,6 +22,15 @@ pub struct Cost {
     pub held_milliseconds: u64,
 }
 
+impl Cost {
+    /// Takes over what pods and volumes reserve.
+    pub(super) const fn reserve(&mut self, reserved: &Self) {
+        self.cpu_millis = reserved.cpu_millis;
+        self.memory_bytes = reserved.memory_bytes;
+        self.volume_bytes = reserved.volume_bytes;
+    }
+}
+
 /// What kept a recovery from its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TroubleReport {

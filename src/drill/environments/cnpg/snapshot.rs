@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::trouble::stopped_by;
 use crate::drill::course::Stop;
 use crate::drill::options::DrillOptions;
-use crate::kubernetes::cnpg::{self, Backup, BackupMethod, SourceCluster};
+use crate::kubernetes::cnpg::{self, Backup, BackupMethod, SourceCluster, snapshot_faults};
 use crate::kubernetes::scratch::{SnapshotSet, snapshots};
 use crate::kubernetes::{Kube, KubeError};
 use crate::postgres::TimelineId;
@@ -49,13 +49,18 @@ pub async fn snapshot_backups(
     source: &SourceCluster,
     catalog: &Catalog,
 ) -> Result<Vec<BaseBackup>, KubeError> {
-    let backups = cnpg::backups(kube, Some(&source.namespace)).await?;
+    let namespace = Some(source.namespace.as_str());
+    let backups = cnpg::backups(kube, namespace).await?;
+    let there = cnpg::volume_snapshots(kube, namespace).await?;
     let mut found: Vec<BaseBackup> = backups
         .items
         .iter()
         .filter(|backup| backup.cluster == source.name)
         .filter(|backup| backup.method == BackupMethod::VolumeSnapshot && backup.is_completed())
-        .filter_map(|backup| base_backup(backup, source, catalog))
+        .filter(|backup| snapshot_faults(backup, &there.items).is_empty())
+        // Those of an earlier Cluster of this name are another database's.
+        .filter(|backup| source.created_at.is_none() || backup.started_at >= source.created_at)
+        .filter_map(|backup| snapshot_base(backup, source, catalog))
         .collect();
     found.sort_by_key(|backup| backup.end_time);
     Ok(found)
@@ -76,13 +81,24 @@ pub(super) async fn set(
     source: &SourceCluster,
     backup: &BaseBackup,
 ) -> Result<SnapshotSet, Stop> {
-    snapshots::of_backup(kube, &source.namespace, &backup.id)
+    let (namespace, name) = (&source.namespace, &backup.id);
+    let found = cnpg::resources::read(kube, &cnpg::resources::backup(), namespace, name)
+        .await
+        .map_err(|error| stopped_by(&error))?;
+    let found =
+        found.ok_or_else(|| Stop::Unproven(format!("Backup {namespace}/{name} is gone")))?;
+    let found = Backup::parse(found).map_err(Stop::unproven)?;
+    snapshots::of_backup(kube, &found)
         .await
         .map_err(|error| stopped_by(&error))
 }
 
 /// A `Backup` object as a base backup. `None` where it does not say what recovery needs.
-fn base_backup(backup: &Backup, source: &SourceCluster, catalog: &Catalog) -> Option<BaseBackup> {
+pub fn snapshot_base(
+    backup: &Backup,
+    source: &SourceCluster,
+    catalog: &Catalog,
+) -> Option<BaseBackup> {
     let begin_wal = backup.begin_wal.as_deref()?;
     let timeline = u32::from_str_radix(begin_wal.get(..8)?, 16).ok()?;
     let other = catalog.backups.last();

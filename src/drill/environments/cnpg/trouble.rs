@@ -6,6 +6,8 @@ use crate::drill::last_words::gave_up;
 use crate::finding::{Code, Finding};
 use crate::kubernetes::watch::{Trouble, TroubleClass};
 use crate::kubernetes::{KubeError, KubeErrorKind};
+use crate::postgres::{SegmentName, WalFileName};
+use crate::repository::{Catalog, Repository};
 
 /// What a failed wish to the API means: never anything about the backup.
 pub(super) fn stopped_by(error: &KubeError) -> Stop {
@@ -31,6 +33,42 @@ pub(super) fn reported(trouble: &Trouble) -> TroubleReport {
         words: trouble.words.clone(),
         hint: trouble.hint.clone(),
     }
+}
+
+/// Where walproof itself finds what the pods' tools say is not there, or that it cannot look.
+/// `None` where it is really gone, and for trouble of another kind: then it stands.
+///
+/// The tools take a server of another address, or one that answers "not there" for a moment,
+/// at its word.
+pub(super) async fn found_after_all(
+    trouble: &Trouble,
+    repository: &Repository,
+    catalog: &Catalog,
+    backup: &str,
+) -> Option<String> {
+    let keys: Vec<String> = match (trouble.class, &trouble.missing_wal) {
+        (TroubleClass::WalMissing, Some(name)) => {
+            let name: SegmentName = name.parse().ok()?;
+            let objects = repository.wal_objects(catalog, WalFileName::Segment(name));
+            objects.into_iter().map(|object| object.key).collect()
+        }
+        (TroubleClass::BackupNotFound, _) => {
+            let found = catalog.backups.iter().find(|found| found.id == backup);
+            found
+                .map(|found| found.info_key.clone())
+                .into_iter()
+                .collect()
+        }
+        _ => return None,
+    };
+    for key in keys {
+        match repository.store().head(&key).await {
+            Ok(None) => {}
+            Ok(Some(_)) => return Some(format!("walproof finds {key} where it lies")),
+            Err(error) => return Some(format!("walproof cannot look for {key} again: {error}")),
+        }
+    }
+    None
 }
 
 /// What trouble that ends a recovery means. `fatal` is what the restored server gave up
