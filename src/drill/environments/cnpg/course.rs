@@ -19,7 +19,7 @@ use crate::drill::checks::{CheckDefinition, CheckKind, run_all};
 use crate::drill::course::{Course, Stop};
 use crate::drill::facts::RecoveryFacts;
 use crate::drill::log::{LogEvent, LogLine};
-use crate::drill::neutral::{SafetyReport, ask_back, settings_of_cluster};
+use crate::drill::neutral::{ask_back, settings_of_cluster};
 use crate::drill::observer::{DrillObserver, Progress, Unit};
 use crate::drill::options::DrillOptions;
 use crate::drill::phases::Phase;
@@ -62,14 +62,6 @@ impl Place {
     pub(super) fn is_kept(&self) -> bool {
         let report = self.report.as_ref();
         report.is_some_and(|report| report.kept_until.is_some())
-    }
-
-    /// Whether the restored server is confined, by its own answers and by trying. `None` when
-    /// it was not asked all of it.
-    pub(super) fn confined(&self, safety: &SafetyReport) -> Option<bool> {
-        let report = self.report.as_ref();
-        let tried = report.is_some_and(|report| !report.probes.is_empty());
-        safety.holds.filter(|holds| tried || !holds)
     }
 
     fn tell(&mut self, change: impl FnOnce(&mut KubernetesReport)) {
@@ -424,42 +416,5 @@ fn heard(line: &PostgresLine, facts: &mut RecoveryFacts) -> Option<Phase> {
             None
         }
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::drill::proof::ProofItem;
-
-    #[test]
-    fn a_server_is_confined_when_it_said_so_and_when_it_was_tried() {
-        let safety = |holds| SafetyReport {
-            holds,
-            ..SafetyReport::default()
-        };
-        let mut place = Place::default();
-        for (tried, holds, expected) in [
-            (false, None, None),
-            (false, Some(true), None),
-            (false, Some(false), Some(false)),
-            (true, None, None),
-            (true, Some(true), Some(true)),
-            (true, Some(false), Some(false)),
-        ] {
-            if tried {
-                place.tell(|report| {
-                    report.probes = vec![ProofItem::compare("egress", "refused", None)]
-                });
-            }
-            assert_eq!(
-                place.confined(&safety(holds)),
-                expected,
-                "{tried} {holds:?}"
-            );
-        }
-        assert!(!place.is_kept());
-        place.tell(|report| report.kept_until = Some(Utc::now()));
-        assert!(place.is_kept());
     }
 }

@@ -8,6 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::course::{Made, Place};
 use super::options::CnpgOptions;
 use super::server;
+use crate::drill::neutral::SafetyReport;
 use crate::drill::options::DrillOptions;
 use crate::drill::run::{Workshop, blocking};
 use crate::drill::torn::{LOG_TAIL, Torn, keep_texts};
@@ -27,8 +28,18 @@ enum Fate {
     Refused(&'static str),
     /// The server was asked, and tried, and is as confined as it was to be.
     KeepServer,
-    /// No server was asked. What is there of the recovery may stay if there is none.
+    /// It is not known of any server. What is there of the recovery may stay if there is none.
     KeepRecovery,
+}
+
+/// Whether the restored server is confined, by its own answers and by trying from its pod.
+/// `None` when it could not be asked or tried.
+fn confined(safety: &SafetyReport) -> Option<bool> {
+    match (safety.holds, safety.network_isolated) {
+        (Some(false), _) | (_, Some(false)) => Some(false),
+        (Some(true), Some(true)) => Some(true),
+        _ => None,
+    }
 }
 
 /// What is done with what the drill made. `confined`: whether the server was found confined.
@@ -107,8 +118,7 @@ async fn give_back(
 ) -> bool {
     let (kube, namespace) = (&made.kube, made.namespace.as_str());
     let lease = cnpg.keep.and_then(|keep| TimeDelta::from_std(keep).ok());
-    let confined = place.confined(&work.facts.safety);
-    let kept = match fate(lease.is_some(), interrupted, confined) {
+    let kept = match fate(lease.is_some(), interrupted, confined(&work.facts.safety)) {
         Fate::Remove => None,
         Fate::Refused(why) => Some(Err(why.to_owned())),
         Fate::KeepServer => Some(leave(made, options, lease).await),
@@ -166,9 +176,9 @@ async fn leave_recovery(
 ) -> Result<DateTime<Utc>, String> {
     match scratch::close(&made.kube, &made.namespace).await {
         Ok(false) => leave(made, options, lease).await,
-        Ok(true) => {
-            Err("a server may be running that could not be asked whether it is confined".to_owned())
-        }
+        Ok(true) => Err(
+            "a server may be running of which it is not known whether it is confined".to_owned(),
+        ),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -183,6 +193,26 @@ async fn unfence(made: &Made) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_is_confined_when_it_says_so_and_when_it_was_tried() {
+        for (holds, network_isolated, expected) in [
+            (Some(true), Some(true), Some(true)),
+            (Some(true), None, None),
+            (Some(true), Some(false), Some(false)),
+            (Some(false), Some(true), Some(false)),
+            (Some(false), None, Some(false)),
+            (None, Some(true), None),
+            (None, None, None),
+        ] {
+            let safety = SafetyReport {
+                holds,
+                network_isolated,
+                ..SafetyReport::default()
+            };
+            assert_eq!(confined(&safety), expected, "{safety:?}");
+        }
+    }
 
     #[test]
     fn only_what_is_confined_is_kept_and_only_when_it_was_asked_for() {
