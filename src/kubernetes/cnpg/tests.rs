@@ -346,3 +346,46 @@ fn an_operator_that_watches_a_few_namespaces() {
     let operator = Operator::of_deployment(&deployment).unwrap();
     assert_eq!(operator.watches, ["shop", "billing"]);
 }
+
+/// A Backup stays when its snapshots are deleted: then nothing can be restored from it.
+#[test]
+fn a_backup_outlives_its_snapshots() {
+    let backup = Backup::parse(json!({
+        "metadata": {"namespace": "shop", "name": "b"},
+        "spec": {"cluster": {"name": "orders"}, "method": "volumeSnapshot"},
+        "status": {"phase": "completed", "snapshotBackupStatus": {"elements": [
+            {"name": "b", "type": "PG_DATA"}, {"name": "b-wal", "type": "PG_WAL"},
+        ]}},
+    }))
+    .unwrap();
+    let snapshot = |namespace: &str, name: &str, ready: bool| {
+        VolumeSnapshot::parse(json!({
+            "metadata": {"namespace": namespace, "name": name},
+            "spec": {}, "status": {"readyToUse": ready},
+        }))
+        .unwrap()
+    };
+    let faults = |there: &[VolumeSnapshot]| snapshot_faults(&backup, there);
+    let both = [snapshot("shop", "b", true), snapshot("shop", "b-wal", true)];
+    assert_eq!(faults(&both), Vec::<String>::new());
+    let gone = [
+        snapshot("shop", "b", true),
+        snapshot("other", "b-wal", true),
+    ];
+    assert_eq!(faults(&gone), ["volume snapshot b-wal is gone"]);
+    let unready = [
+        snapshot("shop", "b", false),
+        snapshot("shop", "b-wal", true),
+    ];
+    let said = faults(&unready);
+    assert!(
+        said.len() == 1 && said[0].contains("b is not ready"),
+        "{said:?}"
+    );
+    let mut without = backup.clone();
+    without.snapshots.remove(0);
+    assert_eq!(
+        snapshot_faults(&without, &both),
+        ["it has no snapshot of the data directory"]
+    );
+}

@@ -371,12 +371,22 @@ fn policy(manifest: &Value) -> Check {
             demand(
                 !all_values(Some(rule), "cidr")
                     .iter()
-                    .any(|block| block.as_str().is_some_and(|block| block.ends_with("/0"))),
-                "opens the way to every address",
+                    .any(|block| block.as_str().is_none_or(is_too_wide)),
+                "opens the way to a large part of all addresses",
             )?;
         }
     }
     Ok(())
+}
+
+/// Whether an address block is wider than any store's own, or none at all. Two halves of all
+/// addresses are all of them.
+pub(crate) fn is_too_wide(block: &str) -> bool {
+    let narrowest = if block.contains(':') { 16 } else { 8 };
+    let length = block
+        .rsplit_once('/')
+        .and_then(|(_, length)| length.parse::<u8>().ok());
+    length.is_none_or(|length| length < narrowest)
 }
 
 /// What holds of all of them together.

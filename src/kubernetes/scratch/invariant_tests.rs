@@ -251,41 +251,43 @@ fn snapshots_keep_their_label_and_outlive_their_second_name() {
 
 #[test]
 fn what_a_plan_lacks_is_named() {
-    let lacking = |change: fn(&mut ScratchPlan), words: &str| {
+    let lacking = |change: &dyn Fn(&mut ScratchPlan), words: &str| {
         let mut plan = plan(hostile(), Form::Plugin);
         change(&mut plan);
         let error = manifests(&plan).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     };
     lacking(
-        |plan| plan.target.backup_id = None,
+        &|plan| plan.target.backup_id = None,
         "base backup is missing",
     );
-    lacking(|plan| plan.target.timeline = 0, "timeline is missing");
-    lacking(|plan| plan.server_name.clear(), "server name is missing");
-    lacking(|plan| plan.overrides.image = None, "image is missing");
+    lacking(&|plan| plan.target.timeline = 0, "timeline is missing");
+    lacking(&|plan| plan.server_name.clear(), "server name is missing");
+    lacking(&|plan| plan.overrides.image = None, "image is missing");
     lacking(
-        |plan| plan.form = Form::Snapshot,
+        &|plan| plan.form = Form::Snapshot,
         "volume snapshots is missing",
     );
     lacking(
-        |plan| plan.network.dns[0].ports.clear(),
+        &|plan| plan.network.dns[0].ports.clear(),
         "ports of a network peer",
     );
     lacking(
-        |plan| plan.overrides.cpu = Some("lots".to_owned()),
+        &|plan| plan.overrides.cpu = Some("lots".to_owned()),
         "cpu is \"lots\"",
     );
     lacking(
-        |plan| plan.quota.storage = Some("0".to_owned()),
+        &|plan| plan.quota.storage = Some("0".to_owned()),
         "quota.storage is \"0\"",
     );
+    for wide in ["0.0.0.0/0", "0.0.0.0/1", "::/0", "2000::/3", "10.0.0.1"] {
+        lacking(
+            &|plan| plan.network.store[0].side = Side::Addresses(vec![wide.to_owned()]),
+            "must not reach every address",
+        );
+    }
     lacking(
-        |plan| plan.network.store[0].side = Side::Addresses(vec!["0.0.0.0/0".to_owned()]),
-        "must not reach every address",
-    );
-    lacking(
-        |plan| {
+        &|plan| {
             plan.network.store[0].side = Side::Pods {
                 namespace: "s3".to_owned(),
                 labels: BTreeMap::new(),

@@ -1,6 +1,8 @@
 //! What Kubernetes must have before anything is made: the operator, the permissions, the
 //! definition to take after, room by the quota's and the volumes' sizes.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::options::{CnpgOptions, Definition};
@@ -16,8 +18,10 @@ use crate::drill::plan::{DrillPlan, PlannedEnvironment};
 use crate::drill::preload;
 use crate::finding::{Code, Finding};
 use crate::kubernetes::cnpg::{self, Operator, SourceCluster, resources};
-use crate::kubernetes::scratch::{self, Form, RecoveryTarget, ScratchPlan, namespace_name};
-use crate::kubernetes::{Kube, access, holder};
+use crate::kubernetes::scratch::{
+    self, Form, RecoveryTarget, ScratchPlan, SecretBytes, namespace_name,
+};
+use crate::kubernetes::{Kube, KubeErrorKind, access, holder};
 use crate::repository::{BaseBackup, Catalog, Repository};
 use crate::restore::Watch;
 use crate::verify::VerifyOptions;
@@ -164,6 +168,37 @@ fn compare(source: &SourceCluster, backup: &BaseBackup) -> Result<(), Stop> {
     Ok(())
 }
 
+/// The Secrets with which the source's image is pulled, for the scratch namespace.
+async fn pull_secrets(
+    kube: &Kube,
+    cnpg: &CnpgOptions,
+    source: &SourceCluster,
+) -> Result<BTreeMap<String, SecretBytes>, Stop> {
+    let mut found = BTreeMap::new();
+    for name in &source.image_pull_secrets {
+        match scratch::store::read_key(kube, &source.namespace, name, ".dockerconfigjson").await {
+            Ok(value) => {
+                found.insert(name.clone(), value);
+            }
+            // Another image, or a namespace that is gone: the pull says whether it is missed.
+            Err(error)
+                if cnpg.overrides.image.is_some() || error.kind == KubeErrorKind::NotFound =>
+            {
+                tracing::warn!(%error, "read a Secret for pulling images");
+            }
+            Err(error) => {
+                return Err(Stop::Unproven(format!(
+                    "{error}; the source's image is pulled with this Secret: grant `get` on it \
+                     (`walproof kubernetes check --for drill --namespace {0} --secret {name}`), or name \
+                     an image that needs none under `cnpg.image`",
+                    source.namespace
+                )));
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Looks at everything that decides whether and how the drill can run there. Reads the WAL
 /// that will be replayed; makes nothing.
 pub(in crate::drill) async fn admit(
@@ -285,7 +320,7 @@ pub(in crate::drill) async fn admit(
         overrides,
         quota: cnpg.quota.clone(),
         network,
-        pull_secrets: std::collections::BTreeMap::new(),
+        pull_secrets: pull_secrets(&kube, cnpg, &source).await?,
     };
     let manifests = scratch::manifests(&plan).map_err(|error| Stop::Refused {
         reason: error.to_string(),
@@ -341,4 +376,57 @@ fn enough_room(planned: &PlannedCnpg, backup: &BaseBackup) -> Result<(), Stop> {
         "the database had {certain} bytes when the backup began, its volumes have {size}: raise \
          `cnpg.storage_size` in the drill definition"
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::verify::testing::backup;
+
+    fn source(system: u64) -> SourceCluster {
+        SourceCluster::parse(json!({
+            "metadata": {"namespace": "shop", "name": "orders"},
+            "spec": {"instances": 1, "storage": {"size": "1Gi"}},
+            "status": {"systemID": system.to_string()},
+        }))
+        .unwrap()
+    }
+
+    /// Backups that restore are no proof for a Cluster that was made anew since.
+    #[test]
+    fn backups_of_another_database_prove_nothing() {
+        let stored = backup("20261121T000000", 1, 1, 2, 1);
+        let own = stored.system_id.unwrap().0;
+        assert!(compare(&source(own), &stored).is_ok());
+        let Err(Stop::Failed(findings)) = compare(&source(own + 1), &stored) else {
+            panic!("another system must fail");
+        };
+        assert_eq!(findings[0].code, Code::SystemIdDiffers);
+    }
+
+    /// Replayed WAL goes again; tablespaces have volumes of their own.
+    #[test]
+    fn only_what_cannot_fit_is_refused() {
+        let mut stored = backup("20261121T000000", 1, 1, 2, 1);
+        stored.cluster_size = Some(10 << 30);
+        assert_eq!(room_needed(&stored, 500 << 30), 11 << 30);
+        let planned = |volume_bytes| PlannedCnpg {
+            namespace: "n".to_owned(),
+            form: "plugin".to_owned(),
+            source: "shop/orders".to_owned(),
+            image: None,
+            version: "17".to_owned(),
+            storage_size: None,
+            storage_class: None,
+            objects: Vec::new(),
+            room_needed: room_needed(&stored, 500 << 30),
+            volume_bytes,
+        };
+        assert!(enough_room(&planned(Some(10 << 30)), &stored).is_ok());
+        assert!(enough_room(&planned(None), &stored).is_ok());
+        let refused = enough_room(&planned(Some(9 << 30)), &stored);
+        assert!(matches!(refused, Err(Stop::Unproven(words)) if words.contains("storage_size")));
+    }
 }

@@ -43,11 +43,12 @@ fn keys(location: &Location, options: &StorageOptions, role: bool) -> Result<Sto
                 given("AZURE_STORAGE_ACCOUNT_KEY"),
                 given("AZURE_STORAGE_SAS_KEY"),
             );
-            if key.is_none() && sas_token.is_none() {
-                return missing("account_name and account_key, or sas_token");
+            let connection_string = given("AZURE_STORAGE_CONNECTION_STRING");
+            if key.is_none() && sas_token.is_none() && connection_string.is_none() {
+                return missing("account_name and account_key, or sas_token, or connection_string");
             }
             Ok(StoreKeys::Azure {
-                connection_string: None,
+                connection_string,
                 account: given("AZURE_STORAGE_ACCOUNT_NAME"),
                 key,
                 sas_token,
@@ -81,15 +82,16 @@ pub(super) fn describe(
         .zip(location.last_part().map(str::to_owned))
         .ok_or_else(|| Stop::unproven(format_args!("{location} names no server's folder")))?;
     let endpoint = endpoint.or(options.endpoint.as_deref());
-    let ca = options.ca_file.as_deref().map(|path| {
-        std::fs::read(path).map_err(|error| {
+    let ca = match (&options.ca_pem, &options.ca_file) {
+        (Some(pem), _) => Some(pem.as_bytes().to_vec()),
+        (None, Some(path)) => Some(std::fs::read(path).map_err(|error| {
             Stop::Unproven(format!(
                 "read the store's certificate authority {}: {error}",
                 path.display()
             ))
-        })
-    });
-    let ca = ca.transpose()?;
+        })?),
+        (None, None) => None,
+    };
     let named = endpoint.filter(|_| location.scheme() == Scheme::S3);
     let destination = destination(&folder, endpoint);
     Ok(StorePlace {
@@ -189,6 +191,33 @@ mod tests {
             pods.unwrap().access.configuration["endpointURL"],
             "http://s3.lab.svc:1"
         );
+    }
+
+    /// However the configuration gives them, the pods need them.
+    #[test]
+    fn pods_get_the_authority_and_the_connection_string() {
+        let location: Location = "s3://first/orders".parse().unwrap();
+        let keys = [("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")];
+        let of_secret = StorageOptions {
+            ca_pem: Some("-----BEGIN of a Secret".to_owned()),
+            ..options(&keys)
+        };
+        let place = describe(&location, &of_secret, None, false).unwrap();
+        let named = &place.access.configuration["endpointCA"]["key"];
+        let given = &place.access.secret[named.as_str().unwrap()];
+        assert_eq!(given.expose(), b"-----BEGIN of a Secret");
+        let plain = describe(&location, &options(&keys), None, false).unwrap();
+        assert!(plain.access.configuration.get("endpointCA").is_none());
+
+        let location: Location = "az://backups/pg/orders".parse().unwrap();
+        let words = [(
+            "AZURE_STORAGE_CONNECTION_STRING",
+            "AccountName=a;AccountKey=b",
+        )];
+        let place = describe(&location, &options(&words), None, false).unwrap();
+        let credentials = &place.access.configuration["azureCredentials"];
+        assert!(credentials["connectionString"].is_object(), "{credentials}");
+        assert!(describe(&location, &options(&[]), None, false).is_err());
     }
 
     #[test]

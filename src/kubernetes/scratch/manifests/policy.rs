@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::meta;
+use crate::kubernetes::scratch::invariant::is_too_wide;
 use crate::kubernetes::scratch::{ManifestError, Peer, ScratchPlan, Side};
 
 /// The policies: one that refuses all, one for each direction that allows.
@@ -69,12 +70,12 @@ fn rule(peer: &Peer, direction: &str) -> Result<Value, ManifestError> {
             return Err(missing("addresses of a network peer"));
         }
         Side::Addresses(blocks) => {
-            if let Some(all) = blocks.iter().find(|block| block.ends_with("/0")) {
+            if let Some(all) = blocks.iter().find(|block| is_too_wide(block)) {
                 return Err(ManifestError::Value {
                     what: "an address block of the network plan".to_owned(),
                     value: all.clone(),
                     hint: "a recovered server must not reach every address; \
-                           name the object store's blocks",
+                           name the object store's blocks (IPv4 /8 and IPv6 /16 at the widest)",
                 });
             }
             blocks
