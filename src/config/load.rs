@@ -142,6 +142,19 @@ pub(super) struct Document<T> {
     pub(super) content: T,
 }
 
+/// The files of a configuration, as far as they can be told: the main one, and behind it
+/// those with drill definitions, whether they have mistakes or not. Where the main file
+/// cannot be read at all, those that a configuration without `drills` has.
+pub fn files(file: &Path) -> Vec<PathBuf> {
+    let base = file.parent().unwrap_or(Path::new("")).to_owned();
+    let mut mistakes = Vec::new();
+    let drills = match shape(file, &schema::config(), &mut mistakes) {
+        Some((tree, value)) => drill_files(file, &tree, value.get("drills"), &base, &mut mistakes),
+        None => expand(&base, "drills/*.yaml").unwrap_or_default(),
+    };
+    std::iter::once(file.to_owned()).chain(drills).collect()
+}
+
 /// Reads a configuration with the drill definitions that it names. Reports every mistake
 /// in all of these files at once.
 pub fn load(file: &Path) -> Result<Config, ConfigErrors> {

@@ -63,7 +63,7 @@ pub use drill::{Amcheck, Cell, Check, DrillDefinition, Environment, SettingValue
 pub use error::{ConfigErrors, Mistake};
 pub use expectation::{Comparison, Expectation};
 pub use kubernetes::{KubernetesCluster, KubernetesConfig};
-pub use load::{Config, LoadedDrill, load, load_drill};
+pub use load::{Config, LoadedDrill, files, load, load_drill};
 pub use mailbox::{Mailbox, ParseMailboxError};
 pub use notification::{
     Alertmanager, Email, MailTls, Means, NoticeKind, Notifications, Receiver, Route, Slack, Webhook,

@@ -42,7 +42,15 @@ impl InProcess {
         }
         Limits {
             bandwidth: shared.as_ref().map(|(_, shared)| shared.clone()),
-            scratch_bytes: Some(job.scratch_bytes).filter(|bytes| *bytes > 0),
+            // What was planned under a greater budget keeps to the one that holds by now.
+            scratch_bytes: Some(job.scratch_bytes)
+                .filter(|bytes| *bytes > 0)
+                .map(|bytes| {
+                    config
+                        .daemon
+                        .scratch
+                        .map_or(bytes, |all| bytes.min(all.bytes()))
+                }),
         }
     }
 }

@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::config::{Config, Period};
-use crate::evidence::ledger::{Body, MissedBody, MissedReason};
-use crate::evidence::{EntryKind, NewEntry, Verdict};
+use crate::evidence::ledger::{Body, MissedBody, MissedReason, NoticedBody};
+use crate::evidence::{EntryKind, NewEntry};
 use crate::finding::Code;
-use crate::operation::standing::DrillStanding;
 use crate::state::{
-    Incident, IncidentFilter, IncidentKey, IncidentKind, JobFilter, JobKind, NewIncident, Proof,
-    RunKind, State, StateError,
+    Incident, IncidentChanges, IncidentFilter, IncidentKey, IncidentKind, JobFilter, JobKind,
+    NewIncident, Proof, RunKind, State, StateError,
 };
 
 /// The kinds of proofs that a tier can want.
@@ -61,16 +60,6 @@ impl Wanted {
     }
 }
 
-/// When a proof was made. A drill that could not check proves nothing, and takes nothing away
-/// from the one that proved the copy before it.
-fn answered(proof: &Proof) -> Option<DateTime<Utc>> {
-    if proof.kind == RunKind::Drill && proof.verdict == Some(Verdict::Unproven) {
-        let standing = DrillStanding::read_at(proof.unproven.clone()?, &proof.location)?;
-        return standing.last_proven.map(|proven| proven.at);
-    }
-    Some(proof.at)
-}
-
 /// Everything that the tiers want, with the newest proofs.
 fn wanted(config: &Config, proofs: &[Proof]) -> Vec<Wanted> {
     let mut places: BTreeMap<(&str, String), String> = BTreeMap::new();
@@ -86,17 +75,14 @@ fn wanted(config: &Config, proofs: &[Proof]) -> Vec<Wanted> {
         if place != Some(&proof.location) {
             continue;
         }
-        let Some(proven) = answered(proof) else {
-            continue;
-        };
         let copy = match proof.kind {
             RunKind::Drill => "",
             _ => proof.copy.as_str(),
         };
         let at = newest
             .entry((proof.cluster.as_str(), copy, proof.kind))
-            .or_insert(proven);
-        *at = proven.max(*at);
+            .or_insert(proof.at);
+        *at = proof.at.max(*at);
     }
     let mut wanted = Vec::new();
     for cluster in &config.clusters {
@@ -185,18 +171,40 @@ pub(super) async fn look(
         )
         .await?;
     }
-    // Whatever is left is proven again, or no longer wanted.
-    for incident in open.into_values() {
-        let key = IncidentKey {
-            cluster: incident.cluster,
-            copy: incident.copy,
-            scope: incident.scope,
-            code: incident.code,
-        };
-        state.close_incident(&key, None, now).await?;
-        tracing::info!(cluster = %key.cluster, copy = %key.copy, code = %key.code, "no longer overdue");
+    // The entry of a run closes what it proves again, that of a configuration what it no
+    // longer wants. What is left crossed one of those.
+    for incident in open.values() {
+        over(state, incident, now).await?;
     }
     Ok(overdue)
+}
+
+/// Which of these incidents a configuration ends: overdue proofs that its tiers do not want,
+/// or not yet.
+pub(super) fn ended<'a>(
+    config: &Config,
+    incidents: &'a [Incident],
+    proofs: &[Proof],
+    since: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Vec<&'a Incident> {
+    let wanted = wanted(config, proofs);
+    incidents
+        .iter()
+        .filter(|incident| {
+            let kind = KINDS
+                .iter()
+                .find_map(|(kind, .., code)| (code.as_str() == incident.code).then_some(*kind));
+            kind.is_some_and(|kind| {
+                !wanted.iter().any(|wanted| {
+                    wanted.kind == kind
+                        && wanted.cluster == incident.cluster
+                        && wanted.copy == incident.copy
+                        && wanted.overdue(since, now).is_some()
+                })
+            })
+        })
+        .collect()
 }
 
 /// Whether the first proof of its kind is on its way: its schedule was never due, or its job
@@ -249,18 +257,6 @@ async fn note(
         opened: Vec::new(),
         closed: Vec::new(),
     }));
-    let entry = match NewEntry::new(now, &body) {
-        Ok(entry) => entry.about(&wanted.cluster, &wanted.copy),
-        Err(error) => {
-            tracing::error!(cluster = %wanted.cluster, %error, "an overdue proof cannot be written down");
-            return Ok(());
-        }
-    };
-    let by = state
-        .append(&[entry])
-        .await?
-        .first()
-        .map(|entry| entry.sequence);
     let message = match wanted.newest {
         Some(newest) => format!(
             "the newest {kind} is from {}, and the tier wants one every {}",
@@ -282,10 +278,39 @@ async fn note(
         severity: code.severity(),
         object: wanted.cluster.clone(),
         message,
-        by,
+        by: None,
     };
-    state.open_incident(&incident, now).await?;
-    Ok(())
+    let entry = match NewEntry::new(now, &body) {
+        Ok(entry) => entry.about(&wanted.cluster, &wanted.copy),
+        Err(error) => {
+            tracing::error!(cluster = %wanted.cluster, %error, "an overdue proof cannot be written down");
+            return Ok(());
+        }
+    };
+    let changes = IncidentChanges {
+        opens: vec![incident],
+        ..IncidentChanges::default()
+    };
+    state.note(&entry, &changes, now).await.map(|_| ())
+}
+
+/// Notes that a proof is no longer overdue.
+async fn over(state: &State, incident: &Incident, now: DateTime<Utc>) -> Result<(), StateError> {
+    let key = IncidentKey::from(incident);
+    tracing::info!(cluster = %key.cluster, copy = %key.copy, code = %key.code, "no longer overdue");
+    let body = Body::Noticed(Box::new(NoticedBody::new("a proof is no longer overdue")));
+    let entry = match NewEntry::new(now, &body) {
+        Ok(entry) => entry.about(&incident.cluster, &incident.copy),
+        Err(error) => {
+            tracing::error!(cluster = %key.cluster, %error, "the end of an overdue proof cannot be written down");
+            return Ok(());
+        }
+    };
+    let changes = IncidentChanges {
+        closes: vec![key],
+        ..IncidentChanges::default()
+    };
+    state.notice(&entry, &changes, now).await.map(|_| ())
 }
 
 fn in_words(within: TimeDelta) -> String {
@@ -298,6 +323,7 @@ fn in_words(within: TimeDelta) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evidence::Verdict;
 
     fn at(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()
@@ -312,7 +338,6 @@ mod tests {
                 "primary" => "file:///a".to_owned(),
                 _ => "file:///b".to_owned(),
             },
-            unproven: None,
             at: at(when),
             verdict,
         }
@@ -342,13 +367,6 @@ mod tests {
                 "2026-11-20T01:00:00Z",
                 Some(Verdict::Proven),
             ),
-            // This one proves nothing.
-            proof(
-                "third",
-                RunKind::Drill,
-                "2026-11-22T01:00:00Z",
-                Some(Verdict::Unproven),
-            ),
         ];
         let wanted = wanted(&config, &proofs);
         let told: Vec<(&str, RunKind, Option<DateTime<Utc>>)> = wanted
@@ -367,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_another_place_nor_a_drill_that_could_not_check_hides_or_makes_a_proof() {
+    fn another_place_makes_no_proof() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("walproof.yaml");
         std::fs::write(
@@ -381,33 +399,65 @@ mod tests {
             wanted.iter().map(|wanted| wanted.newest).collect()
         };
         let verified = proof("primary", RunKind::Verify, "2026-11-22T01:00:00Z", None);
-        let unproven = |location: &str| {
-            let verdict = Some(Verdict::Unproven);
-            let mut unproven = proof("primary", RunKind::Drill, "2026-11-22T01:00:00Z", verdict);
-            unproven.unproven = Some(serde_json::json!({
-                "verdict": "unproven", "ending": "complete",
-                "started_at": "2026-11-22T01:00:00Z", "finished_at": "2026-11-22T01:00:00Z",
-                "last_proven": {
-                    "location": location, "at": "2026-11-21T01:00:00Z",
-                    "run_id": uuid::Uuid::nil(),
-                },
-            }));
-            unproven
-        };
-        // The drill of the night before still counts.
-        let proofs = [verified.clone(), unproven("file:///a")];
+        let drilled = proof(
+            "primary",
+            RunKind::Drill,
+            "2026-11-21T01:00:00Z",
+            Some(Verdict::Proven),
+        );
+        let proofs = [verified, drilled];
         let here = [
             Some(at("2026-11-22T01:00:00Z")),
             Some(at("2026-11-21T01:00:00Z")),
         ];
         assert_eq!(told(&proofs), here);
-        assert_eq!(told(&[unproven("file:///elsewhere")]), [None, None]);
         // The copy was moved: nothing that was proven before is a proof of it.
         let moved = proofs.map(|proof| Proof {
             location: "file:///elsewhere".to_owned(),
             ..proof
         });
         assert_eq!(told(&moved), [None, None]);
+    }
+
+    #[tokio::test]
+    async fn what_becomes_overdue_and_what_no_longer_is_has_an_entry_each() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("walproof.yaml");
+        let clusters = "clusters:\n- {name: orders, tier: gold, primary: {url: 'file:///a'}}\n";
+        let config = |due: &str| {
+            let text = format!("version: 1\ntiers: {{gold: {{due: {due}}}}}\n{clusters}");
+            std::fs::write(&file, text).unwrap();
+            crate::config::load(&file).unwrap()
+        };
+        let url = crate::config::StateUrl::sqlite(directory.path().join("state.sqlite"));
+        let state = State::open(&url).await.unwrap();
+        let (since, now) = (at("2026-11-20T01:00:00Z"), at("2026-11-22T01:00:00Z"));
+        let daily = config("{drill: 1d}");
+        // Said once in each period.
+        for minutes in [0, 1] {
+            let now = now + TimeDelta::minutes(minutes);
+            assert_eq!(look(&state, &daily, since, now).await.unwrap(), 1);
+        }
+        let entries = state.entries(0, 10).await.unwrap();
+        assert_eq!(entries.len(), 1);
+        let opened = entries[0].content().unwrap();
+        assert_eq!(opened.kind, EntryKind::Missed);
+        assert_eq!(opened.body["opened"][0]["code"], "drill-overdue");
+        // Neither an answer nor a change of the configuration has closed it.
+        let monthly = config("{drill: 30d}");
+        for _ in 0..2 {
+            assert_eq!(look(&state, &monthly, since, now).await.unwrap(), 0);
+        }
+        let entries = state.entries(1, 10).await.unwrap();
+        assert_eq!(entries.len(), 1);
+        let closed = entries[0].content().unwrap();
+        assert_eq!(closed.kind, EntryKind::Noticed);
+        assert_eq!(
+            closed.body["closed"][0]["id"],
+            opened.body["opened"][0]["id"]
+        );
+        let open = state.incidents(true, &IncidentFilter::default()).await;
+        assert_eq!(open.unwrap(), []);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Taking up a changed configuration: all of it or nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -10,13 +10,13 @@ use super::clock::Clock;
 use super::plan::Plan;
 use super::sources::{self, Loaded, Refused, Stamp};
 use super::worker::stopped;
-use super::{changes, systemd};
-use crate::config::StateUrl;
+use super::{changes, retired, systemd};
+use crate::config::{Config, StateUrl};
 use crate::evidence::NewEntry;
 use crate::evidence::ledger::{Body, ConfigurationBody};
 use crate::finding::Code;
 use crate::server::Health;
-use crate::state::{IncidentKey, IncidentKind, NewIncident, State, StateError};
+use crate::state::{IncidentChanges, IncidentFilter, IncidentKind, NewIncident, State, StateError};
 
 /// Watches the configuration's files.
 pub(super) struct Reload {
@@ -29,8 +29,11 @@ pub(super) struct Reload {
     pub(super) daemon: Uuid,
     pub(super) plan: watch::Sender<Arc<Plan>>,
     /// The same plan's configuration, for those who need no more.
-    pub(super) config: watch::Sender<Arc<crate::config::Config>>,
-    pub(super) stamp: Stamp,
+    pub(super) config: watch::Sender<Arc<Config>>,
+    /// What the configuration in force was read from; `None` when that is not known.
+    pub(super) running: Option<Stamp>,
+    /// What was looked at last and is dealt with, good or bad; `None` before the first look.
+    pub(super) seen: Option<Stamp>,
     pub(super) systemd: bool,
 }
 
@@ -41,11 +44,16 @@ impl Reload {
         mut hangup: mpsc::Receiver<()>,
         mut stop: watch::Receiver<bool>,
     ) {
+        if self.seen.is_none() {
+            // It could not be read when the daemon began.
+            self.look().await;
+        }
         loop {
             let every = self.plan.borrow().config.daemon.reload();
             tokio::select! {
                 () = tokio::time::sleep(every) => {
-                    if self.stamp.may_have_changed() {
+                    // Also when it could not be written down the last time.
+                    if self.seen.as_ref().is_none_or(Stamp::may_have_changed) {
                         self.look().await;
                     }
                 }
@@ -65,16 +73,11 @@ impl Reload {
         let known = Arc::clone(&self.plan.borrow().config);
         let file = self.file.clone();
         let state_url = self.state_url.clone();
-        let before = Arc::clone(&known);
         let read =
-            tokio::task::spawn_blocking(move || sources::read(&file, &before, state_url.as_ref()))
-                .await;
+            tokio::task::spawn_blocking(move || sources::read(&file, state_url.as_ref())).await;
         let result = match read {
-            Ok(Ok(loaded)) if loaded.stamp.files == self.stamp.files => {
-                self.stamp = loaded.stamp;
-                // A bad one was put back: what it said is over.
-                self.settled().await
-            }
+            // A bad one was put back: what it said is over.
+            Ok(Ok(loaded)) if self.runs(&loaded.stamp) => self.settle(loaded.stamp).await,
             Ok(Ok(loaded)) if loaded.config.state != known.state => {
                 let stamp = loaded.stamp;
                 let mistake = "`state` names another database: a daemon keeps the one that it began with; restart it";
@@ -101,24 +104,31 @@ impl Reload {
         }
     }
 
+    /// Whether these are the files that the configuration in force was read from.
+    fn runs(&self, stamp: &Stamp) -> bool {
+        let running = self.running.as_ref();
+        running.is_some_and(|running| running.files == stamp.files)
+    }
+
+    /// It holds once it is written down: a change that nobody can tell of is none, and is tried
+    /// again at the next look.
     async fn take_up(&mut self, loaded: Loaded) -> Result<(), StateError> {
+        let Loaded { config, stamp } = loaded;
         let before = Arc::clone(&self.plan.borrow().config);
-        let changes = changes::between(&before, &loaded.config);
-        if before.daemon.listen() != loaded.config.daemon.listen() {
+        let changes = changes::between(&before, &config);
+        self.accept(&config, &stamp, &changes).await?;
+        if before.daemon.listen() != config.daemon.listen() {
             tracing::warn!("`daemon.listen` holds from the next start on");
         }
-        let previous = self.stamp.sha256();
-        self.stamp = loaded.stamp;
-        let config = Arc::new(loaded.config);
+        self.running = Some(stamp.clone());
+        self.seen = Some(stamp);
+        let config = Arc::new(config);
         self.plan
             .send_replace(Arc::new(Plan::of(Arc::clone(&config))));
         self.config.send_replace(config);
         self.health.configuration_loaded(self.clock.now());
         tracing::info!(?changes, "took up the changed configuration");
-        let mut body = ConfigurationBody::accepted(self.stamp.sha256(), Some(previous), &changes);
-        body.files.clone_from(&self.stamp.files);
-        self.say(body).await?;
-        self.settled().await
+        Ok(())
     }
 
     /// Keeps the old one. It is told once for each different file.
@@ -129,65 +139,93 @@ impl Reload {
             mistake,
             "the changed configuration is refused; the one before stays"
         );
-        let previous = self.stamp.sha256();
-        let told = self.stamp.files == stamp.files;
-        self.stamp = stamp;
-        if told {
-            return Ok(());
+        let told = self
+            .seen
+            .as_ref()
+            .is_some_and(|seen| seen.files == stamp.files);
+        if !told {
+            let mut body =
+                ConfigurationBody::refused(stamp.sha256(), self.running_sha256(), mistake);
+            body.files.clone_from(&stamp.files);
+            let code = Code::ConfigurationRefused;
+            let incident = NewIncident {
+                cluster: String::new(),
+                copy: String::new(),
+                kind: IncidentKind::Schedule,
+                scope: scope(&self.file),
+                code: code.as_str().to_owned(),
+                severity: code.severity(),
+                object: self.file.display().to_string(),
+                message: mistake.to_owned(),
+                by: None,
+            };
+            let changes = IncidentChanges {
+                opens: vec![incident],
+                ..IncidentChanges::default()
+            };
+            self.say(body, &changes).await?;
         }
-        let mut body = ConfigurationBody::refused(self.stamp.sha256(), Some(previous), mistake);
-        body.files.clone_from(&self.stamp.files);
-        let by = self.say(body).await?;
-        let code = Code::ConfigurationRefused;
-        let incident = NewIncident {
-            cluster: String::new(),
-            copy: String::new(),
-            kind: IncidentKind::Schedule,
-            scope: self.daemon_scope(),
-            code: code.as_str().to_owned(),
-            severity: code.severity(),
-            object: self.file.display().to_string(),
-            message: mistake.to_owned(),
-            by,
-        };
-        self.state.open_incident(&incident, now).await?;
+        self.seen = Some(stamp);
         Ok(())
     }
 
-    /// Several daemons may have several files.
-    fn daemon_scope(&self) -> String {
-        self.file.display().to_string()
-    }
-
-    async fn settled(&self) -> Result<(), StateError> {
-        let key = IncidentKey {
-            cluster: String::new(),
-            copy: String::new(),
-            scope: self.daemon_scope(),
-            code: Code::ConfigurationRefused.as_str().to_owned(),
+    /// The files are those of the configuration in force.
+    async fn settle(&mut self, stamp: Stamp) -> Result<(), StateError> {
+        let filter = IncidentFilter {
+            code: Some(Code::ConfigurationRefused.as_str().to_owned()),
+            ..IncidentFilter::default()
         };
-        let now = self.clock.now();
+        let open = self.state.incidents(true, &filter).await?;
+        if open.iter().any(|open| open.scope == scope(&self.file)) {
+            let config = Arc::clone(&self.plan.borrow().config);
+            let changes = ["the files are again those of the configuration in force".to_owned()];
+            self.accept(&config, &stamp, &changes).await?;
+        }
+        self.running = Some(stamp.clone());
+        self.seen = Some(stamp);
         if self.health.is_configuration_refused() {
-            self.health.configuration_loaded(now);
+            self.health.configuration_loaded(self.clock.now());
         }
-        self.state.close_incident(&key, None, now).await?;
         Ok(())
     }
 
-    async fn say(&self, body: ConfigurationBody) -> Result<Option<u64>, StateError> {
-        match NewEntry::new(self.clock.now(), &Body::Configuration(Box::new(body))) {
-            Ok(entry) => Ok(self
-                .state
-                .append(&[entry])
-                .await?
-                .first()
-                .map(|entry| entry.sequence)),
+    fn running_sha256(&self) -> Option<String> {
+        self.running.as_ref().map(Stamp::sha256)
+    }
+
+    /// Writes down that a configuration holds, with the incidents that it ends.
+    async fn accept(
+        &self,
+        config: &Config,
+        stamp: &Stamp,
+        changes: &[String],
+    ) -> Result<(), StateError> {
+        let now = self.clock.now();
+        let ends = retired::by(&self.state, config, &scope(&self.file), now).await?;
+        let mut body = ConfigurationBody::accepted(stamp.sha256(), self.running_sha256(), changes);
+        body.files.clone_from(&stamp.files);
+        self.say(body, &ends).await
+    }
+
+    async fn say(
+        &self,
+        body: ConfigurationBody,
+        changes: &IncidentChanges,
+    ) -> Result<(), StateError> {
+        let now = self.clock.now();
+        match NewEntry::new(now, &Body::Configuration(Box::new(body))) {
+            Ok(entry) => self.state.note(&entry, changes, now).await.map(|_| ()),
             Err(error) => {
                 tracing::error!(%error, daemon = %self.daemon, "the configuration's entry cannot be written");
-                Ok(None)
+                Ok(())
             }
         }
     }
+}
+
+/// Which daemon's configuration an incident is about: several may have several files.
+pub(super) fn scope(file: &Path) -> String {
+    file.display().to_string()
 }
 
 /// What the daemon does, in a line.
@@ -195,4 +233,162 @@ pub(super) fn status(plan: &Plan) -> String {
     let clusters = plan.config.clusters.len();
     let schedules = plan.config.schedules.len();
     format!("{schedules} schedules for {clusters} clusters")
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+    use serde_json::Value;
+
+    use super::super::clock::SystemClock;
+    use super::*;
+    use crate::state::Incident;
+
+    struct Ground {
+        keep: tempfile::TempDir,
+        state: State,
+        reload: Reload,
+    }
+
+    const GOOD: &str = "version: 1\nclusters:\n- {name: orders, primary: {url: 'file:///a'}}\n";
+
+    impl Ground {
+        /// A daemon that runs `text`, with its files known or not.
+        async fn new(text: &str, known: bool) -> Self {
+            let keep = tempfile::tempdir().unwrap();
+            let url = StateUrl::sqlite(keep.path().join("state.sqlite"));
+            let state = State::open(&url).await.unwrap();
+            let file = keep.path().join("walproof.yaml");
+            std::fs::write(&file, text).unwrap();
+            let loaded = sources::read(&file, Some(&url)).unwrap();
+            let stamp = known.then_some(loaded.stamp);
+            let config = Arc::new(loaded.config);
+            let reload = Reload {
+                file,
+                state_url: Some(url),
+                state: state.clone(),
+                clock: Arc::new(SystemClock::default()),
+                health: Arc::new(Health::new(Utc::now(), chrono::TimeDelta::minutes(2))),
+                daemon: Uuid::nil(),
+                plan: watch::Sender::new(Arc::new(Plan::of(Arc::clone(&config)))),
+                config: watch::Sender::new(config),
+                running: stamp.clone(),
+                seen: stamp,
+                systemd: false,
+            };
+            Self {
+                keep,
+                state,
+                reload,
+            }
+        }
+
+        async fn look(&mut self, text: &str) {
+            std::fs::write(&self.reload.file, text).unwrap();
+            self.reload.look().await;
+        }
+
+        async fn open(&self) -> Vec<Incident> {
+            let filter = IncidentFilter::default();
+            self.state.incidents(true, &filter).await.unwrap()
+        }
+
+        /// Whether each change was accepted, and how many incidents it opened and closed.
+        async fn said(&self) -> Vec<(bool, usize, usize)> {
+            let entries = self.state.entries(0, 100).await.unwrap();
+            entries
+                .iter()
+                .map(|entry| {
+                    let body = entry.content().unwrap().body;
+                    let count = |name: &str| body[name].as_array().map_or(0, Vec::len);
+                    let accepted = body["accepted"] == Value::Bool(true);
+                    (accepted, count("opened"), count("closed"))
+                })
+                .collect()
+        }
+
+        fn clusters(&self) -> usize {
+            self.reload.plan.borrow().config.clusters.len()
+        }
+
+        async fn tamper(&self, statement: &'static str) {
+            let file = self.keep.path().join("state.sqlite");
+            let url = format!("sqlite://{}", file.display());
+            let other = sqlx::SqlitePool::connect(&url).await.unwrap();
+            sqlx::raw_sql(statement).execute(&other).await.unwrap();
+            other.close().await;
+        }
+    }
+
+    const BAD: &str = "version: 1\nclusters: 7\n";
+
+    #[tokio::test]
+    async fn a_refused_file_stays_refused_until_it_is_right() {
+        let mut ground = Ground::new(GOOD, true).await;
+        for _ in 0..3 {
+            // The same again is told once, and settles nothing.
+            ground.look(BAD).await;
+            assert_eq!(ground.open().await.len(), 1);
+            assert!(ground.reload.health.is_configuration_refused());
+            assert_eq!(ground.said().await, [(false, 1, 0)]);
+        }
+        assert!(!ground.reload.seen.as_ref().unwrap().may_have_changed());
+        // Another mistake is another entry of the same incident.
+        ground.look("version: 2\n").await;
+        assert_eq!(ground.said().await, [(false, 1, 0), (false, 0, 0)]);
+        // Put back as it was.
+        for _ in 0..2 {
+            ground.look(GOOD).await;
+            assert_eq!(ground.open().await, []);
+            assert!(!ground.reload.health.is_configuration_refused());
+            let told = [(false, 1, 0), (false, 0, 0), (true, 0, 1)];
+            assert_eq!(ground.said().await, told);
+        }
+        // The same mistake once more is told once more.
+        ground.look(BAD).await;
+        assert_eq!(ground.open().await.len(), 1);
+        ground.look("version: 1\n").await;
+        assert_eq!((ground.clusters(), ground.open().await.len()), (0, 0));
+        assert_eq!(ground.said().await.last(), Some(&(true, 0, 1)));
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_read_at_the_start_is_looked_at_first() {
+        for (text, accepted) in [(BAD, false), (GOOD, true)] {
+            let mut ground = Ground::new(GOOD, false).await;
+            std::fs::write(&ground.reload.file, text).unwrap();
+            let (stop, stopped) = watch::channel(false);
+            let (_hangup, hung_up) = mpsc::channel(1);
+            let state = ground.state.clone();
+            let until = async {
+                while state.entry_head().await.unwrap().is_none() {
+                    tokio::task::yield_now().await;
+                }
+                stop.send(true).unwrap();
+            };
+            let reload =
+                std::mem::replace(&mut ground.reload, Ground::new(GOOD, true).await.reload);
+            tokio::join!(reload.run(hung_up, stopped), until);
+            let opened = usize::from(!accepted);
+            assert_eq!(ground.said().await, [(accepted, opened, 0)]);
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_changes_that_could_not_be_written_down() {
+        let mut ground = Ground::new(GOOD, true).await;
+        ground.tamper("ALTER TABLE entries RENAME TO away").await;
+        ground.look(BAD).await;
+        ground.look("version: 1\n").await;
+        assert_eq!(ground.clusters(), 1);
+        assert!(ground.reload.seen.as_ref().unwrap().may_have_changed());
+        ground.tamper("ALTER TABLE away RENAME TO entries").await;
+        assert_eq!(ground.said().await, []);
+        // The next look makes up for it.
+        ground.reload.look().await;
+        assert_eq!(
+            (ground.clusters(), ground.said().await),
+            (0, vec![(true, 0, 0)])
+        );
+    }
 }

@@ -16,17 +16,17 @@ use super::dispatch::Dispatch;
 use super::executor::Executor;
 use super::metronome::Metronome;
 use super::plan::Plan;
-use super::reload::{Reload, status};
+use super::reload::{Reload, scope, status};
 use super::sources::{self, Stamp};
 use super::tick::{Tick, Ticked};
 use super::worker::{Tools, stopped};
-use super::{DaemonError, overdue, sweep, systemd};
+use super::{DaemonError, overdue, records, retired, sweep, systemd};
 use crate::config::{Config, StateUrl};
 use crate::evidence::NewEntry;
 use crate::evidence::ledger::{Body, ConfigurationBody, DaemonBody, SealError};
 use crate::notify;
 use crate::server::{self, Health, Limits, Now, ServerState};
-use crate::state::{State, StateError};
+use crate::state::{IncidentChanges, State, StateError};
 
 /// How often overdue proofs are looked for.
 const OVERDUE_EVERY: Duration = Duration::from_secs(15);
@@ -90,7 +90,17 @@ impl Daemon {
     /// Makes a daemon ready: the address is bound, the clock is put right, what dead ones
     /// left is swept, and the ledger says that it began.
     pub async fn start(state: State, options: DaemonOptions) -> Result<Self, DaemonError> {
-        let config = Arc::new(options.config);
+        let mut config = options.config;
+        // Read once more, so that what runs is what its digests say. Where that cannot be, what
+        // was given holds, and the first look tells what is wrong.
+        let stamp = options.file.as_ref().and_then(|file| {
+            let loaded = sources::read(file, options.state_url.as_ref()).ok()?;
+            (loaded.config.state == config.state).then(|| {
+                config = loaded.config;
+                loaded.stamp
+            })
+        });
+        let config = Arc::new(config);
         let listener = if options.process {
             let address = config.daemon.listen();
             let listener = TcpListener::bind(address)
@@ -104,11 +114,6 @@ impl Daemon {
         let awake = clock.awake();
         clock.put_right(state.clock_offset().await?);
         let id = Uuid::now_v7();
-        let stamp = options.file.as_ref().and_then(|file| {
-            sources::read(file, &config, options.state_url.as_ref())
-                .ok()
-                .map(|loaded| loaded.stamp)
-        });
         let now = clock.now();
         let health = Arc::new(Health::new(now, PATIENCE));
         let plan = Arc::new(Plan::of(Arc::clone(&config)));
@@ -168,7 +173,7 @@ impl Daemon {
         if let Some(listener) = self.listener.take() {
             beside.push(tokio::spawn(self.serve(listener, stop.clone())));
         }
-        if let (Some(file), Some(stamp)) = (self.file.clone(), self.stamp.take()) {
+        if let Some(file) = self.file.clone() {
             let reload = Reload {
                 file,
                 state_url: self.state_url.clone(),
@@ -178,7 +183,8 @@ impl Daemon {
                 daemon: self.id,
                 plan: self.plan.clone(),
                 config: self.config.clone(),
-                stamp,
+                running: self.stamp.clone(),
+                seen: self.stamp.clone(),
                 systemd: self.process,
             };
             beside.push(tokio::spawn(reload.run(signals.hangup, stop.clone())));
@@ -189,6 +195,12 @@ impl Daemon {
                 self.state.clone(),
                 self.config.subscribe(),
                 move || clock.now(),
+                stop.clone(),
+            )));
+            beside.push(tokio::spawn(records::watch(
+                self.state.clone(),
+                self.id,
+                Arc::clone(&self.clock),
                 stop.clone(),
             )));
         }
@@ -249,6 +261,7 @@ impl Daemon {
         };
         let mut overdue_next = self.clock.now();
         let mut sweep_next = self.clock.now() + SWEEP_EVERY;
+        let mut sweeping: Option<JoinHandle<()>> = None;
         let mut first = true;
         let mut last: Option<DateTime<Utc>> = None;
         let mut said = Said::default();
@@ -270,8 +283,10 @@ impl Daemon {
                 }
                 if now >= sweep_next {
                     sweep_next = now + SWEEP_EVERY;
-                    let config = Arc::clone(&self.plan.borrow().config);
-                    sweep::sweep(&self.state, &config, now).await;
+                    // Beside the loop: large directories take long to remove. One at a time.
+                    if sweeping.as_ref().is_none_or(JoinHandle::is_finished) {
+                        sweeping = Some(tokio::spawn(self.sweep(now)));
+                    }
                     self.put_right().await;
                 }
                 self.bell.ring(self.clock.as_ref());
@@ -283,6 +298,19 @@ impl Daemon {
                 awake = ticking.rung() => awake,
                 () = stopped(&mut stop) => self.clock.awake(),
             };
+        }
+        if let Some(sweeping) = sweeping {
+            // What hangs is left; the next sweep goes on.
+            let _ = tokio::time::timeout(Duration::from_secs(10), sweeping).await;
+        }
+    }
+
+    fn sweep(&self, now: DateTime<Utc>) -> impl Future<Output = ()> + Send + use<> {
+        let (state, awake) = (self.state.clone(), self.clock.awake());
+        let config = Arc::clone(&self.plan.borrow().config);
+        async move {
+            sweep::sweep(&state, &config, now).await;
+            drop(awake);
         }
     }
 
@@ -369,28 +397,36 @@ impl Daemon {
 
     async fn say_started(&self) -> Result<(), StateError> {
         let now = self.clock.now();
-        let mut entries = vec![NewEntry::new(
-            now,
-            &Body::Started(Box::new(self.body(None))),
-        )];
-        if let Some(stamp) = &self.stamp {
-            let mut body = ConfigurationBody::accepted(stamp.sha256(), None, &[]);
-            body.files.clone_from(&stamp.files);
-            entries.push(NewEntry::new(now, &Body::Configuration(Box::new(body))));
-        }
-        self.append(entries).await
+        let body = Body::Started(Box::new(self.body(None)));
+        self.append(NewEntry::new(now, &body), &IncidentChanges::default())
+            .await?;
+        let (Some(stamp), Some(file)) = (&self.stamp, &self.file) else {
+            return Ok(());
+        };
+        let config = Arc::clone(&self.plan.borrow().config);
+        let ends = retired::by(&self.state, &config, &scope(file), now).await?;
+        let mut body = ConfigurationBody::accepted(stamp.sha256(), None, &[]);
+        body.files.clone_from(&stamp.files);
+        let body = Body::Configuration(Box::new(body));
+        self.append(NewEntry::new(now, &body), &ends).await
     }
 
     async fn say_stopped(&self) -> Result<(), StateError> {
         let body = Body::Stopped(Box::new(self.body(Some("asked to stop"))));
-        self.append(vec![NewEntry::new(self.clock.now(), &body)])
-            .await
+        let entry = NewEntry::new(self.clock.now(), &body);
+        self.append(entry, &IncidentChanges::default()).await
     }
 
-    async fn append(&self, entries: Vec<Result<NewEntry, SealError>>) -> Result<(), StateError> {
-        let sealable: Result<Vec<NewEntry>, SealError> = entries.into_iter().collect();
-        match sealable {
-            Ok(entries) => self.state.append(&entries).await.map(|_| ()),
+    async fn append(
+        &self,
+        entry: Result<NewEntry, SealError>,
+        changes: &IncidentChanges,
+    ) -> Result<(), StateError> {
+        match entry {
+            Ok(entry) => {
+                let noted = self.state.note(&entry, changes, entry.at);
+                noted.await.map(|_| ())
+            }
             Err(error) => {
                 tracing::error!(%error, "an entry about the daemon itself cannot be written");
                 Ok(())
@@ -442,5 +478,51 @@ async fn watchdog(
             _ => systemd::alive(),
         }
         tokio::time::sleep(every).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::InProcess;
+    use super::super::clock::SystemClock;
+    use super::*;
+
+    #[tokio::test]
+    async fn what_runs_is_what_the_ledger_names() {
+        let keep = tempfile::tempdir().unwrap();
+        let url = StateUrl::sqlite(keep.path().join("state.sqlite"));
+        let state = State::open(&url).await.unwrap();
+        let file = keep.path().join("walproof.yaml");
+        std::fs::write(&file, "version: 1\n").unwrap();
+        let given = sources::read(&file, Some(&url)).unwrap().config;
+        let changed = "version: 1\nclusters:\n- {name: orders, primary: {url: 'file:///a'}}\n";
+        // The file changed after it was read: to a right one, and to one with a mistake.
+        for (text, clusters, entries) in [(changed, 1, 2), ("version: 2\n", 0, 1)] {
+            std::fs::write(&file, text).unwrap();
+            let before = state
+                .entry_head()
+                .await
+                .unwrap()
+                .map_or(0, |(head, _)| head);
+            let options = DaemonOptions {
+                config: given.clone(),
+                file: Some(file.clone()),
+                state_url: Some(url.clone()),
+                clock: Arc::new(SystemClock::default()),
+                executor: Arc::new(InProcess::new(state.clone())),
+                tick: Duration::from_secs(1),
+                process: false,
+            };
+            let daemon = Daemon::start(state.clone(), options).await.unwrap();
+            assert_eq!(daemon.plan.borrow().config.clusters.len(), clusters);
+            let sha256 = crate::evidence::sha256_hex(text.as_bytes());
+            let known = daemon.stamp.as_ref().map(Stamp::sha256);
+            assert_eq!(known, (entries == 2).then_some(sha256.clone()));
+            let said = state.entries(before, 10).await.unwrap();
+            assert_eq!(said.len(), entries);
+            if let Some(accepted) = said.get(1) {
+                assert_eq!(accepted.content().unwrap().body["sha256"], sha256);
+            }
+        }
     }
 }

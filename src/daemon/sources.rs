@@ -55,9 +55,20 @@ impl Stamp {
             .any(|look| Look::at(look.path.clone()) != *look)
     }
 
-    fn of(main: &Path, drills: &BTreeSet<PathBuf>) -> Self {
-        let mut paths = vec![main.to_owned()];
-        paths.extend(drills.iter().cloned());
+    /// As they are now. What changes from now on is seen by a look.
+    fn of(main: &Path) -> Self {
+        let paths = config::files(main);
+        // Folders too, for definitions that come and go.
+        let base = main.parent().unwrap_or(Path::new(""));
+        let mut watched: BTreeSet<PathBuf> = [base.join("drills")].into();
+        watched.extend(
+            paths
+                .iter()
+                .skip(1)
+                .filter_map(|drill| drill.parent().map(Path::to_owned)),
+        );
+        watched.extend(paths.iter().cloned());
+        let looks = watched.into_iter().map(Look::at).collect();
         let files = paths
             .iter()
             .map(|path| {
@@ -65,56 +76,38 @@ impl Stamp {
                 Digest::of(path.display().to_string(), &bytes)
             })
             .collect();
-        // Folders too, for definitions that come and go.
-        let base = main.parent().unwrap_or(Path::new(""));
-        let mut watched: BTreeSet<PathBuf> = [base.join("drills")].into();
-        watched.extend(
-            drills
-                .iter()
-                .filter_map(|drill| drill.parent().map(Path::to_owned)),
-        );
-        watched.extend(paths);
-        Self {
-            files,
-            looks: watched.into_iter().map(Look::at).collect(),
-        }
+        Self { files, looks }
     }
 }
 
+/// So often files are read that change while they are read.
+const READS: u32 = 3;
+
 /// Reads the configuration in `file`; `state` wins over what it says.
 ///
-/// The digests are taken first: what changes in between is seen by the next look.
-pub(super) fn read(
-    file: &Path,
-    known: &Config,
-    state: Option<&StateUrl>,
-) -> Result<Loaded, Refused> {
-    let drills = |config: &Config| {
-        config
-            .drills
-            .iter()
-            .map(|drill| drill.file.clone())
-            .collect()
-    };
-    let before = Stamp::of(file, &drills(known));
-    match config::load(file) {
-        Ok(mut config) => {
-            if let Some(state) = state {
-                config.state = state.clone();
-            }
-            let stamp = Stamp::of(file, &drills(&config));
-            // A main file that changed while it was read is read again at the next look.
-            let stamp = if stamp.sha256() == before.sha256() {
-                stamp
-            } else {
-                before
-            };
-            Ok(Loaded { config, stamp })
+/// The digests are those of the bytes that were read: they are taken before and after, and
+/// must agree. Of files that never rest the older ones are given, so that the next look reads
+/// them again.
+pub(super) fn read(file: &Path, state: Option<&StateUrl>) -> Result<Loaded, Refused> {
+    let mut stamp = Stamp::of(file);
+    let mut reads = 1;
+    loop {
+        let loaded = config::load(file);
+        let after = Stamp::of(file);
+        if after.files != stamp.files && reads < READS {
+            stamp = after;
+            reads += 1;
+            continue;
         }
-        Err(errors) => Err(Refused {
-            stamp: before,
-            errors,
-        }),
+        return match loaded {
+            Ok(mut config) => {
+                if let Some(state) = state {
+                    config.state = state.clone();
+                }
+                Ok(Loaded { config, stamp })
+            }
+            Err(errors) => Err(Refused { stamp, errors }),
+        };
     }
 }
 
@@ -134,7 +127,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("walproof.yaml");
         std::fs::write(&file, "version: 1\n").unwrap();
-        let loaded = read(&file, &Config::default(), None).unwrap();
+        let loaded = read(&file, None).unwrap();
         assert!(!loaded.stamp.may_have_changed());
         assert_eq!(loaded.stamp.sha256(), sha256_hex(b"version: 1\n"));
         // Replaced by another file, as a deployment does.
@@ -142,23 +135,48 @@ mod tests {
         std::fs::write(&other, "version: 2\n").unwrap();
         std::fs::rename(&other, &file).unwrap();
         assert!(loaded.stamp.may_have_changed());
-        let refused = read(&file, &loaded.config, None).unwrap_err();
+        let refused = read(&file, None).unwrap_err();
         assert!(!refused.stamp.may_have_changed());
         assert_ne!(refused.stamp.sha256(), loaded.stamp.sha256());
         assert!(refused.errors.to_string().contains("`version`"));
         // A folder of drills that was not there.
         std::fs::write(&file, "version: 1\n").unwrap();
-        let loaded = read(&file, &loaded.config, None).unwrap();
+        let loaded = read(&file, None).unwrap();
         std::fs::create_dir(directory.path().join("drills")).unwrap();
         assert!(loaded.stamp.may_have_changed());
-        let loaded = read(&file, &loaded.config, None).unwrap();
+        let loaded = read(&file, None).unwrap();
         std::fs::write(
             directory.path().join("drills/a.yaml"),
             "version: 1\nname: a\n",
         )
         .unwrap();
         assert!(loaded.stamp.may_have_changed());
-        let loaded = read(&file, &loaded.config, None).unwrap();
+        let loaded = read(&file, None).unwrap();
         assert_eq!(loaded.stamp.files.len(), 2);
+    }
+
+    #[test]
+    fn a_new_drill_with_a_mistake_is_part_of_what_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("walproof.yaml");
+        let drill = directory.path().join("drills/a.yaml");
+        std::fs::create_dir(directory.path().join("drills")).unwrap();
+        std::fs::write(&file, "version: 1\n").unwrap();
+        let good = read(&file, None).unwrap();
+        std::fs::write(&drill, "version: 1\nnaem: a\n").unwrap();
+        let refused = read(&file, None).unwrap_err();
+        assert_ne!(refused.stamp.files, good.stamp.files);
+        assert_eq!(refused.stamp.files.len(), 2);
+        assert!(!refused.stamp.may_have_changed());
+        // Mended in its place: the folder looks as it did.
+        std::fs::write(&drill, "version: 1\nname: a\n").unwrap();
+        assert!(refused.stamp.may_have_changed());
+        assert_eq!(read(&file, None).unwrap().config.drills.len(), 1);
+        // With the main file broken as well it is watched all the same.
+        std::fs::write(&file, "version: 1\nclusters: 7\n").unwrap();
+        let refused = read(&file, None).unwrap_err();
+        assert_eq!(refused.stamp.files.len(), 2);
+        std::fs::write(&file, ": : :").unwrap();
+        assert_eq!(read(&file, None).unwrap_err().stamp.files.len(), 2);
     }
 }

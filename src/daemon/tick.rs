@@ -53,7 +53,7 @@ pub(super) struct Tick {
 struct Held {
     lease: Option<Lease>,
     /// The plan whose schedules the state has, and the lease's token when it got them.
-    synced: Option<(usize, i64)>,
+    synced: Option<(Arc<Plan>, i64)>,
 }
 
 impl Tick {
@@ -140,7 +140,7 @@ impl Tick {
         now: DateTime<Utc>,
         due: &[ScheduleRow],
     ) -> Result<Vec<Advance>, StateError> {
-        let mut under_way: BTreeMap<&str, BTreeSet<(String, String)>> = BTreeMap::new();
+        let mut under_way: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
         let mut steps = Vec::with_capacity(due.len());
         for row in due {
             // A daemon with another configuration may have left it; the next sync removes
@@ -184,14 +184,18 @@ impl Tick {
         now: DateTime<Utc>,
         lease: &Lease,
     ) -> Result<(), StateError> {
-        // Plans are told apart by where they lie; the one that holds is kept alive.
-        let this = (Arc::as_ptr(plan).addr(), lease.token);
-        if self.lock().synced == Some(this) {
+        // Plans are told apart by where they lie: this one is kept, so that no other lies there.
+        let known = self
+            .lock()
+            .synced
+            .as_ref()
+            .is_some_and(|(synced, token)| Arc::ptr_eq(synced, plan) && *token == lease.token);
+        if known {
             return Ok(());
         }
         let rows = plan.rows(now);
-        let synced = state.schedules_sync(&rows, now).await?;
-        self.lock().synced = Some(this);
+        let synced = state.schedules_sync(lease, &rows, now).await?;
+        self.lock().synced = Some((Arc::clone(plan), lease.token));
         tracing::info!(
             schedules = rows.len(),
             added = synced.added,

@@ -70,31 +70,48 @@ impl Dispatcher {
         }
     }
 
-    /// Plans what is to be told and sends what is due at `now`, until nothing is.
+    /// Plans what is to be told and sends what is due, until nothing is, as if no time passed
+    /// meanwhile.
     pub async fn dispatch_once(
         &self,
         state: &State,
         now: DateTime<Utc>,
     ) -> Result<Dispatched, StateError> {
+        let never = watch::Sender::new(false);
+        self.dispatch(state, &|| now, &never.subscribe()).await
+    }
+
+    /// Plans what is to be told and sends what is due, until nothing is or it is asked to
+    /// stop. `now` is asked anew for each claim, as many slow receivers take longer than one
+    /// holds. What is on its way when it is asked to stop is waited for, at most 45 seconds.
+    pub async fn dispatch(
+        &self,
+        state: &State,
+        now: &(dyn Fn() -> DateTime<Utc> + Send + Sync),
+        stop: &watch::Receiver<bool>,
+    ) -> Result<Dispatched, StateError> {
         let mut done = Dispatched {
-            planned: self.plan(state, now).await?,
+            planned: self.plan(state, now()).await?,
             ..Dispatched::default()
         };
         loop {
+            if *stop.borrow() {
+                return Ok(done);
+            }
             let claimed = state
-                .claim_deliveries(self.holder, now, LEASE, AT_ONCE.into())
+                .claim_deliveries(self.holder, now(), LEASE, AT_ONCE.into())
                 .await?;
             if claimed.is_empty() {
                 return Ok(done);
             }
             let mut sending = futures::stream::iter(claimed)
                 .map(|delivery| async move {
-                    let result = self.send(&delivery, now).await;
+                    let result = self.send(&delivery, now()).await;
                     (delivery, result)
                 })
                 .buffer_unordered(AT_ONCE.into());
             while let Some((delivery, result)) = sending.next().await {
-                match self.note(state, &delivery, result, now).await? {
+                match self.note(state, &delivery, result, now()).await? {
                     Noted::Sent => done.sent += 1,
                     Noted::PutOff => done.put_off += 1,
                     Noted::GivenUp => done.given_up += 1,
@@ -252,7 +269,7 @@ pub async fn run(
             dispatcher = current(&mut config);
         }
         if let Some(dispatcher) = &dispatcher {
-            match dispatcher.dispatch_once(&state, now()).await {
+            match dispatcher.dispatch(&state, &now, &stop).await {
                 Ok(_) => troubled = false,
                 // The outbox keeps what is due; once is enough to say so.
                 Err(error) if !troubled => {

@@ -233,6 +233,8 @@ pub fn report_entry(
             bytes: exported.manifest_bytes,
             sha256: exported.manifest_sha256.clone(),
         }],
+        opened: Vec::new(),
+        closed: Vec::new(),
     };
     let entry = NewEntry::new(now, &Body::Report(Box::new(body)))?;
     Ok(match &manifest.cluster {

@@ -21,6 +21,7 @@ mod job;
 mod observer;
 mod perform;
 pub mod recording;
+pub mod records;
 pub mod replicate;
 mod report;
 pub mod scan;

@@ -167,11 +167,12 @@ async fn leaves(
 ) -> Result<Leaves, Failure> {
     let mut standing = ReplicateStanding::of(report);
     let body = bodies::replicate(recording.run_body(outcome), places, report, &standing);
-    // It did not look at what the one before it found, so that stands as it was.
-    if standing.incremental
-        && let Some(before) = last_standing(recording).await?
-    {
-        standing = standing.over(&before);
+    if let Some(before) = last_standing(recording).await? {
+        // It did not look at what the one before it found, so that stands as it was.
+        if standing.incremental {
+            standing = standing.over(&before);
+        }
+        standing = standing.after(&before);
     }
     Ok(Leaves {
         body: serde_json::to_value(&body).ok(),

@@ -12,7 +12,7 @@ use crate::evidence::export::{ExportError, Exported, Scope, directory_name};
 use crate::evidence::ledger::Break;
 use crate::evidence::{NewEntry, Verdict};
 use crate::finding::Code;
-use crate::state::{IncidentKey, IncidentKind, NewIncident, State, StateError};
+use crate::state::{IncidentChanges, IncidentKey, IncidentKind, NewIncident, State, StateError};
 
 /// How many names are tried when one is taken: a report that was written before its job was
 /// noted as done is written once more.
@@ -53,8 +53,8 @@ async fn written(period: Period, cluster: &str, around: &Surroundings) -> Result
         .first_break
         .or_else(|| exported.manifest.ledger.first_break.clone());
     let entry = report_entry(around.origin(false).asked, &exported, Utc::now())?;
-    let by = keep(around, entry).await?;
-    note(state, broken.as_ref(), by, Utc::now()).await?;
+    keep(around, &entry, broken.as_ref()).await?;
+    state.ledger_followed(Utc::now()).await?;
     Ok(Ended {
         run_id: None,
         exit_code: u8::from(broken.is_some()),
@@ -102,22 +102,25 @@ async fn export_somewhere(
     }
 }
 
-/// Notes the report in the ledger, and the job as done. Gives the entry's number.
-async fn keep(around: &Surroundings, entry: NewEntry) -> Result<Option<u64>, StateError> {
-    let appended = match &around.fence {
-        Some(fence) => around.state.finish_job(fence, Utc::now(), &[entry]).await?,
-        None => around.state.append(&[entry]).await?,
-    };
-    Ok(appended.first().map(|entry| entry.sequence))
+/// Notes the report in the ledger, with what it says of the records, and the job as done.
+async fn keep(
+    around: &Surroundings,
+    entry: &NewEntry,
+    broken: Option<&Break>,
+) -> Result<(), StateError> {
+    let (changes, now) = (changes(broken), Utc::now());
+    let state = &around.state;
+    match &around.fence {
+        Some(fence) => {
+            let kept = state.finish_job_noting(fence, now, entry, &changes);
+            kept.await.map(|_| ())
+        }
+        None => state.note(entry, &changes, now).await.map(|_| ()),
+    }
 }
 
 /// Whether the records hold is an incident like any other.
-async fn note(
-    state: &State,
-    broken: Option<&Break>,
-    by: Option<u64>,
-    now: DateTime<Utc>,
-) -> Result<(), StateError> {
+pub(super) fn changes(broken: Option<&Break>) -> IncidentChanges {
     let code = Code::RecordsBroken.as_str().to_owned();
     let Some(finding) = broken.map(broken_finding) else {
         let key = IncidentKey {
@@ -126,7 +129,10 @@ async fn note(
             scope: String::new(),
             code,
         };
-        return state.close_incident(&key, by, now).await.map(|_| ());
+        return IncidentChanges {
+            closes: vec![key],
+            ..IncidentChanges::default()
+        };
     };
     let incident = NewIncident {
         cluster: String::new(),
@@ -137,9 +143,12 @@ async fn note(
         severity: finding.severity,
         object: finding.object,
         message: finding.message,
-        by,
+        by: None,
     };
-    state.open_incident(&incident, now).await.map(|_| ())
+    IncidentChanges {
+        opens: vec![incident],
+        ..IncidentChanges::default()
+    }
 }
 
 #[cfg(test)]
@@ -243,6 +252,15 @@ mod tests {
             .unwrap();
         assert_eq!(open.len(), 1);
         assert_eq!(open[0].code, "records-broken");
+        // The entry says so itself, so that an export shows it.
+        let newest = async || {
+            let (head, _) = state.entry_head().await.unwrap().unwrap();
+            let entry = state.entries(head - 1, 1).await.unwrap().remove(0);
+            (head, entry.content().unwrap().body)
+        };
+        let (head, body) = newest().await;
+        assert_eq!(open[0].opened_by, Some(head));
+        assert_eq!(body["opened"][0]["code"], "records-broken");
         sqlx::raw_sql("UPDATE entries SET cluster = NULL WHERE sequence = 2")
             .execute(&other)
             .await
@@ -253,5 +271,7 @@ mod tests {
             .await
             .unwrap();
         assert!(open.is_empty());
+        let (_, body) = newest().await;
+        assert_eq!(body["closed"][0]["code"], "records-broken");
     }
 }

@@ -6,17 +6,19 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::de::DeserializeOwned;
 
 use super::facts::{
-    ClusterFacts, CopyFacts, FindingFacts, FleetFacts, JobFacts, NotificationFacts, ProofFacts,
-    RecordFacts, RunFacts,
+    ClusterFacts, CopyFacts, CopyRole, FindingFacts, FleetFacts, JobFacts, NotificationFacts,
+    ProofFacts, RecordFacts, RunFacts,
 };
 use super::promised::promised;
 use super::standing;
 use crate::config::Config;
-use crate::evidence::{EntryKind, Verdict};
+use crate::evidence::EntryKind;
+use crate::evidence::ledger::MissedReason;
+use crate::finding::Code;
 use crate::operation::standing::{DrillStanding, ReplicateStanding, VerifyStanding};
 use crate::state::{
-    DeliveryOutcome, EntryCount, Incident, IncidentFilter, RunKind, Standing, StandingFilter,
-    State, StateError,
+    DeliveryOutcome, EntryCount, Incident, IncidentFilter, IncidentKind, Proof, RunKind, Standing,
+    StandingFilter, State, StateError,
 };
 
 /// The kinds of runs that prove something of a copy.
@@ -35,7 +37,7 @@ const ASKED: [(EntryKind, &str); 3] = [
 ];
 
 /// The code of the finding that says that the ledger breaks.
-const RECORDS_BROKEN: &str = "records-broken";
+const RECORDS_BROKEN: &str = Code::RecordsBroken.as_str();
 
 /// Asks the state how the clusters of the configuration stand. A few queries whose answers
 /// grow with the configuration, not with time: standings and counts are one per copy and
@@ -77,12 +79,20 @@ pub async fn collect(
             }
         }
     }
+    for proof in state.proofs().await? {
+        let cluster = places.get(&proof.cluster);
+        let cluster = cluster.and_then(|index| fleet.clusters.get_mut(*index));
+        let copy = cluster.and_then(|it| it.copies.iter_mut().find(|copy| copy.name == proof.copy));
+        if let Some(copy) = copy {
+            answer(copy, &proof);
+        }
+    }
     for cluster in &mut fleet.clusters {
         lags(cluster);
     }
     let incidents = state.incidents(true, &IncidentFilter::default()).await?;
-    fleet.records.broken = incidents.iter().any(|it| it.code == RECORDS_BROKEN);
     find(&mut fleet, &incidents);
+    fleet.records = records(state, &incidents).await?;
     count(&mut fleet, &state.entry_counts().await?);
     fleet.jobs = state
         .job_counts()
@@ -94,10 +104,6 @@ pub async fn collect(
             count: count.jobs,
         })
         .collect();
-    fleet.records = RecordFacts {
-        head: state.entry_head().await?.map_or(0, |(head, _)| head),
-        ..fleet.records
-    };
     for count in state.delivery_counts().await? {
         let NotificationFacts { waiting, given_up } = &mut fleet.notifications;
         match count.outcome {
@@ -107,6 +113,18 @@ pub async fn collect(
         }
     }
     Ok(fleet)
+}
+
+/// What is known of the ledger.
+async fn records(state: &State, incidents: &[Incident]) -> Result<RecordFacts, StateError> {
+    let followed_at = state.ledger_followed_at().await?;
+    let broken = incidents.iter().any(|it| it.code == RECORDS_BROKEN);
+    Ok(RecordFacts {
+        head: state.entry_head().await?.map_or(0, |(head, _)| head),
+        // Nobody knows that it holds before somebody has looked.
+        broken: (broken || followed_at.is_some()).then_some(broken),
+        followed_at,
+    })
 }
 
 /// Where each copy of each cluster lies.
@@ -124,12 +142,12 @@ fn locations(config: &Config) -> HashMap<(String, String), String> {
 
 /// Puts a standing to its copy.
 fn stand(copy: &mut CopyFacts, standing: &Standing) {
-    let mut proof = ProofFacts {
+    copy.proofs.push(ProofFacts {
         kind: standing.kind.as_str(),
-        answered_at: Some(standing.at),
+        answered_at: None,
         verdict: standing.verdict,
         exit_code: standing.exit_code,
-    };
+    });
     match standing.kind {
         RunKind::Verify => {
             if let Some(body) = body::<VerifyStanding>(standing) {
@@ -143,17 +161,21 @@ fn stand(copy: &mut CopyFacts, standing: &Standing) {
         }
         RunKind::Drill => {
             if let Some(body) = body::<DrillStanding>(standing) {
-                let body = body.of_place(&standing.location);
-                if body.verdict == Verdict::Unproven {
-                    // It gave no answer; the newest that is known to have given one.
-                    proof.answered_at = body.last_proven.as_ref().map(|proven| proven.at);
-                }
                 copy.drill = Some(standing::drill(&body));
             }
         }
         _ => {}
     }
-    copy.proofs.push(proof);
+}
+
+/// Puts the newest answer of a kind to its copy: what the newest run could not check does not
+/// undo it.
+fn answer(copy: &mut CopyFacts, newest: &Proof) {
+    let kind = newest.kind.as_str();
+    if let Some(proof) = copy.proofs.iter_mut().find(|proof| proof.kind == kind) {
+        proof.answered_at = Some(newest.at);
+        proof.verdict = newest.verdict;
+    }
 }
 
 /// What an older or newer version wrote and this one cannot read is left out.
@@ -177,11 +199,10 @@ fn lags(cluster: &mut ClusterFacts) {
         return;
     };
     for (copy, tip) in cluster.copies.iter_mut().zip(tips).skip(1) {
-        let complete = copy.replica.as_ref().and_then(|replica| {
-            // Nothing was left to copy then.
-            replica.lag_ms.filter(|lag| *lag == 0)?;
-            replica.compared_at
-        });
+        let complete = copy
+            .replica
+            .as_ref()
+            .and_then(|replica| replica.complete_at);
         if let Some(held) = tip.max(complete) {
             let lag = primary.signed_duration_since(held).max(TimeDelta::zero());
             let replica = copy.replica.get_or_insert_default();
@@ -195,7 +216,13 @@ fn lags(cluster: &mut ClusterFacts) {
 /// cluster that the configuration does not name is left out.
 fn find(fleet: &mut FleetFacts, incidents: &[Incident]) {
     let mut found: BTreeMap<(&str, &str, &str), FindingFacts> = BTreeMap::new();
+    let mut missed: Vec<(&Incident, Code)> = Vec::new();
     for incident in incidents {
+        for code in [Code::ObjectiveMissedRpo, Code::ObjectiveMissedRto] {
+            if incident.kind == IncidentKind::Drill && incident.code == code.as_str() {
+                missed.push((incident, code));
+            }
+        }
         let key = (
             incident.cluster.as_str(),
             incident.copy.as_str(),
@@ -215,6 +242,18 @@ fn find(fleet: &mut FleetFacts, incidents: &[Incident]) {
     for cluster in &mut fleet.clusters {
         places.insert(cluster.name.clone(), cluster);
     }
+    // A drill that could not measure does not undo that one before it missed an objective.
+    for (incident, code) in missed {
+        let cluster = places.get_mut(&incident.cluster);
+        let copy =
+            cluster.and_then(|it| it.copies.iter_mut().find(|copy| copy.name == incident.copy));
+        if let Some(drill) = copy.and_then(|copy| copy.drill.as_mut()) {
+            match code {
+                Code::ObjectiveMissedRpo => drill.rpo_met = Some(false),
+                _ => drill.rto_met = Some(false),
+            }
+        }
+    }
     for ((cluster, copy, _), finding) in found {
         if cluster.is_empty() {
             fleet.findings.push(finding);
@@ -231,32 +270,35 @@ fn find(fleet: &mut FleetFacts, incidents: &[Incident]) {
 /// Counts what the ledger holds.
 fn count(fleet: &mut FleetFacts, counts: &[EntryCount]) {
     let mut runs: BTreeMap<(EntryKind, &str), u64> = BTreeMap::new();
-    let mut due: HashMap<&str, [u64; 3]> = HashMap::new();
-    let mut unanswered: HashMap<&str, [u64; ASKED.len()]> = HashMap::new();
+    let mut due: HashMap<&str, Due> = HashMap::new();
+    let mut unanswered: HashMap<(&str, &str), [u64; ASKED.len()]> = HashMap::new();
     for count in counts {
-        let add = |to: Option<&mut u64>| {
-            if let Some(to) = to {
-                *to = to.saturating_add(count.entries);
+        let add = |to: &mut u64, number: u64| *to = to.saturating_add(number);
+        let due = due.entry(count.cluster.as_str()).or_default();
+        match count.kind {
+            // Of no schedule: that a proof is overdue has alerts of its own.
+            EntryKind::Missed if count.outcome == MissedReason::Overdue.as_str() => {}
+            EntryKind::Missed => add(&mut due.missed, count.moments),
+            EntryKind::Late => {
+                add(&mut due.late, count.entries);
+                // What it passes over did not happen.
+                let passed_over = count.moments.saturating_sub(count.entries);
+                add(&mut due.missed, passed_over);
             }
-        };
-        let cluster = count.cluster.as_str();
-        let number = match count.kind {
-            EntryKind::Missed => 0,
-            EntryKind::Late => 1,
-            EntryKind::Skipped => 2,
+            EntryKind::Skipped => add(&mut due.skipped, count.moments),
+            _ if count.outcome.is_empty() => {}
             kind => {
-                if count.outcome.is_empty() {
-                    continue;
-                }
-                add(Some(runs.entry((kind, &count.outcome)).or_default()));
+                let run = runs.entry((kind, &count.outcome)).or_default();
+                add(run, count.entries);
                 let asked = ASKED.iter().position(|(asked, _)| *asked == kind);
                 if let ("unproven" | "unchecked", Some(index)) = (count.outcome.as_str(), asked) {
-                    add(unanswered.entry(cluster).or_default().get_mut(index));
+                    let copy = (count.cluster.as_str(), count.copy.as_str());
+                    if let Some(number) = unanswered.entry(copy).or_default().get_mut(index) {
+                        add(number, count.entries);
+                    }
                 }
-                continue;
             }
-        };
-        add(due.entry(cluster).or_default().get_mut(number));
+        }
     }
     fleet.runs = runs
         .into_iter()
@@ -268,13 +310,24 @@ fn count(fleet: &mut FleetFacts, counts: &[EntryCount]) {
         .collect();
     for cluster in &mut fleet.clusters {
         let name = cluster.name.as_str();
-        [cluster.missed, cluster.late, cluster.skipped] =
-            due.get(name).copied().unwrap_or_default();
-        let numbers = unanswered.get(name).copied().unwrap_or_default();
-        cluster.unanswered = ASKED
-            .map(|(_, kind)| kind)
-            .into_iter()
-            .zip(numbers)
-            .collect();
+        let due = due.get(name).copied().unwrap_or_default();
+        (cluster.missed, cluster.late, cluster.skipped) = (due.missed, due.late, due.skipped);
+        for copy in &mut cluster.copies {
+            let numbers = unanswered.get(&(name, copy.name.as_str())).copied();
+            let kinds = ASKED.map(|(_, kind)| kind).into_iter();
+            // Nothing is copied to a primary.
+            let kinds = kinds.zip(numbers.unwrap_or_default());
+            copy.unanswered = kinds
+                .filter(|(kind, _)| copy.role == CopyRole::Replica || *kind != "replicate")
+                .collect();
+        }
     }
+}
+
+/// What was due in a cluster and did not happen as planned, in due moments.
+#[derive(Clone, Copy, Debug, Default)]
+struct Due {
+    missed: u64,
+    late: u64,
+    skipped: u64,
 }

@@ -44,9 +44,8 @@ pub struct ClusterFacts {
     pub copies: Vec<CopyFacts>,
     /// Open findings of no copy, such as an overdue drill.
     pub findings: Vec<FindingFacts>,
-    /// Runs that could not check, ever, by kind.
-    pub unanswered: Vec<(&'static str, u64)>,
-    /// Due runs that did not happen, ever.
+    /// Due runs that did not happen, ever, and those that a late one stands for. A proof
+    /// that is overdue is none.
     pub missed: u64,
     /// Due runs that were caught up late, ever.
     pub late: u64,
@@ -112,6 +111,8 @@ pub struct CopyFacts {
     pub proofs: Vec<ProofFacts>,
     /// Open findings, one per code.
     pub findings: Vec<FindingFacts>,
+    /// Runs that could not check, ever, by kind.
+    pub unanswered: Vec<(&'static str, u64)>,
 }
 
 /// What a verification of a copy said.
@@ -168,6 +169,8 @@ pub struct ReplicaFacts {
     pub failures: Option<u64>,
     /// When it compared both sides.
     pub compared_at: Option<DateTime<Utc>>,
+    /// As of when nothing was left to be copied, by the newest that was complete.
+    pub complete_at: Option<DateTime<Utc>>,
     /// Bytes that it copied.
     pub copied_bytes: Option<u64>,
 }
@@ -183,9 +186,9 @@ pub struct DrillFacts {
     pub time_to_verified_ms: Option<u64>,
     /// What would have been lost, in milliseconds.
     pub recovery_point_ms: Option<u64>,
-    /// Whether the RPO held, if it was asked.
+    /// Whether the RPO held, if it was asked; not while it is open that a drill missed it.
     pub rpo_met: Option<bool>,
-    /// Whether the RTO held, if it was asked.
+    /// Whether the RTO held, if it was asked; not while it is open that a drill missed it.
     pub rto_met: Option<bool>,
 }
 
@@ -196,7 +199,8 @@ pub struct ProofFacts {
     pub kind: &'static str,
     /// When the newest ended that gave an answer, good or bad; `None` if none did.
     pub answered_at: Option<DateTime<Utc>>,
-    /// What the newest came to, where its kind gives a verdict.
+    /// What the newest that gave an answer came to, where its kind gives a verdict; else the
+    /// newest of all.
     pub verdict: Option<Verdict>,
     /// The exit code of the newest.
     pub exit_code: u8,
@@ -243,8 +247,10 @@ pub struct RunFacts {
 pub struct RecordFacts {
     /// The newest sequence number; 0 while there is none.
     pub head: u64,
-    /// Whether the chain was found broken.
-    pub broken: bool,
+    /// Whether the chain was found broken; `None` while nobody has looked.
+    pub broken: Option<bool>,
+    /// When it was last followed from its first entry to its last.
+    pub followed_at: Option<DateTime<Utc>>,
 }
 
 /// Notifications on their way.
@@ -252,6 +258,6 @@ pub struct RecordFacts {
 pub struct NotificationFacts {
     /// Not delivered yet.
     pub waiting: u64,
-    /// Given up: nobody was told.
+    /// Given up, ever: nobody was told.
     pub given_up: u64,
 }

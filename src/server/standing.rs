@@ -41,6 +41,12 @@ pub(super) const fn replica(standing: &ReplicateStanding) -> ReplicaFacts {
         missing: Some(standing.missing_objects),
         failures: Some(standing.failures),
         compared_at: Some(standing.compared_at),
+        complete_at: match standing.complete_at {
+            Some(at) => Some(at),
+            // What an older version wrote.
+            None if standing.complete => Some(standing.compared_at),
+            None => None,
+        },
         copied_bytes: Some(standing.copied_bytes),
     }
 }

@@ -11,24 +11,25 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::database::{Transaction, Value, transact, values};
-use super::entries::append_in;
-use super::jobs::{job, missed, take_turn};
+use super::jobs::{job, take_turn};
+use super::undone::undone_in;
 use super::{
-    ClaimRequest, Fence, Heartbeat, Job, JobEnd, JobKind, JobProgress, JobStatus, Release, State,
+    ClaimRequest, Fence, Heartbeat, Job, JobEnd, JobProgress, JobStatus, Release, State,
     StateError, StateErrorKind,
 };
-use crate::evidence::ledger::MissedReason;
 
 /// Jobs that may be given now: ready, not past their deadline or begun before it, of a kind
 /// that is asked for, within the budgets. `$4` to `$8` are the kinds; `$9` the drills, `$10` the bytes of
-/// scratch that are left; `$11` the budget per bucket. The kind is no reason to take another
+/// scratch that are left, `$12` all of them: what was planned for more of them than there are
+/// now takes all; `$11` the budget per bucket. The kind is no reason to take another
 /// index than that of waiting jobs, so it stands as an expression.
 macro_rules! ready {
     () => {
         "w.status = 'waiting' AND w.priority = $1 AND w.run_after <= $2 \
          AND (w.deadline IS NULL OR w.deadline >= $2 OR w.token > 0) \
          AND (w.kind || '') IN ($4, $5, $6, $7, $8) AND (w.kind <> 'drill' OR $9 > 0) \
-         AND (w.scratch_bytes = 0 OR w.scratch_bytes <= $10) \
+         AND (w.scratch_bytes = 0 \
+         OR CASE WHEN w.scratch_bytes < $12 THEN w.scratch_bytes ELSE $12 END <= $10) \
          AND w.bucket NOT IN (SELECT r.bucket FROM jobs r WHERE r.status = 'running' \
          AND r.bucket <> '' GROUP BY r.bucket HAVING count(*) >= $11)"
     };
@@ -91,20 +92,26 @@ impl State {
         transact!(self, transaction => heartbeat_in(&mut transaction, fence, now, lease, progress.as_ref()))
     }
 
-    /// Lets a job go that was not finished. Gives the status that it has then. Refused
-    /// ([`StateErrorKind::Fenced`]) when the job is no longer its holder's.
+    /// Lets a job go that was not finished. Gives the status that it has then. When it is over
+    /// and none of its attempts left an entry of its own, the ledger notes it as missed or, if
+    /// it was cancelled, as skipped. Refused ([`StateErrorKind::Fenced`]) when the job is no
+    /// longer its holder's.
     pub async fn release(
         &self,
         fence: &Fence,
         now: DateTime<Utc>,
         release: &Release,
     ) -> Result<JobStatus, StateError> {
-        transact!(once self, transaction => release_in(&mut transaction, fence, now, release))
+        transact!(once self, transaction => async {
+            let job = release_in(&mut transaction, fence, now, release).await?;
+            undone_in(&mut transaction, std::slice::from_ref(&job), now).await?;
+            Ok(job.status)
+        })
     }
 
     /// Takes the jobs back whose holders fell silent: they wait again, or have failed when
-    /// their attempts are used up, which the ledger notes as missed, or are cancelled when that
-    /// was asked for. At most 1,000 at once.
+    /// their attempts are used up, or are cancelled when that was asked for. The ledger is told
+    /// as by [`Self::release`]. At most 1,000 at once.
     pub async fn expire_leases(&self, now: DateTime<Utc>) -> Result<Vec<Job>, StateError> {
         let none = self
             .row(
@@ -148,7 +155,7 @@ async fn claim_in(
         .saturating_sub(used.count("scratch")?);
     let mut kinds = request.allow.iter().map(|kind| kind.as_str());
     let mut kind = || Value::from(kinds.next().unwrap_or_default());
-    let mut arguments: [Value<'_>; 11] = [
+    let mut arguments: [Value<'_>; 12] = [
         Value::from(0_i64),
         Value::from(request.now),
         Value::from(request.budgets.per_cluster),
@@ -160,6 +167,7 @@ async fn claim_in(
         Value::from(drills),
         Value::from(scratch),
         Value::from(request.budgets.per_bucket),
+        Value::from(request.budgets.scratch_bytes),
     ];
     let mut above = 10_i64;
     loop {
@@ -258,7 +266,7 @@ async fn release_in(
     fence: &Fence,
     now: DateTime<Utc>,
     release: &Release,
-) -> Result<JobStatus, StateError> {
+) -> Result<Job, StateError> {
     let (asked, run_after, error, attempt) = match release {
         Release::Retry { run_after, error } => ("retry", Some(*run_after), Some(error.as_str()), 0),
         Release::Failed { error } => ("failed", None, Some(error.as_str()), 0),
@@ -277,7 +285,7 @@ async fn release_in(
              run_after = CASE WHEN $5 > run_after THEN $5 ELSE run_after END, \
              error = coalesce($6, error), attempts = attempts - $7, \
              holder = NULL, lease_until = NULL, progress = NULL \
-             WHERE id = $1 AND token = $2 AND status = 'running' RETURNING status",
+             WHERE id = $1 AND token = $2 AND status = 'running' RETURNING *",
             values![
                 fence.job,
                 fence.token,
@@ -290,7 +298,7 @@ async fn release_in(
         )
         .await?;
     match released {
-        Some(row) => row.word("status", JobStatus::from_word),
+        Some(row) => job(&row),
         None => Err(fenced(transaction, fence)),
     }
 }
@@ -314,12 +322,7 @@ async fn expire_in(
         )
         .await?;
     let jobs = rows.iter().map(job).collect::<Result<Vec<_>, _>>()?;
-    let entries = jobs
-        .iter()
-        .filter(|job| job.status == JobStatus::Failed && job.kind != JobKind::Sweep)
-        .map(|job| missed(transaction, job, MissedReason::Exhausted, now))
-        .collect::<Result<Vec<_>, _>>()?;
-    append_in(transaction, &entries).await?;
+    undone_in(transaction, &jobs, now).await?;
     Ok(jobs)
 }
 

@@ -8,18 +8,21 @@ use uuid::Uuid;
 use super::claim::{attempt_in, done_in, settle_in};
 use super::database::{EitherTransaction, Transaction, transact, values};
 use super::entries::{append_in, append_outcomes_in, entry, head_in, new_entry};
-use super::incidents::{Seen, evolve_in};
+use super::incidents::{Seen, close_in, evolve_in, open_in};
 use super::jobs::job;
 use super::standings::stand_in;
 use super::store::Backend;
 use super::{
-    Completion, DepthRank, Fence, IncidentKind, JobStatus, NewRun, Outcome, RunKind, RunningRun,
-    State, StateError, StateErrorKind,
+    Completion, DepthRank, Fence, IncidentKey, IncidentKind, NewRun, Outcome, RunKind, RunningRun,
+    Standing, State, StateError, StateErrorKind,
 };
-use crate::evidence::ledger::{Asked, Body, InterruptedBody, RunBody, note_incidents};
+use crate::evidence::ledger::{
+    Asked, Body, ClosedIncident, InterruptedBody, RunBody, note_incidents,
+};
 use crate::evidence::{
     DrillRecord, EntryKind, LedgerEntry, NewEntry, RecordFile, Trigger, Verdict,
 };
+use crate::finding::Code;
 use crate::telemetry;
 
 /// The exit code of a run that could not check.
@@ -154,7 +157,7 @@ impl State {
             (RunKind::Verify, None) => (DepthRank::READ, DepthRank::LISTED),
             (_, None) => (DepthRank::LISTED, DepthRank::LISTED),
         };
-        let evolved = evolve_in(
+        let mut evolved = evolve_in(
             transaction,
             &Seen {
                 cluster: &run.cluster,
@@ -169,6 +172,12 @@ impl State {
             },
         )
         .await?;
+        if let Some(overdue) = answers(run, completion)
+            && let Some(open) = open_in(transaction, &overdue).await?
+        {
+            close_in(transaction, &open, Some(newest + 1), now).await?;
+            evolved.closed.push(ClosedIncident::from(&open));
+        }
         let mut body = match &completion.body {
             Some(body) => body.clone(),
             None => plain(run, outcome, now),
@@ -226,6 +235,27 @@ impl State {
         }
         self.record_file(run, record).await
     }
+}
+
+/// What is no longer overdue when a run of a guarded copy came to an answer, whatever it is.
+fn answers(run: &RunningRun, completion: &Completion) -> Option<IncidentKey> {
+    let answered = completion
+        .standing
+        .as_ref()
+        .is_some_and(Standing::has_answered);
+    let (code, copy) = match run.kind {
+        RunKind::Verify => (Code::VerificationOverdue, run.copy.as_str()),
+        RunKind::Replicate => (Code::ReplicationOverdue, run.copy.as_str()),
+        // One of any copy is enough.
+        RunKind::Drill => (Code::DrillOverdue, ""),
+        RunKind::Restore | RunKind::Backup | RunKind::Compare | RunKind::Expire => return None,
+    };
+    answered.then(|| IncidentKey {
+        cluster: run.cluster.clone(),
+        copy: copy.to_owned(),
+        scope: String::new(),
+        code: code.as_str().to_owned(),
+    })
 }
 
 /// The body of an entry about a run of which nothing more was said.
@@ -343,8 +373,8 @@ pub(super) async fn gone_in(
         asked,
         started_at: run.started_at,
         noticed_at: now,
-        // Even when it is over by now: another attempt brought it to its end.
-        again: attempt.is_some_and(|job| !job.status.is_over() || job.status == JobStatus::Done),
+        // Even when it is over by now: what a job came to always stands in an entry of its own.
+        again: attempt.is_some(),
     }));
     let entry = new_entry(transaction, now, &body, &run.cluster, &run.copy)?.of_run(run.id);
     append_in(transaction, &[entry]).await.map(|_| ())

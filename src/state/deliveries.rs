@@ -252,12 +252,14 @@ impl State {
         })
     }
 
-    /// How many deliveries came to what, by receiver.
+    /// How many deliveries wait, and how many ever came to what, by receiver.
     pub async fn delivery_counts(&self) -> Result<Vec<DeliveryCount>, StateError> {
         let rows = self
             .rows(
-                "SELECT receiver, outcome, COUNT(*) AS deliveries FROM deliveries \
-                 GROUP BY receiver, outcome ORDER BY receiver, outcome",
+                "SELECT receiver, NULL AS outcome, COUNT(*) AS deliveries FROM deliveries \
+                 WHERE done_at IS NULL GROUP BY receiver \
+                 UNION ALL SELECT receiver, outcome, deliveries FROM delivery_outcomes \
+                 ORDER BY receiver, outcome",
                 values![],
             )
             .await?;
@@ -393,7 +395,18 @@ async fn settle(
             values![delivery.id, delivery.attempts, now, outcome.as_str(), error],
         )
         .await?;
-    Ok(changed > 0)
+    if changed == 0 {
+        return Ok(false);
+    }
+    transaction
+        .execute(
+            "INSERT INTO delivery_outcomes (receiver, outcome, deliveries) VALUES ($1, $2, 1) \
+             ON CONFLICT (receiver, outcome) \
+             DO UPDATE SET deliveries = delivery_outcomes.deliveries + 1",
+            values![&delivery.receiver, outcome.as_str()],
+        )
+        .await?;
+    Ok(true)
 }
 
 async fn read(transaction: &mut Transaction, id: Uuid) -> Result<Delivery, StateError> {

@@ -67,6 +67,6 @@ pub struct DeliveryCount {
     pub receiver: String,
     /// What came of them; `None` for those that wait.
     pub outcome: Option<DeliveryOutcome>,
-    /// How many.
+    /// How many. What is over is counted since the beginning and never forgotten.
     pub count: u64,
 }

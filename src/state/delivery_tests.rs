@@ -19,6 +19,7 @@ on_both!(
     a_claim_that_ran_out_is_taken_by_another_and_the_first_is_not_believed,
     the_end_is_told_after_the_beginning_and_never_instead_of_it,
     two_that_claim_at_once_never_have_the_same,
+    what_came_of_deliveries_only_grows,
 );
 
 const LEASE: Duration = Duration::from_mins(1);
@@ -131,11 +132,16 @@ async fn one_notice_per_incident_and_receiver_then_repeats_then_the_end(place: &
     let sent = |receiver: &str| DeliveryCount {
         receiver: receiver.to_owned(),
         outcome: Some(DeliveryOutcome::Sent),
-        count: 2,
+        count: 4,
     };
     assert_eq!(
         state.delivery_counts().await.unwrap(),
         [sent("chat"), sent("pager")],
+        "what was told stays counted"
+    );
+    assert_eq!(
+        place.number("SELECT count(*) FROM deliveries").await,
+        4,
         "of repeats only the newest is kept"
     );
     let end = begin + TimeDelta::hours(40);
@@ -264,6 +270,47 @@ async fn the_end_is_told_after_the_beginning_and_never_instead_of_it(place: &Pla
         .unwrap();
     assert_eq!(claimed[0].event, DeliveryEvent::Resolved);
     assert_eq!(claimed[0].receiver, under_way[0].receiver);
+}
+
+async fn what_came_of_deliveries_only_grows(place: &Place) {
+    let state = place.open().await;
+    let given_up = async || -> (u64, u64) {
+        let counts = state.delivery_counts().await.unwrap();
+        let of = |outcome| {
+            let those = counts.iter().filter(|count| count.outcome == outcome);
+            those.map(|count| count.count).sum()
+        };
+        (of(Some(DeliveryOutcome::GivenUp)), of(None))
+    };
+    let new = wrong("orders", Severity::Critical);
+    state.open_incident(&new, moment()).await.unwrap();
+    for round in 0..4 {
+        let now = moment() + TimeDelta::hours(12 * round);
+        assert_eq!(plan(&state, now).await, 2);
+        let before = u64::try_from(round).unwrap();
+        assert_eq!(given_up().await, (before, 2), "waiting ones are no outcome");
+        let claimed = state
+            .claim_deliveries(Uuid::now_v7(), now, LEASE, 10)
+            .await
+            .unwrap();
+        for delivery in claimed {
+            let outcome = if delivery.receiver == "pager" {
+                DeliveryOutcome::GivenUp
+            } else {
+                DeliveryOutcome::Sent
+            };
+            let finish = async || {
+                let finished = state.finish_delivery(&delivery, outcome, Some("410"), now);
+                finished.await.unwrap()
+            };
+            assert!(finish().await);
+            assert!(!finish().await, "counted once");
+        }
+        assert_eq!(given_up().await, (before + 1, 0));
+    }
+    // The rows of the repeats before are gone.
+    let rows = "SELECT count(*) FROM deliveries WHERE outcome = 'given-up'";
+    assert_eq!(place.number(rows).await, 2);
 }
 
 async fn two_that_claim_at_once_never_have_the_same(place: &Place) {

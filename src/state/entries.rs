@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 
 use super::database::{Row, Transaction, transact, values};
 use super::{EntryCount, State, StateError, StateErrorKind};
@@ -64,11 +65,35 @@ impl State {
             .transpose()
     }
 
+    /// Notes that the whole ledger was followed, whatever came of it.
+    pub async fn ledger_followed(&self, now: DateTime<Utc>) -> Result<(), StateError> {
+        transact!(self, transaction => async {
+            transaction
+                .execute(
+                    "UPDATE ledger_head SET followed_at = $1 WHERE only_row = 1",
+                    values![now],
+                )
+                .await
+                .map(|_| ())
+        })
+    }
+
+    /// When the whole ledger was last followed; `None` if it never was.
+    pub async fn ledger_followed_at(&self) -> Result<Option<DateTime<Utc>>, StateError> {
+        let row = self
+            .row(
+                "SELECT followed_at FROM ledger_head WHERE only_row = 1",
+                values![],
+            )
+            .await?;
+        row.map_or(Ok(None), |row| row.optional_moment("followed_at"))
+    }
+
     /// How many entries of each kind and outcome there are, by cluster and copy.
     pub async fn entry_counts(&self) -> Result<Vec<EntryCount>, StateError> {
         let rows = self
             .rows(
-                "SELECT kind, cluster, copy, outcome, entries FROM entry_counts \
+                "SELECT kind, cluster, copy, outcome, entries, moments FROM entry_counts \
                  ORDER BY kind, cluster, copy, outcome",
                 values![],
             )
@@ -81,6 +106,7 @@ impl State {
                     copy: row.text("copy")?,
                     outcome: row.text("outcome")?,
                     entries: row.count("entries")?,
+                    moments: row.count("moments")?,
                 })
             })
             .collect()
@@ -151,7 +177,7 @@ pub(super) async fn append_outcomes_in(
         return Ok(Vec::new());
     }
     let (mut sequence, mut previous) = head_in(transaction).await?;
-    let mut counts: BTreeMap<(&str, &str, &str, &str), u64> = BTreeMap::new();
+    let mut counts: BTreeMap<(&str, &str, &str, &str), (u64, u64)> = BTreeMap::new();
     let mut sealed = Vec::with_capacity(entries.len());
     for (new, outcome) in entries {
         sequence += 1;
@@ -176,25 +202,41 @@ pub(super) async fn append_outcomes_in(
             .await?;
         previous.clone_from(&entry.sha256);
         sealed.push(entry);
+        let (outcome, moments) = counted(new, outcome);
         let key = (
             new.kind.as_str(),
             new.cluster.as_deref().unwrap_or_default(),
             new.copy.as_deref().unwrap_or_default(),
-            *outcome,
+            outcome,
         );
-        *counts.entry(key).or_default() += 1;
+        let (entries, all) = counts.entry(key).or_default();
+        *entries = entries.saturating_add(1);
+        *all = all.saturating_add(moments);
     }
-    for ((kind, cluster, copy, outcome), count) in counts {
+    for ((kind, cluster, copy, outcome), (entries, moments)) in counts {
         transaction
             .execute(
-                "INSERT INTO entry_counts (kind, cluster, copy, outcome, entries) \
-                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT (kind, cluster, copy, outcome) \
-                 DO UPDATE SET entries = entry_counts.entries + excluded.entries",
-                values![kind, cluster, copy, outcome, count],
+                "INSERT INTO entry_counts (kind, cluster, copy, outcome, entries, moments) \
+                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (kind, cluster, copy, outcome) \
+                 DO UPDATE SET entries = entry_counts.entries + excluded.entries, \
+                 moments = entry_counts.moments + excluded.moments",
+                values![kind, cluster, copy, outcome, entries, moments],
             )
             .await?;
     }
     Ok(sealed)
+}
+
+/// As what an entry is counted, and for how many due moments it stands.
+fn counted<'a>(new: &'a NewEntry, outcome: &'a str) -> (&'a str, u64) {
+    let number = |field: &str| new.body.get(field).and_then(Value::as_u64);
+    let moments = match new.kind {
+        EntryKind::Missed | EntryKind::Skipped => number("moments").unwrap_or(1),
+        EntryKind::Late => number("passed_over").unwrap_or(0).saturating_add(1),
+        _ => return (outcome, 1),
+    };
+    let reason = new.body.get("reason").and_then(Value::as_str);
+    (reason.unwrap_or_default(), moments)
 }
 
 pub(super) fn entry(row: &Row) -> Result<LedgerEntry, StateError> {

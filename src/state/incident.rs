@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::RunKind;
 use super::words::words;
+use crate::evidence::ledger::ClosedIncident;
 use crate::finding::Severity;
 
 words! {
@@ -147,6 +148,38 @@ pub struct IncidentKey {
     pub scope: String,
     /// Its code.
     pub code: String,
+}
+
+impl From<&Incident> for IncidentKey {
+    fn from(incident: &Incident) -> Self {
+        Self {
+            cluster: incident.cluster.clone(),
+            copy: incident.copy.clone(),
+            scope: incident.scope.clone(),
+            code: incident.code.clone(),
+        }
+    }
+}
+
+impl From<&Incident> for ClosedIncident {
+    fn from(incident: &Incident) -> Self {
+        Self {
+            id: incident.id,
+            code: incident.code.clone(),
+            severity: incident.severity,
+            opened_at: incident.opened_at,
+            opened_by: incident.opened_by,
+        }
+    }
+}
+
+/// The incidents that an entry of the daemon's own opens and closes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IncidentChanges {
+    /// Those that are so from now on. Which entry says so is filled in.
+    pub opens: Vec<NewIncident>,
+    /// Those that are no longer so. Each is closed if it is open.
+    pub closes: Vec<IncidentKey>,
 }
 
 /// Something that happened to an incident. Numbered from 1 without gaps, in the order in

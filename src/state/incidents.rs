@@ -84,8 +84,8 @@ impl State {
             .collect()
     }
 
-    /// Opens an incident of the daemon's own, or notes that it is seen again. Tells whether
-    /// it is new.
+    /// Opens an incident of the daemon's own, or notes that it is seen again, without an entry
+    /// that says so; [`Self::note`] writes one. Tells whether it is new.
     pub async fn open_incident(
         &self,
         new: &NewIncident,
@@ -99,7 +99,8 @@ impl State {
         })
     }
 
-    /// Closes an incident. Tells whether it was open.
+    /// Closes an incident without an entry that says so; [`Self::note`] writes one. Tells
+    /// whether it was open.
     pub async fn close_incident(
         &self,
         key: &IncidentKey,
@@ -174,13 +175,7 @@ pub(super) async fn evolve_in(
             let open = incident(row)?;
             if !codes.contains_key(open.code.as_str()) {
                 close_in(transaction, &open, Some(seen.by), seen.at).await?;
-                evolved.closed.push(ClosedIncident {
-                    id: open.id,
-                    code: open.code,
-                    severity: open.severity,
-                    opened_at: open.opened_at,
-                    opened_by: open.opened_by,
-                });
+                evolved.closed.push(ClosedIncident::from(&open));
             }
         }
     }
@@ -204,7 +199,7 @@ pub(super) async fn evolve_in(
     Ok(evolved)
 }
 
-async fn open_in(
+pub(super) async fn open_in(
     transaction: &mut Transaction,
     key: &IncidentKey,
 ) -> Result<Option<Incident>, StateError> {
@@ -221,7 +216,7 @@ async fn open_in(
 }
 
 /// Opens an incident and gives it, or notes that one that is open was seen again.
-async fn raise_in(
+pub(super) async fn raise_in(
     transaction: &mut Transaction,
     new: &NewIncident,
     count: u64,
@@ -288,7 +283,7 @@ async fn raise_in(
     Ok(Some(id))
 }
 
-async fn close_in(
+pub(super) async fn close_in(
     transaction: &mut Transaction,
     open: &Incident,
     by: Option<u64>,

@@ -6,13 +6,13 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::database::{Row, Transaction, transact, values};
-use super::entries::{append_in, new_entry};
+use super::entries::append_in;
+use super::undone::{missed, undone_in};
 use super::{
     JOB_SPEC_LIMIT, Job, JobCount, JobFilter, JobKind, JobStatus, NewJob, State, StateError,
     StateErrorKind,
 };
-use crate::evidence::ledger::{Body, MissedBody, MissedReason};
-use crate::evidence::{EntryKind, NewEntry};
+use crate::evidence::ledger::MissedReason;
 
 /// Jobs that one call gives when it names no limit.
 const JOBS: u32 = 1000;
@@ -86,25 +86,27 @@ impl State {
             .collect()
     }
 
-    /// The clusters and copies of which a schedule has jobs that wait or run.
-    pub async fn jobs_under_way(
-        &self,
-        schedule: &str,
-    ) -> Result<BTreeSet<(String, String)>, StateError> {
+    /// What a schedule's jobs that wait or run are about: their keys up to the due moment,
+    /// which stands behind the last `@`.
+    pub async fn jobs_under_way(&self, schedule: &str) -> Result<BTreeSet<String>, StateError> {
         let rows = self
             .rows(
-                "SELECT DISTINCT cluster, copy FROM jobs \
-                 WHERE schedule = $1 AND status IN ('waiting', 'running')",
+                "SELECT key FROM jobs WHERE schedule = $1 AND status IN ('waiting', 'running')",
                 values![schedule],
             )
             .await?;
         rows.iter()
-            .map(|row| Ok((row.text("cluster")?, row.text("copy")?)))
+            .map(|row| {
+                let key = row.text("key")?;
+                let about = key.rsplit_once('@').map(|(about, _)| about.to_owned());
+                Ok(about.unwrap_or(key))
+            })
             .collect()
     }
 
-    /// Cancels a job that waits, or asks the holder of one that runs to stop. Gives the
-    /// status that it has then; `None` if there is no such job.
+    /// Cancels a job that waits, which the ledger notes as skipped unless an attempt left an
+    /// entry, or asks the holder of one that runs to stop. Gives the status that it has then;
+    /// `None` if there is no such job.
     pub async fn cancel(
         &self,
         id: Uuid,
@@ -218,13 +220,17 @@ async fn cancel_in(
     id: Uuid,
     now: DateTime<Utc>,
 ) -> Result<Option<JobStatus>, StateError> {
-    transaction
-        .execute(
+    let cancelled = transaction
+        .row(
             "UPDATE jobs SET status = 'cancelled', cancel_asked_at = $2, finished_at = $2 \
-             WHERE id = $1 AND status = 'waiting'",
+             WHERE id = $1 AND status = 'waiting' RETURNING *",
             values![id, now],
         )
         .await?;
+    if let Some(cancelled) = cancelled {
+        undone_in(transaction, &[job(&cancelled)?], now).await?;
+        return Ok(Some(JobStatus::Cancelled));
+    }
     transaction
         .execute(
             "UPDATE jobs SET cancel_asked_at = $2 \
@@ -262,28 +268,6 @@ async fn missed_in(
         .collect::<Result<Vec<_>, _>>()?;
     append_in(transaction, &entries).await?;
     Ok(jobs)
-}
-
-/// What the ledger says of a job that did not happen.
-pub(super) fn missed(
-    transaction: &Transaction,
-    job: &Job,
-    reason: MissedReason,
-    now: DateTime<Utc>,
-) -> Result<NewEntry, StateError> {
-    let body = Body::Missed(Box::new(MissedBody {
-        job: EntryKind::from(job.kind),
-        schedule: job.schedule.clone(),
-        key: Some(job.key.clone()),
-        due_at: job.due_at,
-        first_due_at: None,
-        moments: 1,
-        reason,
-        newest_at: None,
-        opened: Vec::new(),
-        closed: Vec::new(),
-    }));
-    new_entry(transaction, now, &body, &job.cluster, &job.copy)
 }
 
 /// A row of `jobs`.

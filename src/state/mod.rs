@@ -31,6 +31,7 @@ mod info;
 mod job;
 mod jobs;
 mod lock;
+mod notes;
 mod number;
 mod object;
 mod object_row;
@@ -56,6 +57,7 @@ mod tests;
 mod time;
 #[cfg(test)]
 mod trouble_tests;
+mod undone;
 mod words;
 
 pub use completion::{Completion, JobEnd};
@@ -66,8 +68,8 @@ pub use copy::{
 pub use delivery::{Delivery, DeliveryCount, DeliveryEvent, DeliveryOutcome, Recipient};
 pub use error::{StateError, StateErrorKind};
 pub use incident::{
-    DepthRank, Incident, IncidentChange, IncidentEvent, IncidentFilter, IncidentKey, IncidentKind,
-    NewIncident,
+    DepthRank, Incident, IncidentChange, IncidentChanges, IncidentEvent, IncidentFilter,
+    IncidentKey, IncidentKind, NewIncident,
 };
 pub use info::StateInfo;
 pub use job::{

@@ -2,14 +2,13 @@
 //! often.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 
 use super::database::values;
 use super::{RunKind, State, StateError};
 use crate::evidence::Verdict;
 
-/// The newest proof of a kind.
-#[derive(Clone, Debug, PartialEq)]
+/// The newest run of a kind that gave an answer, good or bad.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
     /// The cluster.
     pub cluster: String,
@@ -24,18 +23,16 @@ pub struct Proof {
     pub at: DateTime<Utc>,
     /// Its verdict, if runs of the kind have one.
     pub verdict: Option<Verdict>,
-    /// Of a drill that could not check, what it says of those before it; else `None`.
-    pub unproven: Option<Value>,
 }
 
 impl State {
-    /// The newest proof of each kind of each copy.
+    /// The newest proof of each kind of each copy. A run that could not check is none, and
+    /// hides none.
     pub async fn proofs(&self) -> Result<Vec<Proof>, StateError> {
         let rows = self
             .rows(
-                "SELECT cluster, copy, kind, location, at, verdict, \
-                 CASE WHEN kind = 'drill' AND verdict = 'unproven' THEN body END AS unproven \
-                 FROM standings",
+                "SELECT cluster, copy, location, kind, answered_at, answered_verdict \
+                 FROM standings WHERE answered_at IS NOT NULL",
                 values![],
             )
             .await?;
@@ -46,12 +43,11 @@ impl State {
                     copy: row.text("copy")?,
                     kind: row.word("kind", RunKind::from_word)?,
                     location: row.text("location")?,
-                    at: row.moment("at")?,
+                    at: row.moment("answered_at")?,
                     verdict: row
-                        .optional_text("verdict")?
+                        .optional_text("answered_verdict")?
                         .map(|word| word.parse().map_err(|_| row.strange(&word)))
                         .transpose()?,
-                    unproven: row.optional_json("unproven")?,
                 })
             })
             .collect()

@@ -8,11 +8,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::database::{Row, Transaction, transact, values};
-use super::entries::append_in;
-use super::jobs::{enqueue_in, take_turn};
+use super::entries::{append_in, new_entry};
+use super::jobs::{enqueue_in, job, take_turn};
+use super::undone::undone;
 use super::{
     Advance, Advanced, JobKind, Lease, ScheduleRow, ScheduleSync, State, StateError, StateErrorKind,
 };
+use crate::evidence::ledger::{Body, SkippedBody, SkippedReason};
+use crate::evidence::{EntryKind, NewEntry};
 
 impl State {
     /// Takes or renews a lease; `None` while another holds it. Its token grows when it
@@ -60,14 +63,19 @@ impl State {
     }
 
     /// Makes the stored schedules those that are given: new ones come, those that are not
-    /// among them go, those whose definition changed take their new moment, and all others
-    /// keep theirs, so that what was missed is noticed.
+    /// among them go, those whose definition changed take their new moment unless they are due,
+    /// and all others keep theirs, so that what was missed is noticed.
+    ///
+    /// What is no longer wanted is said: jobs that wait for a schedule that goes are cancelled,
+    /// and they and the moment of one that is due are noted as skipped. Refused
+    /// ([`StateErrorKind::Fenced`]) when the lease has changed hands.
     pub async fn schedules_sync(
         &self,
+        lease: &Lease,
         rows: &[ScheduleRow],
-        _now: DateTime<Utc>,
+        now: DateTime<Utc>,
     ) -> Result<ScheduleSync, StateError> {
-        transact!(self, transaction => sync_in(&mut transaction, rows))
+        transact!(self, transaction => sync_in(&mut transaction, lease, rows, now))
     }
 
     /// Schedules, by cluster and name; those of one cluster if one is named.
@@ -150,10 +158,31 @@ async fn lease_in(
         .transpose()
 }
 
+/// Checks that a lease is held, and holds its row until the end of the transaction, so that
+/// nobody takes it meanwhile.
+async fn hold_in(transaction: &mut Transaction, lease: &Lease) -> Result<(), StateError> {
+    let held = transaction
+        .execute(
+            "UPDATE leases SET token = token WHERE name = $1 AND token = $2 AND holder = $3",
+            values![&lease.name, lease.token, lease.holder],
+        )
+        .await?;
+    if held == 1 {
+        return Ok(());
+    }
+    Err(transaction.trouble(
+        StateErrorKind::Fenced,
+        format!("the lease {} was taken by another", lease.name),
+    ))
+}
+
 async fn sync_in(
     transaction: &mut Transaction,
+    lease: &Lease,
     rows: &[ScheduleRow],
+    now: DateTime<Utc>,
 ) -> Result<ScheduleSync, StateError> {
+    hold_in(transaction, lease).await?;
     // Two daemons with the same new configuration do this one after the other.
     take_turn(transaction).await?;
     let mut known: BTreeMap<(String, String), ScheduleRow> = transaction
@@ -164,10 +193,20 @@ async fn sync_in(
         .map(|row| row.map(|row| ((row.schedule.clone(), row.cluster.clone()), row)))
         .collect::<Result<_, _>>()?;
     let mut sync = ScheduleSync::default();
+    let mut entries = Vec::new();
     for row in rows {
+        let mut next_due = row.next_due;
         match known.remove(&(row.schedule.clone(), row.cluster.clone())) {
             Some(old) if old.definition == row.definition && old.kind == row.kind => continue,
-            Some(_) => sync.changed += 1,
+            Some(old) => {
+                sync.changed += 1;
+                if old.kind != row.kind {
+                    entries.extend(unwanted_in(transaction, &old, now).await?);
+                } else if old.next_due <= now {
+                    // What was due is dealt with before it goes by its new definition.
+                    next_due = old.next_due;
+                }
+            }
             None => sync.added += 1,
         }
         transaction
@@ -181,21 +220,57 @@ async fn sync_in(
                     &row.cluster,
                     row.kind.as_str(),
                     &row.definition,
-                    row.next_due,
+                    next_due,
                     row.last_due,
                 ],
             )
             .await?;
     }
-    for (name, cluster) in known.into_keys() {
+    for gone in known.into_values() {
+        entries.extend(unwanted_in(transaction, &gone, now).await?);
         sync.removed += transaction
             .execute(
                 "DELETE FROM schedules WHERE schedule = $1 AND cluster = $2",
-                values![name, cluster],
+                values![&gone.schedule, &gone.cluster],
             )
             .await?;
     }
+    append_in(transaction, &entries).await?;
     Ok(sync)
+}
+
+/// Cancels the jobs that wait for a schedule that is not wanted any more. Gives what is to be
+/// said of them, and of its moment if that has come.
+async fn unwanted_in(
+    transaction: &mut Transaction,
+    row: &ScheduleRow,
+    now: DateTime<Utc>,
+) -> Result<Vec<NewEntry>, StateError> {
+    let jobs = transaction
+        .rows(
+            "UPDATE jobs SET status = 'cancelled', finished_at = $3, \
+             error = 'the configuration does not want it any more' \
+             WHERE schedule = $1 AND cluster = $2 AND status = 'waiting' RETURNING *",
+            values![&row.schedule, &row.cluster, now],
+        )
+        .await?
+        .iter()
+        .map(job)
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut entries = undone(transaction, &jobs, SkippedReason::Removed, now).await?;
+    if row.next_due <= now && row.kind != JobKind::Sweep {
+        let body = Body::Skipped(Box::new(SkippedBody {
+            job: EntryKind::from(row.kind),
+            schedule: Some(row.schedule.clone()),
+            key: None,
+            due_at: row.next_due,
+            moments: 1,
+            reason: SkippedReason::Removed,
+            earlier: None,
+        }));
+        entries.push(new_entry(transaction, now, &body, &row.cluster, "")?);
+    }
+    Ok(entries)
 }
 
 async fn advance_in(
@@ -203,19 +278,7 @@ async fn advance_in(
     lease: &Lease,
     steps: &[Advance],
 ) -> Result<Advanced, StateError> {
-    // The row is held until the end of the transaction, so nobody takes the lease meanwhile.
-    let held = transaction
-        .execute(
-            "UPDATE leases SET token = token WHERE name = $1 AND token = $2 AND holder = $3",
-            values![&lease.name, lease.token, lease.holder],
-        )
-        .await?;
-    if held != 1 {
-        return Err(transaction.trouble(
-            StateErrorKind::Fenced,
-            format!("the lease {} was taken by another", lease.name),
-        ));
-    }
+    hold_in(transaction, lease).await?;
     let mut advanced = Advanced::default();
     let mut entries = Vec::new();
     for step in steps {

@@ -33,6 +33,14 @@ pub struct Standing {
     pub body: Value,
 }
 
+impl Standing {
+    /// Whether the run gave an answer, good or bad: it came to its end (exit codes 0 and 1),
+    /// and its verdict, if it has one, is not `unproven`.
+    pub fn has_answered(&self) -> bool {
+        self.exit_code <= 1 && self.verdict != Some(Verdict::Unproven)
+    }
+}
+
 /// What to show of standings. Everything that is left out does not narrow it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StandingFilter {
@@ -55,9 +63,12 @@ pub struct EntryCount {
     /// Which copy; may be empty.
     pub copy: String,
     /// What the run came to: `proven`, `failed` or `unproven`; without a verdict `done`
-    /// (exit code 0), `found` (1), `unchecked` (3) or `refused` (others). Empty for entries
-    /// of no run.
+    /// (exit code 0), `found` (1), `unchecked` (3) or `refused` (others). Of something that
+    /// was due and missed, late or skipped, the reason. Empty for other entries of no run.
     pub outcome: String,
     /// How many.
     pub entries: u64,
+    /// How many due moments they stand for; what is late stands for those that it passes
+    /// over as well. Of other kinds as many as there are entries.
+    pub moments: u64,
 }

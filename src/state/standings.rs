@@ -42,13 +42,24 @@ pub(super) async fn stand_in(
             ),
         ));
     }
+    let answered = standing.has_answered();
+    let answered_verdict = standing.verdict.filter(|_| answered);
+    // What the newest did not answer holds as it was answered last, of the same place.
     transaction
         .execute(
             "INSERT INTO standings (cluster, copy, kind, location, at, run_id, exit_code, verdict, \
-             body) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+             body, answered_at, answered_verdict) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
              ON CONFLICT (cluster, copy, kind) DO UPDATE SET location = excluded.location, \
              at = excluded.at, run_id = excluded.run_id, exit_code = excluded.exit_code, \
-             verdict = excluded.verdict, body = excluded.body WHERE standings.at <= excluded.at",
+             verdict = excluded.verdict, body = excluded.body, \
+             answered_at = CASE WHEN excluded.answered_at IS NULL \
+             AND standings.location = excluded.location \
+             THEN standings.answered_at ELSE excluded.answered_at END, \
+             answered_verdict = CASE WHEN excluded.answered_at IS NULL \
+             AND standings.location = excluded.location \
+             THEN standings.answered_verdict ELSE excluded.answered_verdict END \
+             WHERE standings.at <= excluded.at",
             values![
                 &standing.cluster,
                 &standing.copy,
@@ -59,6 +70,8 @@ pub(super) async fn stand_in(
                 standing.exit_code,
                 standing.verdict.map(Verdict::as_str),
                 body,
+                answered.then_some(standing.at),
+                answered_verdict.map(Verdict::as_str),
             ],
         )
         .await

@@ -1,11 +1,15 @@
 //! Kills and company: nothing is lost, nothing is told by two.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::watch;
+use uuid::Uuid;
 use walproof::config::{self, StateUrl};
 use walproof::finding::Severity;
 use walproof::notify::Dispatcher;
@@ -169,4 +173,99 @@ async fn two_on_one_state_send_each_notice_once() {
         second.dispatch_once(&two, begin)
     );
     assert_eq!(left.unwrap().sent + right.unwrap().sent, 60);
+}
+
+/// Serves each request by what `answer` does, and gives the URL. `answer` is told how many
+/// came before.
+async fn served<F>(answer: impl Fn(usize) -> F + Clone + Send + Sync + 'static) -> String
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let came = Arc::new(AtomicUsize::new(0));
+    let app = axum::Router::new().fallback(move || {
+        let (answer, before) = (answer.clone(), came.fetch_add(1, Ordering::SeqCst));
+        async move {
+            answer(before).await;
+            "ok"
+        }
+    });
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    url
+}
+
+/// A place whose receiver is that of [`served`], with twenty incidents.
+async fn twenty(url: &str, file: &Path, state: &State) -> Dispatcher {
+    std::fs::write(file.with_file_name("url"), format!("{url}\n")).unwrap();
+    for number in 0..20 {
+        let new = wrong(&format!("c{number}"), Severity::Critical, "x");
+        state.open_incident(&new, moment()).await.unwrap();
+    }
+    Dispatcher::of(&config::load(file).unwrap())
+}
+
+/// What is on its way is nobody else's, however long those before it took.
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_receivers_make_no_claim_run_out_early() {
+    let receiver = Receiver::start();
+    let place = place(&receiver);
+    let state = place.state().await;
+    let clock = Arc::new(AtomicI64::new(moment().timestamp()));
+    let elsewhere = Arc::new(Mutex::new(None));
+    let (time, other, found) = (Arc::clone(&clock), state.clone(), Arc::clone(&elsewhere));
+    let url = served(move |before| {
+        let (time, other, found) = (Arc::clone(&time), other.clone(), Arc::clone(&found));
+        async move {
+            match before {
+                // The first eight took long.
+                7 => {
+                    time.fetch_add(300, Ordering::SeqCst);
+                }
+                // While the next eight are on their way, somebody else looks.
+                8 => {
+                    let now = DateTime::from_timestamp(time.load(Ordering::SeqCst), 0).unwrap();
+                    let lease = Duration::from_mins(1);
+                    let claimed = other.claim_deliveries(Uuid::now_v7(), now, lease, 100);
+                    let claimed = claimed.await.unwrap().len();
+                    *found.lock().unwrap() = Some(claimed);
+                }
+                _ => {}
+            }
+        }
+    })
+    .await;
+    let dispatcher = twenty(&url, &place.file(), &state).await;
+    let now = move || DateTime::from_timestamp(clock.load(Ordering::SeqCst), 0).unwrap();
+    let never = watch::Sender::new(false);
+    let done = dispatcher
+        .dispatch(&state, &now, &never.subscribe())
+        .await
+        .unwrap();
+    assert_eq!(*elsewhere.lock().unwrap(), Some(4), "those that nobody had");
+    assert_eq!(done.sent, 16);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asked_to_stop_it_ends_with_what_is_on_its_way() {
+    let receiver = Receiver::start();
+    let place = place(&receiver);
+    let state = place.state().await;
+    let stop = Arc::new(watch::Sender::new(false));
+    let theirs = Arc::clone(&stop);
+    let url = served(move |before| {
+        if before == 0 {
+            theirs.send_replace(true);
+        }
+        async {}
+    })
+    .await;
+    let dispatcher = twenty(&url, &place.file(), &state).await;
+    let asked = stop.subscribe();
+    let done = dispatcher.dispatch(&state, &moment, &asked).await.unwrap();
+    assert_eq!((done.planned, done.sent), (20, 8));
+    // What is left is sent by the next, at once.
+    stop.send_replace(false);
+    let done = dispatcher.dispatch(&state, &moment, &asked).await.unwrap();
+    assert_eq!((done.planned, done.sent), (0, 12));
 }

@@ -99,8 +99,9 @@ impl Said {
         };
         runtime.block_on(async {
             let run = state.begin_run(&new).await.unwrap();
-            // Nothing could be checked: what was last known stays.
-            let standing = (self.exit_code != 3).then(|| Standing {
+            // A look that could not check says nothing: what was last known stays.
+            let says = self.exit_code != 3 || self.kind != RunKind::Verify;
+            let standing = says.then(|| Standing {
                 cluster: new.cluster.clone(),
                 copy: new.copy.clone(),
                 location: new.location.clone(),

@@ -6,15 +6,17 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::TimeDelta;
+use chrono::{TimeDelta, Utc};
 use flate2::read::GzDecoder;
 use tokio::runtime::Runtime;
 use walproof::config::Config;
+use walproof::evidence::{EntryKind, NewEntry, Verdict};
+use walproof::finding::Code;
 use walproof::server::Limits;
 
 use crate::common::prometheus::{get, tool};
 use crate::common::require;
-use crate::fleet::{configured, well};
+use crate::fleet::{configured, drilled, replicated, well};
 use crate::{Place, Serving};
 
 /// Facts and probes are asked anew at every scrape.
@@ -115,6 +117,117 @@ fn what_was_proven_of_another_place_is_not_shown() {
     assert_eq!(shown(&here), [2, 2]);
     // The replica did not move.
     assert_eq!(shown(&moved), [0, 2]);
+}
+
+/// The newest answer stays what it was when the runs after it could not check.
+#[test]
+fn what_could_not_be_checked_hides_nothing() {
+    let runtime = Runtime::new().unwrap();
+    let place = Place::new(&runtime);
+    well(&runtime, &place.state, "orders");
+    let config = configured(place.directory.path(), &["orders"]);
+    let tell = |said: crate::fleet::Said| said.tell(&runtime, &place.state, "orders");
+    let shown = |series: &[&str]| -> Vec<Option<String>> {
+        let serving = Serving::start(&runtime, &place.state, &config, 0, fresh());
+        let page = get(serving.port, "/metrics", &[]).unwrap().text();
+        serving.stop(&runtime);
+        let value = |series: &&str| {
+            let line = page.lines().find_map(|line| line.strip_prefix(*series))?;
+            Some(line.trim().to_owned())
+        };
+        series.iter().map(value).collect()
+    };
+    let replicated_at =
+        "walproof_proof_timestamp_seconds{cluster=\"orders\",copy=\"far\",kind=\"replicate\"}";
+    let exit = "walproof_proof_exit_code{cluster=\"orders\",copy=\"far\",kind=\"replicate\"}";
+    let lag = "walproof_replica_lag_seconds{cluster=\"orders\",copy=\"far\"}";
+    let before = shown(&[replicated_at, lag, exit]);
+    assert!(before.iter().all(Option::is_some), "{before:?}");
+    assert_eq!(before[2].as_deref(), Some("0"));
+    let complete_at = Utc::now();
+    let mut partial = replicated()
+        .with("complete", false)
+        .with("lag_ms", serde_json::Value::Null)
+        .with("ended", "limited")
+        .with("complete_at", complete_at);
+    partial.exit_code = 3;
+    tell(partial);
+    let after = shown(&[replicated_at, lag, exit]);
+    assert_eq!(after[0], before[0], "when it was proven last");
+    assert!(after[1].is_some(), "how far it is behind at most");
+    assert_eq!(after[2].as_deref(), Some("3"));
+    tell(replicated());
+    assert_ne!(shown(&[replicated_at])[0], before[0]);
+
+    let verdict = "walproof_proof_verdict{cluster=\"orders\",copy=\"primary\",kind=\"drill\"}";
+    let met = "walproof_drill_objective_met{cluster=\"orders\",copy=\"primary\",objective=\"rpo\"}";
+    let told = || {
+        let shown = shown(&[verdict, met]);
+        shown.into_iter().map(Option::unwrap).collect::<Vec<_>>()
+    };
+    assert_eq!(told(), ["1", "1"]);
+    tell(
+        drilled()
+            .verdict(Verdict::Failed, 1)
+            .finding(Code::ObjectiveMissedRpo)
+            .with("rpo", serde_json::json!({"state": "missed"})),
+    );
+    assert_eq!(told(), ["-1", "0"]);
+    tell(
+        drilled()
+            .verdict(Verdict::Unproven, 3)
+            .with("rpo", serde_json::json!({})),
+    );
+    assert_eq!(told(), ["-1", "0"], "nothing was mended by it");
+    tell(drilled());
+    assert_eq!(told(), ["1", "1"]);
+}
+
+/// What was due and did not happen: in moments, without proofs that are overdue.
+#[test]
+fn missed_moments_are_counted_and_overdue_proofs_are_not() {
+    let runtime = Runtime::new().unwrap();
+    let place = Place::new(&runtime);
+    well(&runtime, &place.state, "orders");
+    let config = configured(place.directory.path(), &["orders"]);
+    let entry = |kind, body| NewEntry {
+        kind,
+        at: Utc::now(),
+        cluster: Some("orders".to_owned()),
+        copy: Some("primary".to_owned()),
+        run_id: None,
+        body,
+    };
+    let missed = || {
+        let serving = Serving::start(&runtime, &place.state, &config, 0, fresh());
+        let page = get(serving.port, "/metrics", &[]).unwrap().text();
+        serving.stop(&runtime);
+        let of = "walproof_runs_missed_total{cluster=\"orders\"} ";
+        let value = page.lines().find_map(|line| line.strip_prefix(of));
+        value.unwrap().parse::<u64>().unwrap()
+    };
+    for (kind, body, expected) in [
+        (
+            EntryKind::Missed,
+            serde_json::json!({"reason": "overdue", "moments": 1}),
+            0,
+        ),
+        (
+            EntryKind::Missed,
+            serde_json::json!({"reason": "deadline", "moments": 4}),
+            4,
+        ),
+        (EntryKind::Late, serde_json::json!({"reason": "down"}), 4),
+        (
+            EntryKind::Late,
+            serde_json::json!({"reason": "down", "passed_over": 3}),
+            7,
+        ),
+    ] {
+        let entry = entry(kind, body);
+        runtime.block_on(place.state.append(&[entry])).unwrap();
+        assert_eq!(missed(), expected, "{kind:?}");
+    }
 }
 
 #[test]

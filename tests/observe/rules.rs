@@ -2,10 +2,13 @@
 //! the alerts beside their run books.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::common::prometheus::{passes, tool};
+use crate::common::http;
+use crate::common::process::wait_until;
+use crate::common::prometheus::{Alertmanager, passes, tool};
 use crate::common::require;
 use crate::file;
 
@@ -110,6 +113,81 @@ fn critical_ones_page_and_warnings_are_read() {
         let said = passes(&mut command);
         assert_eq!(said.lines().next(), Some(receiver), "{labels:?}: {said}");
     }
+}
+
+/// What explains an alert silences it, of the same copy alone.
+#[test]
+fn only_what_the_same_copy_explains_is_inhibited() {
+    require!(Prometheus);
+    let alertmanager = Alertmanager::start(&file("deploy/prometheus/alertmanager.yaml"));
+    let alert = |name: &str, severity: &str, cluster: &str, copy: &str| {
+        let mut labels = json!({
+            "alertname": name, "severity": severity, "cluster": cluster, "job": "walproof",
+            "tier": "gold",
+        });
+        if !copy.is_empty() {
+            labels["copy"] = json!(copy);
+        }
+        json!({"labels": labels})
+    };
+    let alerts = json!([
+        alert("BackupStale", "critical", "orders", "far"),
+        alert("BackupStale", "warning", "orders", "far"),
+        alert("BackupStale", "warning", "orders", "primary"),
+        alert("DrillOverdue", "critical", "orders", ""),
+        alert("DrillOverdue", "warning", "orders", ""),
+        alert("WalGap", "critical", "orders", "far"),
+        alert("ExposureHigh", "critical", "orders", "primary"),
+        alert("WalGap", "critical", "billing", "primary"),
+        alert("ExposureHigh", "critical", "billing", "primary"),
+        alert("RpoBurnRate", "critical", "billing", "primary"),
+    ]);
+    let headers = [("Content-Type".to_owned(), "application/json".to_owned())];
+    let host = format!("127.0.0.1:{}", alertmanager.port);
+    let body = alerts.to_string();
+    http::request(&host, "POST", "/api/v2/alerts", &headers, body.as_bytes())
+        .unwrap()
+        .expect_success();
+    let expected: BTreeSet<(String, String, String, String)> = [
+        ("BackupStale", "warning", "orders", "far"),
+        ("DrillOverdue", "warning", "orders", ""),
+        ("ExposureHigh", "critical", "billing", "primary"),
+        ("RpoBurnRate", "critical", "billing", "primary"),
+    ]
+    .map(|(name, severity, cluster, copy)| {
+        (
+            name.to_owned(),
+            severity.to_owned(),
+            cluster.to_owned(),
+            copy.to_owned(),
+        )
+    })
+    .into();
+    let mut last = BTreeSet::new();
+    wait_until(Duration::from_mins(1), "what is inhibited", || {
+        let all = alertmanager.active();
+        last = all
+            .iter()
+            .filter(|alert| {
+                let by = alert["status"]["inhibitedBy"].as_array();
+                by.is_some_and(|by| !by.is_empty())
+            })
+            .map(|alert| {
+                let text = |name: &str| {
+                    let label = alert["labels"][name].as_str();
+                    label.unwrap_or_default().to_owned()
+                };
+                (
+                    text("alertname"),
+                    text("severity"),
+                    text("cluster"),
+                    text("copy"),
+                )
+            })
+            .collect();
+        all.len() == 10 && last.len() >= expected.len()
+    });
+    assert_eq!(last, expected);
 }
 
 /// Each alert says how grave it is, whom it is about, what it means, and where its run book

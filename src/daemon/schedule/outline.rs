@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
-use super::{Hold, Moments, share};
+use super::{Hold, Moments, Passed, share};
 use crate::config::{
     CatchUp, Cluster, Config, Period, RepositoryConfig, Schedule, ScheduledJob, Zone,
 };
@@ -64,8 +64,8 @@ pub struct Situation<'a> {
     pub now: DateTime<Utc>,
     /// So much later than it should be is not yet late.
     pub grace: TimeDelta,
-    /// The clusters and copies of which the schedule has jobs that wait or run.
-    pub under_way: &'a BTreeSet<(String, String)>,
+    /// What the schedule's jobs that wait or run are about: their keys up to the moment.
+    pub under_way: &'a BTreeSet<String>,
 }
 
 /// What a due moment comes to.
@@ -295,14 +295,19 @@ impl Outline {
         }
         let before = due.checked_sub_signed(TimeDelta::seconds(1)).unwrap_or(due);
         let far = DateTime::<Utc>::MAX_UTC;
-        let Some(passed) = self.moments.passed(before, now) else {
-            // Stored by another definition: it goes on from now.
-            return Ok(Some(Due {
-                last_due: due,
-                next_due: self.moments.after(now).unwrap_or(far),
-                jobs: Vec::new(),
-                entries: Vec::new(),
-            }));
+        // A moment that another definition stored was due all the same.
+        let passed = match self.moments.passed(before, now) {
+            Some(passed) if passed.first == due => passed,
+            Some(passed) => Passed {
+                first: due,
+                moments: passed.moments + 1,
+                ..passed
+            },
+            None => Passed {
+                first: due,
+                last: due,
+                moments: 1,
+            },
         };
         let next_due = self.moments.after(passed.last).unwrap_or(far);
         let mut result = Due {
@@ -334,9 +339,7 @@ impl Outline {
                 result.say(now, self, target, &missed)?;
                 continue;
             };
-            let overlap = situation
-                .under_way
-                .contains(&(self.cluster.clone(), target.copy.clone()));
+            let overlap = situation.under_way.contains(&self.about(target));
             let beyond = start >= next_due;
             let passed_over = passed.moments - 1;
             if behind || (beyond && !overlap) {
@@ -404,12 +407,17 @@ impl Outline {
     /// What makes a job one of its kind: the same moment never brings a second one.
     fn key(&self, target: &Target, due: DateTime<Utc>) -> String {
         let due = due.to_rfc3339_opts(SecondsFormat::Secs, true);
+        format!("{}@{due}", self.about(target))
+    }
+
+    /// What a job is about, whenever it is due: two of them at once overlap.
+    fn about(&self, target: &Target) -> String {
         let (schedule, cluster, copy) = (&self.schedule, &self.cluster, &target.copy);
         match &target.spec {
             JobSpec::Drill {
                 definition: Some(definition),
-            } => format!("{schedule}/{cluster}/{copy}/{definition}@{due}"),
-            _ => format!("{schedule}/{cluster}/{copy}@{due}"),
+            } => format!("{schedule}/{cluster}/{copy}/{definition}"),
+            _ => format!("{schedule}/{cluster}/{copy}"),
         }
     }
 
@@ -425,7 +433,7 @@ impl Outline {
     /// `moments` of those that passed, from the first on: all of them, or all but the last.
     fn missed(
         &self,
-        passed: &super::Passed,
+        passed: &Passed,
         moments: u64,
         reason: MissedReason,
         key: Option<String>,

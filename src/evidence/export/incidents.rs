@@ -106,6 +106,10 @@ impl Incidents {
         let mut rows = Vec::new();
         for incident in closed {
             let known = self.open.remove(&incident.id);
+            // A change of the configuration may close what was open of other clusters.
+            if known.is_none() && entry.cluster.is_none() && scope.cluster.is_some() {
+                continue;
+            }
             if !within {
                 if known.is_some() {
                     self.totals.carried = self.totals.carried.saturating_sub(1);

@@ -251,10 +251,7 @@ impl Summary {
             Body::Missed(body) => {
                 let schedule = body.schedule.clone().unwrap_or_default();
                 let key = Self::key(entry, body.job);
-                let run_before = self
-                    .last
-                    .get(&(key.clone(), schedule.clone()))
-                    .is_some_and(|last| last.due_at == body.due_at);
+                let run_before = self.run_before(&key, &schedule, body.due_at);
                 if body.reason == MissedReason::Overdue {
                     let population = self.population.entry(key.clone()).or_default();
                     population.overdue = population.overdue.saturating_add(1);
@@ -277,13 +274,16 @@ impl Summary {
                 }
             }
             Body::Skipped(body) => {
-                let key = Self::key(entry, body.job);
-                let population = self.population.entry(key.clone()).or_default();
-                population.skipped = population.skipped.saturating_add(body.moments);
-                self.day(entry, body.job, DrillDay::Skipped);
                 let schedule = body.schedule.clone().unwrap_or_default();
-                let why = ("skipped", body.reason.as_str());
-                self.miss(key, schedule, why, body.moments, (body.due_at, body.due_at));
+                let key = Self::key(entry, body.job);
+                // What was tried counts as what the last attempt came to.
+                if !self.run_before(&key, &schedule, body.due_at) {
+                    let population = self.population.entry(key.clone()).or_default();
+                    population.skipped = population.skipped.saturating_add(body.moments);
+                    self.day(entry, body.job, DrillDay::Skipped);
+                    let why = ("skipped", body.reason.as_str());
+                    self.miss(key, schedule, why, body.moments, (body.due_at, body.due_at));
+                }
             }
             Body::Late(body) => {
                 // The run itself says that it is late; here only what it stands for besides.
@@ -326,7 +326,16 @@ impl Summary {
             }
             Body::Started(_) => self.totals.started = self.totals.started.saturating_add(1),
             Body::Stopped(_) => self.totals.stopped = self.totals.stopped.saturating_add(1),
+            // What it opened and closed is followed with the incidents.
+            Body::Noticed(_) => {}
         }
+    }
+
+    /// Whether the due moment brought a run.
+    fn run_before(&self, key: &PopulationKey, schedule: &str, due_at: DateTime<Utc>) -> bool {
+        self.last
+            .get(&(key.clone(), schedule.to_owned()))
+            .is_some_and(|last| last.due_at == due_at)
     }
 
     fn key(entry: &EntryContent, kind: EntryKind) -> PopulationKey {

@@ -658,6 +658,21 @@ fn a_killed_attempt_does_not_take_the_place_of_the_proof() {
     assert_eq!((found.due(), found.missed), (1, 0));
     let found = population(&[given_up]);
     assert_eq!((found.due(), found.missed), (1, 1));
+    // Cancelled, after an attempt and before any.
+    let cancelled = Body::Skipped(Box::new(SkippedBody {
+        job: EntryKind::Drill,
+        schedule: Some("nightly".to_owned()),
+        key: None,
+        due_at: due,
+        moments: 1,
+        reason: SkippedReason::Cancelled,
+        earlier: None,
+    }));
+    let failed = drill_of(asked("nightly", due), due, Verdict::Unproven, None);
+    let found = population(&[failed, cancelled.clone()]);
+    assert_eq!((found.due(), found.skipped), (1, 0));
+    let found = population(&[cancelled]);
+    assert_eq!((found.due(), found.skipped), (1, 1));
 }
 
 #[test]

@@ -67,6 +67,8 @@ kinds! {
     Stopped = "stopped",
     /// A run was killed, or its machine went down.
     Interrupted = "interrupted",
+    /// A daemon saw, apart from any run, that something is wrong or no longer so.
+    Noticed = "noticed",
 }
 
 impl std::fmt::Display for EntryKind {

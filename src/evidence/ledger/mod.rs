@@ -16,9 +16,9 @@ mod walk;
 
 pub use body::{
     Asked, Body, ClosedIncident, ConfigurationBody, DaemonBody, DrillBody, FoundCount,
-    InterruptedBody, LateBody, LateReason, MissedBody, MissedReason, OpenedIncident, OtherBody,
-    PhaseTime, RecordReference, ReplicateBody, ReportBody, RunBody, SkippedBody, SkippedReason,
-    VerifyBody, cut, note_incidents, tally,
+    InterruptedBody, LateBody, LateReason, MissedBody, MissedReason, NoticedBody, OpenedIncident,
+    OtherBody, PhaseTime, RecordReference, ReplicateBody, ReportBody, RunBody, SkippedBody,
+    SkippedReason, VerifyBody, cut, note_incidents, tally,
 };
 pub use canonical::{CanonicalError, canonical_json};
 pub use entry::{

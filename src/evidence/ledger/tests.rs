@@ -180,8 +180,11 @@ fn one_of_each() -> Vec<NewEntry> {
             first: Some(1),
             last: Some(14),
             files: vec![crate::evidence::Digest::of("manifest.json", b"{}\n")],
+            opened: Vec::new(),
+            closed: Vec::new(),
         })),
         Body::Stopped(Box::new(daemon(Some("SIGTERM")))),
+        Body::Noticed(Box::new(NoticedBody::new("the records hold again"))),
     ];
     bodies
         .into_iter()
@@ -192,6 +195,7 @@ fn one_of_each() -> Vec<NewEntry> {
                 EntryKind::Started
                 | EntryKind::Stopped
                 | EntryKind::Configuration
+                | EntryKind::Noticed
                 | EntryKind::Report => entry,
                 EntryKind::Replicate => entry.about("orders", "second-region").of_run(id(7)),
                 _ => entry.about("orders", "primary").of_run(id(7)),

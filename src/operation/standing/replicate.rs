@@ -31,6 +31,10 @@ pub struct ReplicateStanding {
     /// of both copies tell it.
     #[serde(default)]
     pub lag_ms: Option<u64>,
+    /// As of when nothing was left, by the newest replication that was complete: this one's
+    /// `compared_at`, or that of one before to the same place.
+    #[serde(default)]
+    pub complete_at: Option<DateTime<Utc>>,
     /// Objects that were left to be copied.
     #[serde(default)]
     pub missing_objects: u64,
@@ -70,6 +74,15 @@ impl ReplicateStanding {
         serde_json::from_value(body).ok()
     }
 
+    /// The same, with the newest replication that was complete: this one, or one before to the
+    /// same place.
+    #[must_use]
+    pub fn after(mut self, before: &Self) -> Self {
+        let known = before.complete.then_some(before.compared_at);
+        self.complete_at = self.complete_at.or(before.complete_at).or(known);
+        self
+    }
+
     /// Where a replica stands by a replication that looked only at what is new, over where it
     /// stood before: what was found then was not looked at since.
     #[must_use]
@@ -102,6 +115,7 @@ impl ReplicateStanding {
             complete,
             incremental: report.incremental.is_some(),
             lag_ms: complete.then_some(0),
+            complete_at: complete.then_some(report.started_at),
             missing_objects: left.objects,
             missing_bytes: left.bytes,
             missing_segments: report.left.wal.objects,
@@ -136,6 +150,32 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn an_incomplete_replication_does_not_hide_the_complete_one_before() {
+        let standing = |minute: u32, complete: bool, complete_at: Option<&str>| {
+            let at = format!("2026-11-22T01:{minute:02}:00Z");
+            ReplicateStanding::read(json!({
+                "compared_at": at, "finished_at": at, "ended": "limited", "complete": complete,
+                "complete_at": complete_at,
+            }))
+            .unwrap()
+        };
+        let first = standing(0, false, None);
+        let never = standing(1, false, None).after(&first);
+        assert_eq!(never.complete_at, None);
+        let whole = standing(2, true, Some("2026-11-22T01:02:00Z")).after(&never);
+        let known = whole.complete_at;
+        assert_eq!(known, Some(whole.compared_at));
+        let third = standing(3, false, None).after(&whole);
+        assert_eq!(standing(4, false, None).after(&third).complete_at, known);
+        // What an older version wrote.
+        let older = standing(5, true, None);
+        let next = standing(6, false, None).after(&older);
+        assert_eq!(next.complete_at, Some(older.compared_at));
+        let newer = standing(7, true, Some("2026-11-22T01:07:00Z"));
+        assert_eq!(newer.clone().after(&whole).complete_at, newer.complete_at);
+    }
 
     #[test]
     fn what_was_not_looked_at_again_stands_as_it_was() {

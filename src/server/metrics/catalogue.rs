@@ -239,11 +239,11 @@ catalogue! {
     PROOF_AT = Gauge "walproof_proof_timestamp" "seconds" ["cluster", "copy", "kind"]
         "When the newest run of this kind ended that gave an answer, good or bad; absent if none did.";
     PROOF_VERDICT = Gauge "walproof_proof_verdict" "" ["cluster", "copy", "kind"]
-        "What the newest run of this kind came to: 1 proven, 0 unproven (it could not be checked), -1 failed; absent where a run gives no verdict.";
+        "What the newest run of this kind that gave an answer came to: 1 proven, -1 failed; 0 while none has given one (it could not be checked); absent where a run gives no verdict.";
     PROOF_EXIT = Gauge "walproof_proof_exit_code" "" ["cluster", "copy", "kind"]
         "The exit code of the newest run of this kind: 0 good, 1 a problem was found, 3 could not be checked, 4 refused for safety.";
     FINDING_OPEN = Gauge "walproof_finding_open" "" ["cluster", "copy", "code", "severity"]
-        "An open finding; the number is how many there are of the code. Gone when a run of the same kind no longer finds it. The copy is empty where it is about the whole cluster.";
+        "An open finding; the number is how many there are of the code. Gone when a run of the same kind that looked as deep and gave an answer no longer finds it. The copy is empty where it is about the whole cluster.";
     REPLICA_LAG = Gauge "walproof_replica_lag" "seconds" ["cluster", "copy"]
         "At most so far the replica is behind its source, in time of commits, by the newest verifications and replications of both.";
     REPLICA_MISSING = Gauge "walproof_replica_missing_objects" "" ["cluster", "copy"]
@@ -263,7 +263,7 @@ catalogue! {
     DRILL_POINT = Gauge "walproof_drill_recovery_point" "seconds" ["cluster", "copy"]
         "What would have been lost, in the last drill. The RPO is compared with it.";
     DRILL_MET = Gauge "walproof_drill_objective_met" "" ["cluster", "copy", "objective"]
-        "Whether the last drill met the objective (rpo or rto): 1, or 0; absent if it was not asked.";
+        "Whether drills meet the objective (rpo or rto): 0 from one that missed it until one of the same definition that gave an answer no longer does, else 1; absent if the last was not asked or could not measure it.";
     DRILL_PHASES = Histogram "walproof_drill_phase" "seconds" ["tier", "phase"]
         "How long the phases of drills took that ended since this process started, in any daemon.";
 
@@ -272,20 +272,22 @@ catalogue! {
         "Jobs that the state keeps, by kind and status.";
     RUNS = Counter "walproof_runs" "" ["kind", "outcome"]
         "Runs that ended, of all daemons and by hand, since the ledger began: proven, failed, unproven; without a verdict done, found (a problem), unchecked, refused.";
-    UNANSWERED = Counter "walproof_runs_unanswered" "" ["cluster", "kind"]
+    UNANSWERED = Counter "walproof_runs_unanswered" "" ["cluster", "copy", "kind"]
         "Runs that ended without an answer (it could not be checked), since the ledger began.";
     MISSED = Counter "walproof_runs_missed" "" ["cluster"]
-        "Due runs that did not happen, since the ledger began.";
+        "Due runs that did not happen, since the ledger began; those that a late one stands for are among them, a proof that is overdue is not.";
     LATE = Counter "walproof_runs_late" "" ["cluster"]
         "Due runs that were caught up late, since the ledger began.";
     SKIPPED = Counter "walproof_runs_skipped" "" ["cluster"]
-        "Due runs that were skipped because the one before was under way, since the ledger began.";
+        "Due runs that were left out knowingly, since the ledger began: the one before was under way, or they were cancelled or are no longer wanted.";
     RECORDS_HEAD = Gauge "walproof_records_head" "" []
         "Sequence number of the newest record of the ledger; it never goes down.";
+    RECORDS_FOLLOWED_AT = Gauge "walproof_records_followed_timestamp" "seconds" []
+        "When the chain of records was last followed from its first to its newest; absent until then. A daemon does it once a day.";
     RECORDS_BROKEN = Gauge "walproof_records_broken" "" []
-        "Whether the chain of records was found broken: 1, or 0.";
+        "Whether the chain of records was found broken when it was last followed: 1, or 0; absent until then.";
     NOTICES_WAITING = Gauge "walproof_notifications_waiting" "" []
         "Notifications that are not delivered yet.";
-    NOTICES_GIVEN_UP = Gauge "walproof_notifications_given_up" "" []
-        "Notifications that were given up: whom they were for was not told.";
+    NOTICES_GIVEN_UP = Counter "walproof_notifications_given_up" "" []
+        "Notifications that were given up since the state began: whom they were for was not told.";
 }

@@ -7,9 +7,9 @@ use super::super::facts::{ClusterFacts, FleetFacts};
 use super::super::tally::{Durations, Tally};
 use super::catalogue::{
     DRILL_PHASES, JOBS, LATE, MISSED, Metric, NOTICES_GIVEN_UP, NOTICES_WAITING, RECORDS_BROKEN,
-    RECORDS_HEAD, RUNS, SKIPPED, UNANSWERED,
+    RECORDS_FOLLOWED_AT, RECORDS_HEAD, RUNS, SKIPPED, UNANSWERED,
 };
-use super::writer::Writer;
+use super::writer::{Writer, moment};
 use crate::drill::Phase;
 
 pub(super) fn write(writer: &mut Writer<'_>, fleet: &FleetFacts, tally: &Tally) -> fmt::Result {
@@ -28,8 +28,10 @@ pub(super) fn write(writer: &mut Writer<'_>, fleet: &FleetFacts, tally: &Tally) 
     })?;
     writer.family(&UNANSWERED, |family| {
         for cluster in &fleet.clusters {
-            for (kind, number) in &cluster.unanswered {
-                family.counter([&cluster.name, kind], *number)?;
+            for copy in &cluster.copies {
+                for (kind, number) in &copy.unanswered {
+                    family.counter([&cluster.name, &copy.name, kind], *number)?;
+                }
             }
         }
         Ok(())
@@ -38,10 +40,13 @@ pub(super) fn write(writer: &mut Writer<'_>, fleet: &FleetFacts, tally: &Tally) 
     due(writer, &LATE, fleet, |cluster| cluster.late)?;
     due(writer, &SKIPPED, fleet, |cluster| cluster.skipped)?;
     writer.single(&RECORDS_HEAD, Some(fleet.records.head))?;
-    let broken = u32::from(fleet.records.broken);
-    writer.single(&RECORDS_BROKEN, Some(broken))?;
+    let followed_at = fleet.records.followed_at.map(moment);
+    writer.single(&RECORDS_FOLLOWED_AT, followed_at)?;
+    writer.single(&RECORDS_BROKEN, fleet.records.broken.map(u32::from))?;
     writer.single(&NOTICES_WAITING, Some(fleet.notifications.waiting))?;
-    writer.single(&NOTICES_GIVEN_UP, Some(fleet.notifications.given_up))
+    writer.family(&NOTICES_GIVEN_UP, |family| {
+        family.counter([], fleet.notifications.given_up)
+    })
 }
 
 /// For each cluster from the start: a counter that begins with 1 hides its first event from

@@ -121,12 +121,23 @@ async fn an_attempt_that_was_killed_names_its_job(place: &Place) {
         else {
             panic!("{content}");
         };
-        assert_eq!(body.again, again);
+        // What a job came to always stands in another entry.
+        assert!(body.again);
         assert_eq!(body.asked.job, Some(job.id));
         assert_eq!(body.asked.schedule.as_deref(), Some("often"));
         assert_eq!(body.asked.due_at, Some(moment(0)));
         assert_eq!(body.job, EntryKind::Verify);
     }
+    // One by hand has none.
+    drop(begin(&state, RunKind::Verify, "orders").await);
+    wait_until("the run is noticed", async || {
+        !state.mark_interrupted().await.unwrap().is_empty()
+    })
+    .await;
+    let head = state.entry_head().await.unwrap().unwrap().0;
+    let entry = state.entries(head - 1, 1).await.unwrap().remove(0);
+    let content: Value = serde_json::from_str(&entry.text).unwrap();
+    assert_eq!(content["body"]["again"], false);
 }
 
 async fn a_run_begins_only_for_the_newest_attempt(place: &Place) {

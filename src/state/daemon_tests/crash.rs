@@ -130,11 +130,14 @@ async fn a_step_of_a_schedule_is_whole_or_nothing(place: &Place) {
         next_due: moment(0),
         last_due: None,
     };
-    state.schedules_sync(&[row], moment(0)).await.unwrap();
     let lease = state
         .try_lease("tick", Uuid::now_v7(), moment(0), LEASE)
         .await
         .unwrap()
+        .unwrap();
+    state
+        .schedules_sync(&lease, &[row], moment(0))
+        .await
         .unwrap();
     let entry = NewEntry {
         kind: EntryKind::Late,

@@ -4,10 +4,12 @@
 use serde_json::json;
 
 use super::super::{
-    Completion, DepthRank, IncidentChange, IncidentFilter, IncidentKey, IncidentKind, NewIncident,
-    RunKind, STANDING_LIMIT, Standing, StandingFilter, State, StateErrorKind,
+    Completion, DepthRank, IncidentChange, IncidentChanges, IncidentFilter, IncidentKey,
+    IncidentKind, NewIncident, Outcome, RunKind, STANDING_LIMIT, Standing, StandingFilter, State,
+    StateErrorKind,
 };
 use super::{Place, begin, moment, on_both, outcome};
+use crate::evidence::{EntryKind, NewEntry, Verdict};
 use crate::finding::{Code, Finding, Severity};
 
 on_both!(
@@ -18,7 +20,9 @@ on_both!(
     a_depth_that_is_not_known_is_careful,
     what_becomes_worse_is_told_and_what_stays_is_counted,
     the_daemon_opens_and_closes_its_own,
+    an_entry_says_what_it_opens_and_an_answer_ends_what_was_overdue,
     a_standing_is_kept_unless_a_newer_one_is,
+    what_could_not_be_checked_hides_no_answer,
 );
 
 #[derive(Clone, Copy)]
@@ -327,6 +331,149 @@ async fn the_daemon_opens_and_closes_its_own(place: &Place) {
     assert_ne!(left.unwrap(), right.unwrap());
 }
 
+async fn an_entry_says_what_it_opens_and_an_answer_ends_what_was_overdue(place: &Place) {
+    let state = place.open().await;
+    let note = async |code: Code, copy: &str, closes: Vec<IncidentKey>| {
+        let entry = NewEntry {
+            kind: EntryKind::Missed,
+            at: moment(0),
+            cluster: Some("orders".to_owned()),
+            copy: None,
+            run_id: None,
+            body: json!({}),
+        };
+        let new = NewIncident {
+            cluster: "orders".to_owned(),
+            copy: copy.to_owned(),
+            kind: IncidentKind::Schedule,
+            scope: String::new(),
+            code: code.as_str().to_owned(),
+            severity: code.severity(),
+            object: "orders".to_owned(),
+            message: "late".to_owned(),
+            by: None,
+        };
+        let changes = IncidentChanges {
+            opens: vec![new],
+            closes,
+        };
+        let entry = state.note(&entry, &changes, moment(0)).await.unwrap();
+        (entry.sequence, entry.content().unwrap().body)
+    };
+    let (by, body) = note(Code::DrillOverdue, "", Vec::new()).await;
+    assert_eq!(body["opened"][0]["code"], "drill-overdue");
+    let filter = IncidentFilter::default();
+    let incident = state.incidents(true, &filter).await.unwrap().remove(0);
+    assert_eq!(incident.opened_by, Some(by));
+    // It is open already, and the other was never.
+    let never = IncidentKey {
+        code: "records-broken".to_owned(),
+        ..IncidentKey::from(&incident)
+    };
+    let (_, body) = note(Code::DrillOverdue, "", vec![never]).await;
+    assert_eq!(body, json!({}));
+    note(Code::VerificationOverdue, "primary", Vec::new()).await;
+    let (_, body) = note(
+        Code::VerificationOverdue,
+        "far",
+        vec![IncidentKey {
+            copy: "far".to_owned(),
+            code: "verification-overdue".to_owned(),
+            ..IncidentKey::from(&incident)
+        }],
+    )
+    .await;
+    // Opened and closed by one entry.
+    assert_eq!(body["opened"][0]["id"], body["closed"][0]["id"]);
+
+    // What changes nothing needs no word; what does has one.
+    let head = async || state.entry_head().await.unwrap().unwrap().0;
+    let before = head().await;
+    let over = IncidentChanges {
+        closes: vec![IncidentKey {
+            code: "records-broken".to_owned(),
+            ..IncidentKey::from(&incident)
+        }],
+        ..IncidentChanges::default()
+    };
+    let word = NewEntry {
+        kind: EntryKind::Noticed,
+        at: moment(0),
+        cluster: None,
+        copy: None,
+        run_id: None,
+        body: json!({"message": "seen"}),
+    };
+    let none = state.notice(&word, &over, moment(0)).await.unwrap();
+    assert_eq!((none, head().await), (None, before));
+    let broken = NewIncident {
+        cluster: "orders".to_owned(),
+        copy: String::new(),
+        kind: IncidentKind::Schedule,
+        scope: String::new(),
+        code: "records-broken".to_owned(),
+        severity: Severity::Critical,
+        object: "entry 3".to_owned(),
+        message: "broken".to_owned(),
+        by: None,
+    };
+    let breaks = IncidentChanges {
+        opens: vec![broken],
+        ..IncidentChanges::default()
+    };
+    for (changes, word_of) in [
+        (&breaks, Some("opened")),
+        (&breaks, None),
+        (&over, Some("closed")),
+    ] {
+        let noticed = state.notice(&word, changes, moment(0)).await.unwrap();
+        let noticed = noticed.map(|entry| entry.content().unwrap().body);
+        assert_eq!(noticed.is_some(), word_of.is_some());
+        if let (Some(body), Some(name)) = (noticed, word_of) {
+            assert_eq!(body[name][0]["code"], "records-broken");
+        }
+    }
+    assert_eq!(head().await, before + 2);
+
+    let finish = async |kind, exit_code, guarded: bool| {
+        let run = begin(&state, kind, "orders").await;
+        let standing = Standing {
+            cluster: "orders".to_owned(),
+            copy: "primary".to_owned(),
+            location: "s3://backups/orders".to_owned(),
+            kind,
+            at: moment(1),
+            run_id: run.id,
+            exit_code,
+            verdict: None,
+            body: json!({}),
+        };
+        let completion = Completion {
+            standing: guarded.then_some(standing),
+            ..Completion::default()
+        };
+        let mut ended = outcome();
+        ended.exit_code = exit_code;
+        let entry = state.finish_run(run, &ended, &completion).await.unwrap();
+        entry.content().unwrap().body["closed"][0]["code"].clone()
+    };
+    let none = serde_json::Value::Null;
+    // It could not check; it is no copy of the configuration; it is of another kind.
+    assert_eq!(finish(RunKind::Drill, 3, true).await, none);
+    assert_eq!(finish(RunKind::Drill, 0, false).await, none);
+    assert_eq!(finish(RunKind::Compare, 0, true).await, none);
+    assert_eq!(
+        open(&state).await,
+        ["drill-overdue", "verification-overdue"]
+    );
+    assert_eq!(finish(RunKind::Drill, 1, true).await, "drill-overdue");
+    assert_eq!(
+        finish(RunKind::Verify, 0, true).await,
+        "verification-overdue"
+    );
+    assert_eq!(open(&state).await, [""; 0]);
+}
+
 async fn a_standing_is_kept_unless_a_newer_one_is(place: &Place) {
     let state = place.open().await;
     let finish = async |seconds, body| {
@@ -373,4 +520,75 @@ async fn a_standing_is_kept_unless_a_newer_one_is(place: &Place) {
         .unwrap_err();
     assert_eq!(error.kind, StateErrorKind::Refused, "{error}");
     assert_eq!(state.entry_head().await.unwrap(), head);
+}
+
+async fn what_could_not_be_checked_hides_no_answer(place: &Place) {
+    let state = place.open().await;
+    let finish = async |seconds, kind, location: &str, exit_code, verdict| {
+        let run = begin(&state, kind, "orders").await;
+        let standing = Standing {
+            cluster: "orders".to_owned(),
+            copy: "primary".to_owned(),
+            location: location.to_owned(),
+            kind,
+            at: moment(seconds),
+            run_id: run.id,
+            exit_code,
+            verdict,
+            body: json!({}),
+        };
+        let completion = Completion {
+            standing: Some(standing),
+            ..Completion::default()
+        };
+        let ended = Outcome {
+            verdict,
+            exit_code,
+            ..outcome()
+        };
+        state.finish_run(run, &ended, &completion).await.unwrap();
+    };
+    let answers = async || -> Vec<(RunKind, i64, Option<Verdict>, String)> {
+        let proofs = state.proofs().await.unwrap();
+        let mut answers: Vec<_> = proofs
+            .into_iter()
+            .map(|it| {
+                (
+                    it.kind,
+                    (it.at - moment(0)).num_seconds(),
+                    it.verdict,
+                    it.location,
+                )
+            })
+            .collect();
+        answers.sort_by_key(|(kind, ..)| kind.as_str());
+        answers
+    };
+    let (here, there) = ("s3://a/orders", "s3://b/orders");
+    finish(1, RunKind::Replicate, here, 3, None).await;
+    finish(1, RunKind::Drill, here, 3, Some(Verdict::Unproven)).await;
+    assert_eq!(answers().await, [], "nothing ever answered");
+    finish(2, RunKind::Replicate, here, 0, None).await;
+    finish(2, RunKind::Drill, here, 1, Some(Verdict::Failed)).await;
+    let known = [
+        (RunKind::Drill, 2, Some(Verdict::Failed), here.to_owned()),
+        (RunKind::Replicate, 2, None, here.to_owned()),
+    ];
+    assert_eq!(answers().await, known);
+    for exit_code in [3, 4, 130] {
+        let seconds = 2 + i64::from(exit_code);
+        finish(seconds, RunKind::Replicate, here, exit_code, None).await;
+    }
+    finish(9, RunKind::Drill, here, 3, Some(Verdict::Unproven)).await;
+    assert_eq!(answers().await, known, "what did not answer hides nothing");
+    let newest = state.standings(&StandingFilter::default()).await.unwrap();
+    assert!(
+        newest.iter().all(|it| it.exit_code > 1),
+        "and is the newest"
+    );
+    finish(200, RunKind::Drill, here, 0, Some(Verdict::Proven)).await;
+    // Of another place nothing was answered yet.
+    finish(200, RunKind::Replicate, there, 3, None).await;
+    let proven = (RunKind::Drill, 200, Some(Verdict::Proven), here.to_owned());
+    assert_eq!(answers().await, [proven]);
 }

@@ -5,15 +5,19 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::super::testing::wait_until;
 use super::super::{Completion, RunKind, State};
 use super::{Place, begin, moment, on_both, outcome};
-use crate::evidence::{EntryKind, FIRST_PREVIOUS, LedgerEntry, NewEntry, sha256_hex};
+use crate::evidence::{EntryKind, FIRST_PREVIOUS, LedgerEntry, NewEntry, Verdict, sha256_hex};
 
 on_both!(
     entries_are_numbered_and_linked_and_given_in_order,
     the_database_itself_refuses_gaps_wrong_links_and_changes,
     every_run_by_hand_appends_one_entry,
     two_processes_that_append_at_once_leave_no_gap,
+    what_was_due_is_counted_by_reason_and_moments,
+    that_the_ledger_was_followed_is_kept,
+    a_database_of_the_version_before_counts_what_it_holds,
 );
 
 fn new_entry(cluster: &str, seconds: i64) -> NewEntry {
@@ -207,6 +211,112 @@ async fn every_run_by_hand_appends_one_entry(place: &Place) {
     assert_eq!(walk(&state).await.len(), 5);
 }
 
+fn due(kind: EntryKind, body: Value) -> NewEntry {
+    NewEntry {
+        kind,
+        body,
+        ..new_entry("orders", 1)
+    }
+}
+
+/// Kind, outcome, entries and moments of everything that is counted.
+async fn counted(state: &State) -> Vec<(&'static str, String, u64, u64)> {
+    let counts = state.entry_counts().await.unwrap();
+    counts
+        .into_iter()
+        .map(|it| (it.kind.as_str(), it.outcome, it.entries, it.moments))
+        .collect()
+}
+
+fn what_was_due() -> [NewEntry; 7] {
+    [
+        due(EntryKind::Missed, json!({"reason": "down", "moments": 5})),
+        due(EntryKind::Missed, json!({"reason": "down"})),
+        due(
+            EntryKind::Missed,
+            json!({"reason": "overdue", "moments": 1}),
+        ),
+        due(EntryKind::Late, json!({"reason": "down", "passed_over": 3})),
+        due(EntryKind::Late, json!({"reason": "down"})),
+        due(
+            EntryKind::Skipped,
+            json!({"reason": "overlap", "moments": 1}),
+        ),
+        due(EntryKind::Verify, json!({"moments": 9})),
+    ]
+}
+
+fn as_counted() -> [(&'static str, String, u64, u64); 5] {
+    [
+        ("late", "down".to_owned(), 2, 5),
+        ("missed", "down".to_owned(), 2, 6),
+        ("missed", "overdue".to_owned(), 1, 1),
+        ("skipped", "overlap".to_owned(), 1, 1),
+        ("verify", String::new(), 1, 1),
+    ]
+}
+
+async fn what_was_due_is_counted_by_reason_and_moments(place: &Place) {
+    let state = place.open().await;
+    state.append(&what_was_due()).await.unwrap();
+    assert_eq!(counted(&state).await, as_counted());
+    state.append(&what_was_due()).await.unwrap();
+    let twice = as_counted()
+        .map(|(kind, outcome, entries, moments)| (kind, outcome, 2 * entries, 2 * moments));
+    assert_eq!(counted(&state).await, twice);
+}
+
+async fn a_database_of_the_version_before_counts_what_it_holds(place: &Place) {
+    place.migrate_to(4).await;
+    let mut previous = FIRST_PREVIOUS.to_owned();
+    for (entry, sequence) in what_was_due().iter().zip(1..) {
+        let sealed = crate::evidence::seal(entry, sequence, &previous).unwrap();
+        place
+            .sql(&format!(
+                "INSERT INTO entries (sequence, previous, sha256, at, kind, cluster, text) \
+                 VALUES ({sequence}, '{previous}', '{}', 0, '{}', 'orders', '{}')",
+                sealed.sha256,
+                entry.kind.as_str(),
+                sealed.text
+            ))
+            .await
+            .unwrap();
+        previous = sealed.sha256;
+    }
+    let run = uuid::Uuid::now_v7();
+    let standing = |copy: &str, exit_code: u8, verdict: &str| {
+        format!(
+            "INSERT INTO standings (cluster, copy, kind, location, at, run_id, exit_code, verdict, \
+             body) VALUES ('orders', '{copy}', 'drill', 'file:///a', 7, '{run}', {exit_code}, \
+             '{verdict}', '{{}}')"
+        )
+    };
+    for sql in [
+        "INSERT INTO entry_counts (kind, cluster, copy, outcome, entries) \
+         VALUES ('missed', 'orders', '', '', 3)",
+        "INSERT INTO entry_counts (kind, cluster, copy, outcome, entries) \
+         VALUES ('verify', 'orders', '', '', 1)",
+        &standing("primary", 1, "failed"),
+        &standing("far", 3, "unproven"),
+    ] {
+        place.sql(sql).await.unwrap();
+    }
+    let state = place.open().await;
+    assert_eq!(counted(&state).await, as_counted());
+    let proofs = state.proofs().await.unwrap();
+    assert_eq!(proofs.len(), 1, "{proofs:?}");
+    assert_eq!(proofs[0].copy, "primary");
+    assert_eq!(proofs[0].verdict, Some(Verdict::Failed));
+}
+
+async fn that_the_ledger_was_followed_is_kept(place: &Place) {
+    let state = place.open().await;
+    assert_eq!(state.ledger_followed_at().await.unwrap(), None);
+    state.ledger_followed(moment(7)).await.unwrap();
+    let other = place.open().await;
+    assert_eq!(other.ledger_followed_at().await.unwrap(), Some(moment(7)));
+}
+
 const TOGETHER: i64 = 100;
 
 #[tokio::test]
@@ -219,6 +329,13 @@ async fn child_that_appends() {
     let state = State::open(&url).await.unwrap();
     for n in 0..TOGETHER {
         state.append(&[new_entry("child", n)]).await.unwrap();
+        if n == 0 {
+            // The parent begins when it sees this one; the rest is beside it.
+            wait_until("the parent appends", async || {
+                state.entry_head().await.unwrap().unwrap().0 > 1
+            })
+            .await;
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod ledger;
 mod queue;
 mod sequences;
 mod turns;
+mod undone;
 
 use std::time::Duration;
 

@@ -571,7 +571,7 @@ async fn jobs_are_shown_by_each_filter_and_forgotten_when_old(place: &Place) {
     drill.kind = JobKind::Drill;
     drill.schedule = None;
     state
-        .enqueue(&[new_job("a", "orders"), drill, new_job("c", "orders")])
+        .enqueue(&[new_job("a@1", "orders"), drill, new_job("a@2", "orders")])
         .await
         .unwrap();
     let job = claim(&state, 1).await.unwrap();
@@ -642,8 +642,9 @@ async fn jobs_are_shown_by_each_filter_and_forgotten_when_old(place: &Place) {
     );
     let counts = state.job_counts().await.unwrap();
     assert_eq!(counts.iter().map(|count| count.jobs).sum::<u64>(), 3);
+    // Two moments of the same; the other schedule's is over.
     let under_way = state.jobs_under_way("often").await.unwrap();
-    assert_eq!(under_way.len(), 1);
+    assert_eq!(under_way.into_iter().collect::<Vec<_>>(), ["a"]);
 
     assert_eq!(state.prune_jobs(moment(50), 10).await.unwrap(), 0);
     assert_eq!(state.prune_jobs(moment(51), 10).await.unwrap(), 1);
@@ -733,7 +734,12 @@ async fn schedules_keep_their_moment_until_their_definition_changes(place: &Plac
         schedule("often", "billing", "*/15", 200),
         schedule("nightly", "orders", "0 3", 300),
     ];
-    let sync = async |rows: &[ScheduleRow]| state.schedules_sync(rows, moment(0)).await.unwrap();
+    let lease = state.try_lease("tick", Uuid::now_v7(), moment(0), LEASE);
+    let lease = lease.await.unwrap().unwrap();
+    let sync = async |rows: &[ScheduleRow]| {
+        let synced = state.schedules_sync(&lease, rows, moment(0));
+        synced.await.unwrap()
+    };
     assert_eq!(
         sync(&rows).await,
         ScheduleSync {
@@ -775,13 +781,13 @@ async fn schedules_keep_their_moment_until_their_definition_changes(place: &Plac
 async fn a_step_of_a_schedule_is_taken_whole_and_only_under_the_lease(place: &Place) {
     let state = place.open().await;
     let rows = [schedule("often", "orders", "*/15", 100)];
-    state.schedules_sync(&rows, moment(0)).await.unwrap();
     let (one, two) = (Uuid::now_v7(), Uuid::now_v7());
     let old = state
         .try_lease("tick", one, moment(0), LEASE)
         .await
         .unwrap()
         .unwrap();
+    state.schedules_sync(&old, &rows, moment(0)).await.unwrap();
     let new = state
         .try_lease("tick", two, moment(100), LEASE)
         .await

@@ -11,6 +11,7 @@ use super::super::{
     Budgets, Heartbeat, Job, JobFilter, JobKind, JobStatus, Release, RunKind, State, StateErrorKind,
 };
 use super::{LEASE, Place, begin, fenced_by, moment, new_job, on_both, outcome, request};
+use crate::evidence::EntryKind;
 
 on_both!(no_sequence_loses_a_job_or_does_one_twice);
 
@@ -72,8 +73,6 @@ struct Model {
     /// The newest token of each job, and whether somebody holds it.
     tokens: BTreeMap<Uuid, (i64, bool)>,
     finished: BTreeMap<Uuid, u32>,
-    /// Jobs whose last attempt fell silent.
-    exhausted: u64,
 }
 
 impl Model {
@@ -197,7 +196,6 @@ impl Model {
                 for job in expired {
                     prop_assert_eq!(self.tokens[&job.id], (job.token, true));
                     self.tokens.insert(job.id, (job.token, false));
-                    self.exhausted += u64::from(job.status == JobStatus::Failed);
                 }
                 Ok(())
             }
@@ -260,7 +258,6 @@ async fn play(place: &Place, case: u32, steps: &[Step]) -> Result<(), TestCaseEr
         attempts: Vec::new(),
         tokens: BTreeMap::new(),
         finished: BTreeMap::new(),
-        exhausted: 0,
     };
     for step in steps {
         model.take(step).await?;
@@ -280,9 +277,20 @@ async fn play(place: &Place, case: u32, steps: &[Step]) -> Result<(), TestCaseEr
         prop_assert!(job.status.is_over(), "{} is {:?}", job.key, job.status);
     }
     // The ledger tells of each end and of each job that came to none, once.
-    let finished: u32 = model.finished.values().sum();
-    let head = state.entry_head().await.unwrap().map_or(0, |head| head.0);
-    prop_assert_eq!(u64::from(finished) + model.exhausted, head);
+    let told = state.entries(0, 1000).await.unwrap();
+    prop_assert_eq!(told.len(), all.len());
+    for (status, kind) in [
+        (JobStatus::Done, EntryKind::Verify),
+        (JobStatus::Failed, EntryKind::Missed),
+        (JobStatus::Cancelled, EntryKind::Skipped),
+    ] {
+        let jobs = all.iter().filter(|job| job.status == status).count();
+        let kinds = told.iter().map(|entry| entry.content().map(|it| it.kind));
+        let entries = kinds
+            .filter(|it| matches!(it, Ok(it) if *it == kind))
+            .count();
+        prop_assert_eq!(jobs, entries, "{:?}", status);
+    }
     for (_, state) in &model.holders {
         state.close().await;
     }

@@ -63,7 +63,7 @@ fn target(cluster: &str, copy: &str, bucket: &str, spec: Value) -> (String, Stri
 
 fn come(outline: &Outline, due: &str, now: &str, busy: bool) -> Due {
     let under_way = if busy {
-        [("billing".to_owned(), "primary".to_owned())].into()
+        [format!("{}/billing/primary", outline.schedule)].into()
     } else {
         BTreeSet::new()
     };
@@ -349,14 +349,65 @@ fn a_blackout_holds_back_and_beyond_the_next_moment_it_is_late() {
 }
 
 #[test]
-fn a_stored_moment_that_no_longer_exists_leads_on() {
+fn one_definition_is_not_in_the_way_of_another() {
+    let both = one("- {name: d, job: drill, cron: '0 3 * * *', clusters: [orders], copies: [far]}");
+    let due = |under_way: &[&str]| {
+        let under_way = under_way.iter().map(|&about| about.to_owned()).collect();
+        let situation = Situation {
+            now: at("2026-11-22T03:00:05Z"),
+            grace: TimeDelta::minutes(1),
+            under_way: &under_way,
+        };
+        let due = both.due(at("2026-11-22T03:00:00Z"), &situation);
+        let due = due.unwrap().unwrap();
+        let keys: Vec<String> = due.jobs.iter().map(|job| job.key.clone()).collect();
+        let said: Vec<_> = said(&due).iter().map(|(kind, _)| *kind).collect();
+        (keys, said)
+    };
+    let key = |name: &str| format!("d/orders/far/{name}@2026-11-22T03:00:00Z");
+    assert_eq!(due(&[]), (vec![key("one"), key("two")], vec![]));
+    assert_eq!(
+        due(&["d/orders/far/one"]),
+        (vec![key("two")], vec!["skipped"])
+    );
+    assert_eq!(
+        due(&["d/orders/far/two", "d/orders/far/one"]),
+        (vec![], vec!["skipped", "skipped"])
+    );
+}
+
+#[test]
+fn a_moment_that_another_definition_stored_was_due_all_the_same() {
     let nightly = one("- {name: n, job: verify, cron: '0 3 * * *', clusters: [billing]}");
+    // None of its own has come since.
     let due = come(
         &nightly,
-        "2026-11-22T05:00:00Z",
-        "2026-11-22T06:00:00Z",
+        "2026-11-22T04:15:00Z",
+        "2026-11-22T09:00:00Z",
         false,
     );
+    assert_eq!(due.jobs.len(), 1);
+    assert!(due.jobs[0].late);
+    assert_eq!(due.last_due, at("2026-11-22T04:15:00Z"));
     assert_eq!(due.next_due, at("2026-11-23T03:00:00Z"));
-    assert!(due.jobs.is_empty() && due.entries.is_empty());
+    let entries = said(&due);
+    assert_eq!((entries.len(), entries[0].0), (1, "late"));
+    assert_eq!(entries[0].1["passed_over"], 0);
+    // At once, as when the file was changed in that very second.
+    let due = come(
+        &nightly,
+        "2026-11-22T04:15:00Z",
+        "2026-11-22T04:15:01Z",
+        false,
+    );
+    assert_eq!((due.jobs.len(), due.entries.len()), (1, 0));
+    // Some of its own have: it is one of those that were passed over.
+    let due = come(
+        &nightly,
+        "2026-11-20T04:15:00Z",
+        "2026-11-22T04:00:00Z",
+        false,
+    );
+    assert_eq!(due.last_due, at("2026-11-22T03:00:00Z"));
+    assert_eq!(said(&due)[0].1["passed_over"], 2);
 }

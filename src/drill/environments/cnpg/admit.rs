@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::options::{CnpgOptions, Definition};
 use super::plan::PlannedCnpg;
-use super::report::KubernetesReport;
+use super::report::{KubernetesReport, TroubleReport};
 use super::snapshot;
 use super::store::{StorePlace, describe, network_endpoint};
 use super::trouble::stopped_by;
@@ -21,6 +21,7 @@ use crate::kubernetes::cnpg::{self, Operator, SourceCluster, resources};
 use crate::kubernetes::scratch::{
     self, Form, RecoveryTarget, ScratchPlan, SecretBytes, namespace_name,
 };
+use crate::kubernetes::watch::TroubleClass;
 use crate::kubernetes::{Kube, KubeErrorKind, access, holder};
 use crate::repository::{BaseBackup, Catalog, Repository};
 use crate::restore::Watch;
@@ -53,6 +54,40 @@ pub(in crate::drill) struct Admitted {
     pub fetched_bytes: u64,
     /// The report, as far as it is known.
     pub report: KubernetesReport,
+    /// Why nothing would come of it although everything is there.
+    pub hopeless: Option<TroubleReport>,
+}
+
+/// Whether the operator would see the Cluster. Without it nobody makes the recovery, and its
+/// webhook, which has no address then, lets nobody create one.
+fn hopeless(operator: &Operator, namespace: &str) -> Option<TroubleReport> {
+    let silent = |words: String, hint: String| TroubleReport {
+        class: TroubleClass::OperatorSilent.as_str().to_owned(),
+        object: format!("deployment {}/{}", operator.namespace, operator.deployment),
+        words,
+        hint,
+    };
+    if operator.ready == 0 {
+        return Some(silent(
+            "CloudNativePG's operator has no pod that is ready: nobody would act on a Cluster"
+                .to_owned(),
+            format!(
+                "`kubectl -n {} get pods` and the pods' events say why",
+                operator.namespace
+            ),
+        ));
+    }
+    (!operator.watches(namespace)).then(|| {
+        silent(
+            format!(
+                "CloudNativePG's operator watches only {}: it would not see namespace {namespace}",
+                operator.watches.join(", ")
+            ),
+            "a drill makes a namespace of its own: let the operator watch all of them \
+             (WATCH_NAMESPACE), or drill in a Kubernetes cluster where it does"
+                .to_owned(),
+        )
+    })
 }
 
 /// The Cluster that the drill takes after.
@@ -329,6 +364,7 @@ pub(in crate::drill) async fn admit(
     let needed = room_needed(&backup, decision.wal_bytes());
     let environment = PlannedCnpg::of(&plan, &manifests, &source, needed);
     enough_room(&environment, &backup)?;
+    let hopeless = hopeless(&operator, &plan.namespace);
     let report = KubernetesReport {
         server: kube.server().to_owned(),
         version: Some(version),
@@ -342,6 +378,7 @@ pub(in crate::drill) async fn admit(
     };
     let fetched_bytes = decision.bytes_to_fetch();
     Ok(Admitted {
+        hopeless,
         plan: decision.plan(options, catalog, PlannedEnvironment::Cnpg(environment)),
         kube,
         scratch: plan,
@@ -392,6 +429,25 @@ mod tests {
             "status": {"systemID": system.to_string()},
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn an_operator_that_would_not_see_the_cluster_is_told_before() {
+        let operator = |ready, watches: &[&str]| Operator {
+            namespace: "cnpg-system".to_owned(),
+            deployment: "cnpg-controller-manager".to_owned(),
+            version: None,
+            ready,
+            pod_labels: BTreeMap::new(),
+            watches: watches.iter().map(|name| (*name).to_owned()).collect(),
+            plugin: None,
+        };
+        assert_eq!(hopeless(&operator(1, &[]), "walproof-drill-x"), None);
+        let gone = hopeless(&operator(0, &[]), "walproof-drill-x").unwrap();
+        assert_eq!(gone.class, "operator-silent");
+        assert!(gone.words.contains("no pod that is ready"));
+        let elsewhere = hopeless(&operator(1, &["shop", "bank"]), "walproof-drill-x").unwrap();
+        assert!(elsewhere.words.contains("only shop, bank"));
     }
 
     /// Backups that restore are no proof for a Cluster that was made anew since.

@@ -94,6 +94,13 @@ pub(in crate::drill) async fn drill(
     work.findings.extend(admitted.plan.findings.iter().cloned());
     work.plan = Some(admitted.plan.clone());
     place.report = Some(admitted.report.clone());
+    if let Some(hopeless) = &admitted.hopeless {
+        place.tell(|report| report.trouble = Some(hopeless.clone()));
+        return Err(Stop::Unproven(format!(
+            "{}: {} ({})",
+            hopeless.object, hopeless.words, hopeless.hint
+        )));
+    }
     let kube = &admitted.kube;
 
     // What dead drills left would count against the room. It is no matter of this drill: it

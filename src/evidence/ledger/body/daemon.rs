@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Asked, MAX_ITEMS, cut};
+use super::{Asked, ClosedIncident, MAX_ITEMS, OpenedIncident, cut};
 use crate::evidence::Digest;
 
 /// The configuration was taken up, changed or refused.
@@ -28,6 +28,13 @@ pub struct ConfigurationBody {
     /// Why it was refused: the first mistake.
     #[serde(default)]
     pub mistake: Option<String>,
+    /// Incidents that it opened.
+    #[serde(default)]
+    pub opened: Vec<OpenedIncident>,
+    /// Incidents that it closed: what they were about is right again, or is no longer
+    /// in the configuration.
+    #[serde(default)]
+    pub closed: Vec<ClosedIncident>,
 }
 
 impl ConfigurationBody {
@@ -40,6 +47,8 @@ impl ConfigurationBody {
             files: Vec::new(),
             changes: some(changes),
             mistake: None,
+            opened: Vec::new(),
+            closed: Vec::new(),
         }
     }
 
@@ -84,6 +93,31 @@ pub struct DaemonBody {
     pub reason: Option<String>,
 }
 
+/// A daemon saw that something is wrong or no longer so, in no run: such as that the records
+/// break.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NoticedBody {
+    /// What it saw, in words.
+    pub message: String,
+    /// Incidents that it opened.
+    #[serde(default)]
+    pub opened: Vec<OpenedIncident>,
+    /// Incidents that it closed.
+    #[serde(default)]
+    pub closed: Vec<ClosedIncident>,
+}
+
+impl NoticedBody {
+    /// What was seen; the incidents are added when it is kept.
+    pub fn new(message: &str) -> Self {
+        Self {
+            message: cut(message),
+            opened: Vec::new(),
+            closed: Vec::new(),
+        }
+    }
+}
+
 /// A report was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReportBody {
@@ -112,6 +146,12 @@ pub struct ReportBody {
     /// Its files with their digests.
     #[serde(default)]
     pub files: Vec<Digest>,
+    /// Incidents that it opened.
+    #[serde(default)]
+    pub opened: Vec<OpenedIncident>,
+    /// Incidents that it closed.
+    #[serde(default)]
+    pub closed: Vec<ClosedIncident>,
 }
 
 #[cfg(test)]

@@ -19,7 +19,8 @@ pub enum MissedReason {
     Down,
     /// It waited in the queue until its deadline had passed.
     Deadline,
-    /// It was tried as often as allowed and never came to an end.
+    /// It was tried as often as was of use and never came to an end, and no attempt has an
+    /// entry of its own.
     Exhausted,
     /// The tier wants a proof by now, and the newest one is older. Not a moment of a
     /// schedule: it is counted apart.

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use daemon::{ConfigurationBody, DaemonBody, ReportBody};
+pub use daemon::{ConfigurationBody, DaemonBody, NoticedBody, ReportBody};
 pub use drill::{DrillBody, PhaseTime, RecordReference};
 pub use due::{LateBody, LateReason, MissedBody, MissedReason, SkippedBody, SkippedReason};
 pub use incident::{ClosedIncident, OpenedIncident, note_incidents};
@@ -94,6 +94,7 @@ bodies! {
     Started(DaemonBody),
     Stopped(DaemonBody),
     Interrupted(InterruptedBody),
+    Noticed(NoticedBody),
 }
 
 #[cfg(test)]
