@@ -47,6 +47,11 @@ struct Ground {
 
 impl Ground {
     async fn new(tree: &Tree) -> Self {
+        Self::with(tree, "").await
+    }
+
+    /// With these further lines of the cluster, and of the file.
+    async fn with(tree: &Tree, lines: &str) -> Self {
         let keep = scratch::directory();
         let home = keep.path().display();
         std::fs::create_dir(keep.path().join("drills")).unwrap();
@@ -62,7 +67,7 @@ impl Ground {
                 "version: 1\nstate: sqlite://{home}/state.sqlite\ndrills: [drills]\n\
                  tiers: {{gold: {{rto: 1h}}}}\n\
                  clusters:\n- name: orders\n  tier: gold\n  primary: {{url: '{}'}}\n  \
-                 replicas: [{{name: far, url: 'file://{home}/far'}}]\n",
+                 replicas: [{{name: far, url: 'file://{home}/far'}}]\n{lines}",
                 tree.url()
             ),
         )
@@ -290,6 +295,119 @@ async fn what_could_not_be_done_is_recorded_and_its_job_stays_open() {
     assert_eq!(entries[1]["run"]["exit_code"], 3);
     let unknown = perform(&spec, "nobody", None, &ground.around(None)).await;
     assert_eq!(unknown.trouble(), Some(FailureClass::Configuration));
+}
+
+/// A Kubernetes whose API nobody serves, and a cluster that lives there.
+fn in_kubernetes(directory: &Path, policy: &str) -> String {
+    let kubeconfig = directory.join("kubeconfig");
+    let text = serde_json::json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "nowhere",
+        "clusters": [{"name": "nowhere", "cluster": {"server": "https://127.0.0.1:1"}}],
+        "contexts": [{"name": "nowhere", "context": {"cluster": "nowhere", "user": "nobody"}}],
+        "users": [{"name": "nobody", "user": {}}],
+    });
+    std::fs::write(&kubeconfig, text.to_string()).unwrap();
+    format!(
+        "  kubernetes: {{namespace: shop, name: orders{policy}}}\n\
+         kubernetes: {{kubeconfig: '{}'}}\n",
+        kubeconfig.display()
+    )
+}
+
+const WISHED: &str = ", fresh_backup: when-none-usable";
+
+/// That a fresh backup could not be asked for is told and recorded, and that is all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_cannot_be_asked_for_changes_nothing_of_the_verification() {
+    require!(Postgres, S3, Barman);
+    let tree = tree();
+    let keys: Vec<String> = tree.keys();
+    for base in keys.iter().filter(|key| key.contains("base/")) {
+        tree.delete(base);
+    }
+    let keep = scratch::directory();
+    let spec = JobSpec::Verify { depth: None };
+    let mut all = Vec::new();
+    for policy in ["", WISHED] {
+        let ground = Ground::with(&tree, &in_kubernetes(keep.path(), policy)).await;
+        let job = ground.claimed(JobKind::Verify, "primary", &spec).await;
+        let around = ground.around(Some(job.fence()));
+        let performed = perform(&spec, "orders", Some("primary"), &around).await;
+        let ended = only(&performed).clone();
+        assert_eq!(
+            (ended.exit_code, ended.verdict, ended.trouble),
+            (1, Some(Verdict::Failed), None)
+        );
+        // Done, and not left to come back.
+        assert_eq!(ground.status(&job).await, JobStatus::Done);
+        let standing = ground.standing(RunKind::Verify, "primary").await.unwrap();
+        assert_eq!(standing["usable_backups"], 0);
+        let entries = ground.entries(EntryKind::Backup).await;
+        all.push((ground, ended, entries));
+    }
+    let [(_, without, none), (ground, with, asked)] = all.as_slice() else {
+        panic!("{all:?}", all = all.len());
+    };
+    assert_eq!(none.as_slice(), &[] as &[serde_json::Value]);
+    assert_eq!(
+        (without.findings, without.worst),
+        (with.findings, with.worst)
+    );
+    assert!(
+        with.summary.starts_with(&without.summary),
+        "{}",
+        with.summary
+    );
+    let words = "no usable backup, and asking for one failed";
+    assert!(with.summary.contains(words), "{}", with.summary);
+    let [entry] = asked.as_slice() else {
+        panic!("{asked:?}");
+    };
+    assert_eq!(entry["run"]["exit_code"], 3);
+    assert_eq!(entry["run"]["asked"]["schedule"], "nightly");
+
+    // Nothing was asked for, so the next verification tries again. The cluster's other copy
+    // has no say in it, and is verified behind it, as the job's last run.
+    let job = ground.claimed(JobKind::Verify, "", &spec).await;
+    std::fs::create_dir(ground.path().join("far")).unwrap();
+    let around = ground.around(Some(job.fence()));
+    let performed = perform(&spec, "orders", None, &around).await;
+    assert_eq!(performed.parts.len(), 2);
+    assert_eq!(performed.trouble(), None);
+    let far = performed.parts[1].outcome.as_ref().unwrap();
+    assert!(!far.summary.contains("no usable backup"), "{}", far.summary);
+    assert_eq!(ground.entries(EntryKind::Backup).await.len(), 2);
+    assert_eq!(ground.status(&job).await, JobStatus::Done);
+
+    // Beside one that somebody asks for by hand none is asked for, and that ends the job.
+    let source = Source::of_cluster(&ground.config, "orders", None, &Reach::default()).unwrap();
+    let by_hand = Recording::begin(&ground.state, RunKind::Backup, &source, Origin::by_hand());
+    let by_hand = by_hand.await.unwrap();
+    let job = ground.claimed(JobKind::Verify, "primary", &spec).await;
+    let around = ground.around(Some(job.fence()));
+    let performed = perform(&spec, "orders", Some("primary"), &around).await;
+    let ended = only(&performed);
+    let words = "no usable backup, and none is asked for: one was asked for at ";
+    assert!(ended.summary.contains(words), "{}", ended.summary);
+    assert_eq!((ended.exit_code, ended.trouble), (1, None));
+    assert_eq!(ground.entries(EntryKind::Backup).await.len(), 2);
+    assert_eq!(ground.status(&job).await, JobStatus::Done);
+    drop(by_hand);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_usable_backup_none_is_asked_for() {
+    require!(Postgres, S3, Barman);
+    let tree = tree();
+    let keep = scratch::directory();
+    let ground = Ground::with(&tree, &in_kubernetes(keep.path(), WISHED)).await;
+    let spec = JobSpec::Verify { depth: None };
+    let job = ground.claimed(JobKind::Verify, "primary", &spec).await;
+    let around = ground.around(Some(job.fence()));
+    let performed = perform(&spec, "orders", Some("primary"), &around).await;
+    assert!(!only(&performed).summary.contains("usable backup"));
+    assert_eq!(ground.entries(EntryKind::Backup).await.len(), 0);
+    assert_eq!(ground.status(&job).await, JobStatus::Done);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::document::Endpoint;
 use super::name::Name;
 use super::{
-    ByteSize, Credentials, Due, KubernetesCluster, Period, Replication, SecretError, SecretReader,
+    ByteSize, Credentials, Due, GuardedCluster, Period, Replication, SecretError, SecretReader,
     SecretSource,
 };
 use crate::storage::{Location, StorageOptions};
@@ -43,7 +43,7 @@ pub struct Cluster {
     pub heartbeat: Option<Heartbeat>,
     /// Where it lives in Kubernetes, if it is a `Cluster` of CloudNativePG.
     #[serde(default)]
-    pub kubernetes: Option<KubernetesCluster>,
+    pub kubernetes: Option<GuardedCluster>,
 }
 
 impl Cluster {

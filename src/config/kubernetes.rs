@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Period;
+
 /// How the API of Kubernetes is reached. What is left out is as kubectl has it: `KUBECONFIG`
 /// or `~/.kube/config` with its current context; in a pod its ServiceAccount.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -19,7 +21,7 @@ pub struct KubernetesConfig {
     pub context: Option<String>,
 }
 
-/// Where a guarded cluster lives in Kubernetes: a `Cluster` of CloudNativePG.
+/// A `Cluster` of CloudNativePG.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KubernetesCluster {
@@ -29,4 +31,53 @@ pub struct KubernetesCluster {
     /// Its name there.
     #[schemars(length(min = 1))]
     pub name: String,
+}
+
+/// Where a guarded cluster lives in Kubernetes, and what the daemon may ask for there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GuardedCluster {
+    /// Its namespace.
+    #[schemars(length(min = 1))]
+    pub namespace: String,
+    /// Its name there.
+    #[schemars(length(min = 1))]
+    pub name: String,
+    /// When the daemon asks CloudNativePG for a base backup by itself.
+    #[serde(default)]
+    pub fresh_backup: FreshBackup,
+    /// It asks for at most one in this time, whatever becomes of it. Default: 6h.
+    #[serde(default)]
+    pub fresh_backup_every: Option<Period>,
+}
+
+impl GuardedCluster {
+    /// A `Cluster` for which nothing is asked.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+            fresh_backup: FreshBackup::Never,
+            fresh_backup_every: None,
+        }
+    }
+
+    /// Which `Cluster` it is.
+    pub fn resource(&self) -> KubernetesCluster {
+        KubernetesCluster {
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        }
+    }
+}
+
+/// When the daemon asks for a base backup by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FreshBackup {
+    /// Never.
+    #[default]
+    Never,
+    /// When a verification of the primary copy found no base backup that can be used.
+    WhenNoneUsable,
 }

@@ -62,7 +62,7 @@ pub use document::{ConfigFile, Endpoint, ParseEndpointError};
 pub use drill::{Amcheck, Cell, Check, DrillDefinition, Environment, SettingValue};
 pub use error::{ConfigErrors, Mistake};
 pub use expectation::{Comparison, Expectation};
-pub use kubernetes::{KubernetesCluster, KubernetesConfig};
+pub use kubernetes::{FreshBackup, GuardedCluster, KubernetesCluster, KubernetesConfig};
 pub use load::{Config, LoadedDrill, files, load, load_drill};
 pub use mailbox::{Mailbox, ParseMailboxError};
 pub use notification::{

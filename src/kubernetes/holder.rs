@@ -258,6 +258,7 @@ mod tests {
         let own = holder();
         for text in [
             "fedora/8b0e/4711/99",
+            "fedora/8b0e/4711/99/pid:[4026531836]",
             "daemon",
             "",
             "v3/fedora/machine-0f/8b0e/pid:[4026531836]/4711/99",

@@ -11,7 +11,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::source::Source;
-use super::{Failure, FailureClass};
+use super::{Failure, FailureClass, recording};
 use crate::codec::Codec;
 use crate::config::KubernetesCluster;
 use crate::drill::Cancellation;
@@ -24,6 +24,7 @@ use crate::kubernetes::{Kube, KubeError, KubeErrorKind};
 use crate::postgres::{SegmentName, WalFileName};
 use crate::repository::barman_cloud::keys::wal_key;
 use crate::repository::{self, Repository};
+use crate::state::Outcome;
 use crate::storage::Store;
 use crate::verify::{BackupReport, VerifyError, VerifyOptions, verify_catalog};
 
@@ -191,6 +192,20 @@ impl BackupRequestReport {
             Some(reason) => format!("{id} {}: {reason}", self.state.as_str()),
             None => format!("{id} {}", self.state.as_str()),
         }
+    }
+}
+
+/// How a request is recorded: what came of it, or why nothing was asked for.
+pub fn outcome_of(result: &Result<BackupRequestReport, Failure>) -> Outcome {
+    match result {
+        Ok(report) => recording::outcome(
+            None,
+            report.state.exit_code(),
+            report.summary(),
+            &[],
+            (BackupRequestReport::SCHEMA, report),
+        ),
+        Err(failure) => recording::failed(failure),
     }
 }
 

@@ -68,13 +68,13 @@ fn cnpg(
     let cluster = source.cluster.as_ref();
     let live = cnpg
         .source
-        .as_ref()
-        .or_else(|| cluster.and_then(|cluster| cluster.kubernetes.as_ref()));
+        .clone()
+        .or_else(|| Some(cluster?.kubernetes.as_ref()?.resource()));
     let takes_after = match (&cnpg.definition, live) {
         (Some(file), _) => Definition::File(file.clone()),
         (None, Some(live)) => Definition::Live {
-            namespace: live.namespace.clone(),
-            name: live.name.clone(),
+            namespace: live.namespace,
+            name: live.name,
         },
         (None, None) => {
             return Err(Failure::configuration(format_args!(

@@ -17,6 +17,7 @@ mod environment;
 pub mod evidence;
 mod failure;
 pub mod fleet;
+mod fresh_backup;
 mod job;
 mod observer;
 mod perform;

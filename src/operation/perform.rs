@@ -7,13 +7,14 @@ use tracing::Instrument as _;
 
 use super::depth::requested;
 use super::drill::{DrillRequest, Drilled, check_definition, definition, prepare};
+use super::fresh_backup::{Policy, ask};
 use super::observer::{DrillWatcher, of_copying, of_reading};
 use super::recording::Origin;
 use super::replicate::{Places, Replicated, Way, replicate, trouble};
 use super::report::report;
 use super::source::{Reach, Source};
 use super::sweep::{self, Swept};
-use super::verify::{Verified, VerifyRequest, verify};
+use super::verify::{Verified, VerifyRequest, has_no_usable_backup, verify};
 use super::{
     DepthWish, Ended, Failure, FailureClass, JobSpec, Part, Performed, Recording, Surroundings,
     class_of_storage,
@@ -100,8 +101,8 @@ async fn verify_copies(
     };
     let mut performed = Performed::default();
     for (index, source) in sources.iter().enumerate() {
-        let origin = around.origin(index + 1 < sources.len());
-        let outcome = verify_copy(source, depth, origin, around).await;
+        let goes_on = index + 1 < sources.len();
+        let outcome = verify_copy(source, depth, goes_on, around).await;
         performed.parts.push(Part {
             copy: source.copy.clone(),
             outcome,
@@ -116,17 +117,20 @@ async fn verify_copies(
 async fn verify_copy(
     source: &Source,
     depth: Option<VerificationDepth>,
-    origin: Origin,
+    goes_on: bool,
     around: &Surroundings,
 ) -> Result<Ended, Failure> {
+    let policy = Policy::of(source);
     let request = VerifyRequest {
         depth: DepthWish {
             depth: depth.map(requested),
             ..DepthWish::default()
         },
         threshold: THRESHOLD,
+        goes_on_without_backup: policy.is_some(),
         ..VerifyRequest::of(source)
     };
+    let origin = around.origin(goes_on);
     let recording = Recording::begin(&around.state, RunKind::Verify, source, origin).await?;
     let observer = Arc::clone(&around.observer);
     observer.phase_started("list");
@@ -140,12 +144,18 @@ async fn verify_copy(
         report,
         outcome,
         run_id,
+        complete,
     } = verify(source, &request, Some(recording), &tell, &stop).await?;
     let ledger = report.ledger.as_ref();
     if let Some(trouble) = ledger.and_then(|ledger| ledger.trouble.as_ref()) {
         observer.note(&format!("the object ledger is not complete: {trouble}"));
     }
-    Ok(ended(run_id, &outcome, None))
+    let mut ended = ended(run_id, &outcome, None);
+    if let Some(policy) = policy.filter(|_| has_no_usable_backup(&report)) {
+        let words = Box::pin(ask(&policy, source, complete, goes_on, around)).await?;
+        ended.summary = format!("{}; {words}", ended.summary);
+    }
+    Ok(ended)
 }
 
 async fn replicate_copies(cluster: &str, copy: Option<&str>, around: &Surroundings) -> Performed {

@@ -8,11 +8,11 @@ use crate::kubernetes::{Kube, KubeError, KubeErrorKind};
 use crate::repository::{BaseBackup, Repository};
 
 /// The volume snapshots of the Cluster whose WAL lies here; none for a place of which the
-/// configuration knows no Cluster. Kubernetes that cannot be asked is told to the log only:
-/// what the repository lacks, it lacks all the same.
-pub(super) async fn beside(source: &Source, repository: &Repository) -> Vec<BaseBackup> {
+/// configuration knows no Cluster. `None`, told to the log, where Kubernetes could not be
+/// asked: what the repository lacks, it lacks all the same.
+pub(super) async fn beside(source: &Source, repository: &Repository) -> Option<Vec<BaseBackup>> {
     let Some(cluster) = &source.cluster else {
-        return Vec::new();
+        return Some(Vec::new());
     };
     // A copy is for the day on which the Cluster and its volumes are gone.
     let is_primary = cluster
@@ -20,13 +20,13 @@ pub(super) async fn beside(source: &Source, repository: &Repository) -> Vec<Base
         .next()
         .is_some_and(|(label, _)| label == source.copy);
     let Some(wanted) = cluster.kubernetes.as_ref().filter(|_| is_primary) else {
-        return Vec::new();
+        return Some(Vec::new());
     };
-    match ask(source, wanted, repository).await {
-        Ok(found) => found,
+    match ask(source, &wanted.resource(), repository).await {
+        Ok(found) => Some(found),
         Err(error) => {
             tracing::warn!(%error, "look for base backups by volume snapshots");
-            Vec::new()
+            None
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct VerifyRequest {
     pub alone: AloneOptions,
     /// From which severity a finding is a problem.
     pub threshold: Severity,
+    /// Whether the job goes on behind this run when no base backup can be used.
+    pub goes_on_without_backup: bool,
 }
 
 impl VerifyRequest {
@@ -43,6 +45,7 @@ impl VerifyRequest {
             objectives: source.tier.clone(),
             alone: AloneOptions::default(),
             threshold: Severity::Warning,
+            goes_on_without_backup: false,
         }
     }
 }
@@ -56,6 +59,9 @@ pub struct Verified {
     pub outcome: Outcome,
     /// Its run, if it was recorded.
     pub run_id: Option<Uuid>,
+    /// Whether every place was looked into in which a base backup may lie: also Kubernetes,
+    /// for volume snapshots, where the repository has none that can be used.
+    pub complete: bool,
 }
 
 /// Verifies a place and records it: what it found, or why it could not look.
@@ -75,20 +81,22 @@ pub async fn verify(
     };
     let run_id = recording.as_ref().map(Recording::id);
     let outcome = match &result {
-        Ok(report) => outcome_of(report, request.threshold),
+        Ok((report, _)) => outcome_of(report, request.threshold),
         Err(failure) => failed(failure),
     };
     if let Some(recording) = recording {
         let leaves = match &result {
-            Ok(report) => leaves(report, request, source, &recording, &outcome),
+            Ok((report, _)) => leaves(report, request, source, &recording, &outcome),
             Err(_) => Leaves::nothing(),
         };
         recording.finish(&outcome, leaves).await?;
     }
+    let (report, complete) = result?;
     Ok(Verified {
-        report: result?,
+        report,
         outcome,
         run_id,
+        complete,
     })
 }
 
@@ -113,16 +121,18 @@ fn leaves(
         standing: serde_json::to_value(&standing)
             .ok()
             .map(|body| (report.checked_at, body)),
+        again: request.goes_on_without_backup && has_no_usable_backup(report),
         ..Leaves::default()
     }
 }
 
+/// The report, and whether it is complete ([`Verified::complete`]).
 async fn look(
     source: &Source,
     request: &VerifyRequest,
     state: Option<&State>,
     tell: OnReadProgress<'_>,
-) -> Result<VerifyReport, Failure> {
+) -> Result<(VerifyReport, bool), Failure> {
     let asked = request.depth.over(source.tier.verification.as_ref())?;
     let repository = repository::open(source.open()?);
     let mut options = VerifyOptions {
@@ -132,15 +142,18 @@ async fn look(
     };
     let mut alone = Alone::begin(&request.alone).await;
     let mut report = read(&repository, &mut options, &asked, state, tell).await?;
-    if report.counts.usable_backups == 0 {
-        options.beside = snapshots::beside(source, &repository).await;
+    let mut complete = true;
+    if has_no_usable_backup(&report) {
+        let beside = snapshots::beside(source, &repository).await;
+        complete = beside.is_some();
+        options.beside = beside.unwrap_or_default();
         if !options.beside.is_empty() {
             report = read(&repository, &mut options, &asked, state, tell).await?;
         }
     }
     alone.end(&request.alone, repository.store()).await;
     report.alone = Some(alone);
-    Ok(report)
+    Ok((report, complete))
 }
 
 async fn read(
@@ -182,6 +195,11 @@ pub fn is_problem(report: &VerifyReport, threshold: Severity) -> bool {
     report
         .worst_severity()
         .is_some_and(|worst| worst >= threshold)
+}
+
+/// Whether there is no base backup that can be used, as far as it looked.
+pub const fn has_no_usable_backup(report: &VerifyReport) -> bool {
+    report.counts.usable_backups == 0
 }
 
 /// Why it does not speak of its copy alone, though it had to.

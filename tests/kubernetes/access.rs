@@ -127,7 +127,7 @@ async fn a_server_that_is_not_the_one_is_said() {
 }
 
 /// Gives the account what `walproof kubernetes check --print-role` prints.
-fn grant(lab: &Lab, arguments: &[&str], environment: &[(String, String)]) {
+pub(crate) fn grant(lab: &Lab, arguments: &[&str], environment: &[(String, String)]) {
     let role = walproof::run(arguments, environment).expect_code(0).stdout;
     run_with_input(&mut lab.kubectl(&["apply", "-f", "-"]), &role);
     let role = serde_json::to_value(role).unwrap();
@@ -135,7 +135,7 @@ fn grant(lab: &Lab, arguments: &[&str], environment: &[(String, String)]) {
 }
 
 /// Cluster-wide roles do not go with a namespace.
-struct Roles<'a>(&'a Lab, String);
+pub(crate) struct Roles<'a>(pub(crate) &'a Lab, pub(crate) String);
 
 impl Drop for Roles<'_> {
     fn drop(&mut self) {

@@ -9,6 +9,7 @@ use crate::common::kubernetes::source::{Form, Moment, Source};
 use crate::common::kubernetes::store::Store;
 use crate::common::kubernetes::{Lab, cluster};
 use crate::common::process::wait_until;
+use crate::common::s3::READER;
 use crate::common::walproof::Run;
 use crate::kit::{Drilled, Place};
 
@@ -250,11 +251,12 @@ fn the_source_may_be_deleted_meanwhile() {
     source.stop_load();
     source.archive();
     let cluster = format!("cluster/{}", Source::CLUSTER);
-    let mut captured = lab.get(source.name(), &cluster).unwrap();
-    captured["metadata"]["managedFields"] = Value::Null;
+    let store = format!("objectstore/{}", Source::OBJECT_STORE);
+    let get = ["-n", source.name(), "get", &cluster, &store, "-o", "yaml"];
+    let captured = lab.ask(&get);
     let place = Place::new(lab);
     place.configure(&source, "");
-    std::fs::write(place.path().join("orders.yaml"), captured.to_string()).unwrap();
+    std::fs::write(place.path().join("orders.yaml"), captured).unwrap();
 
     let count = source.rows();
     let definition = place.definition("deleted", &json!({}), &rows(&format!("= {count}")));
@@ -272,9 +274,28 @@ fn the_source_may_be_deleted_meanwhile() {
     let gone = place.drill(&definition, &[]).expect(3);
     let words = gone.report["reasons"].to_string();
     assert!(words.contains("there is no Cluster"), "{words}");
+
+    // Then the whole namespace goes, with the ObjectStore and the Secrets.
+    lab.remove_namespace(source.name());
+    wait_until(Duration::from_mins(2), "the end of the namespace", || {
+        lab.namespaces(source.name()).is_empty()
+    });
+    let text = std::fs::read_to_string(place.config()).unwrap();
+    let mut changed = text.clone();
+    for key in ["ACCESS_KEY_ID", "SECRET_ACCESS_KEY"] {
+        let lost = json!({"kubernetes": {"namespace": source.name(), "name": Source::READER,
+            "key": key}});
+        let here = json!({"env": format!("KEPT_{key}")});
+        changed = changed.replace(&lost.to_string(), &here.to_string());
+    }
+    assert!(!changed.contains(Source::READER), "{changed}");
+    std::fs::write(place.config(), changed).unwrap();
     let file = json!({"definition": "orders.yaml"});
     let definition = place.definition("captured", &file, &rows(&format!("= {count}")));
-    let drilled = place.drill(&definition, &[]).expect(0);
+    let mut command = place.drill_command(&definition, &[]);
+    command.env("KEPT_ACCESS_KEY_ID", READER.key);
+    command.env("KEPT_SECRET_ACCESS_KEY", READER.secret);
+    let drilled = Drilled::of(crate::common::walproof::run_command(command)).expect(0);
     assert_eq!(drilled.report["verdict"], "proven");
     drilled.assert_nothing_left(lab);
 }

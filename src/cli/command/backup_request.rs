@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::cli::access::AccessArgs;
-use crate::cli::recording::{self, Recording, failed};
+use crate::cli::recording::Recording;
 use crate::cli::source::{SourceArgs, StoreArgs, resolve};
 use crate::cli::{Context, ExitCode, Failure, Palette, interrupted};
 use crate::config::{Config, KubernetesCluster, Period};
@@ -15,10 +15,10 @@ use crate::kubernetes::cnpg::BackupMethod;
 use crate::kubernetes::{Access, Kube};
 use crate::operation;
 use crate::operation::backup_request::{
-    BackupRequestReport, BackupState, BackupStep, BackupWish, Until, request,
+    BackupRequestReport, BackupState, BackupStep, BackupWish, Until, outcome_of, request,
 };
 use crate::operation::source::Source;
-use crate::state::{Outcome, RunKind};
+use crate::state::RunKind;
 use crate::verify::words;
 
 /// How long a backup is followed when nothing is said.
@@ -124,7 +124,7 @@ pub(super) async fn run(args: RequestArgs, context: &Context) -> Result<ExitCode
 fn resource(source: &Source) -> Result<KubernetesCluster, Failure> {
     let cluster = source.cluster.as_ref();
     cluster
-        .and_then(|cluster| cluster.kubernetes.clone())
+        .and_then(|cluster| Some(cluster.kubernetes.as_ref()?.resource()))
         .ok_or_else(|| {
             Failure::usage(format_args!(
                 "the configuration does not say where `{}` lives in Kubernetes",
@@ -142,38 +142,22 @@ async fn follow(
     wish: &BackupWish,
     tell: &(dyn Fn(BackupStep) + Send + Sync),
     context: &Context,
-) -> Result<BackupRequestReport, Failure> {
+) -> Result<BackupRequestReport, operation::Failure> {
     let access = Access {
         kubeconfig: config.kubernetes.kubeconfig.clone(),
         context: config.kubernetes.context.clone(),
     };
-    let kube = Kube::connect(&access)
-        .await
-        .map_err(operation::Failure::from)?;
+    let kube = Kube::connect(&access).await?;
     let (canceller, stop) = Cancellation::new();
     let mut interrupt = context.interrupt.clone();
     let asked = request(&kube, source, wish, tell, &stop);
     tokio::pin!(asked);
-    let result = tokio::select! {
+    tokio::select! {
         result = &mut asked => result,
         () = interrupted(&mut interrupt) => {
             canceller.cancel();
             asked.await
         }
-    };
-    Ok(result?)
-}
-
-fn outcome_of(result: &Result<BackupRequestReport, Failure>) -> Outcome {
-    match result {
-        Ok(report) => recording::outcome(
-            None,
-            ExitCode::of(report.state.exit_code()),
-            report.summary(),
-            &[],
-            (BackupRequestReport::SCHEMA, report),
-        ),
-        Err(failure) => failed(failure),
     }
 }
 

@@ -17,7 +17,9 @@ use crate::drill::Cancellation;
 use crate::finding::Severity;
 use crate::operation::alone;
 use crate::operation::source::Source;
-use crate::operation::verify::{VerifyRequest, is_problem, not_alone, verify};
+use crate::operation::verify::{
+    VerifyRequest, has_no_usable_backup, is_problem, not_alone, verify,
+};
 use crate::repository::{AloneAsked, AloneOptions};
 use crate::state::RunKind;
 use crate::verify::read::Reading;
@@ -218,6 +220,7 @@ async fn verify_one(
         objectives: args.objectives.over(&source.tier),
         alone: others.clone(),
         threshold: args.fail_on.into(),
+        goes_on_without_backup: false,
     };
     let spinner = context
         .progress
@@ -256,5 +259,23 @@ async fn verify_one(
             context.error_palette.yellow("note:")
         ));
     }
+    if has_no_usable_backup(&report) && lives_in_kubernetes(source) {
+        context.progress.print(&format!(
+            "{} no base backup can be used; `walproof backup request {}` asks for one\n",
+            context.error_palette.yellow("hint:"),
+            source.name
+        ));
+    }
     Ok(report)
+}
+
+/// Whether it is what a Cluster of CloudNativePG writes.
+fn lives_in_kubernetes(source: &Source) -> bool {
+    source.cluster.as_ref().is_some_and(|cluster| {
+        cluster.kubernetes.is_some()
+            && cluster
+                .copies()
+                .next()
+                .is_some_and(|(primary, _)| primary == source.copy)
+    })
 }

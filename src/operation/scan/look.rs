@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::place::{Place, place};
 use super::report::{ScanOutcome, ScanTrouble, ScannedCluster};
-use crate::config::{Cluster, Config, KubernetesCluster, SecretReader as _};
+use crate::config::{Cluster, Config, GuardedCluster, SecretReader as _};
 use crate::drill::Cancellation;
 use crate::finding::{Code, Finding, Severity};
 use crate::kubernetes::Kube;
@@ -101,10 +101,7 @@ impl Looked {
             primary: found.repository,
             replicas: Vec::new(),
             heartbeat: None,
-            kubernetes: Some(KubernetesCluster {
-                namespace: cluster.namespace.clone(),
-                name: cluster.name.clone(),
-            }),
+            kubernetes: Some(GuardedCluster::new(&cluster.namespace, &cluster.name)),
         };
         self.report.written_as = Some(name.to_owned());
         self.report.location = Some(written.primary.url.to_string());

@@ -211,7 +211,7 @@ mod tests {
 
     use super::super::report::{SCHEMA, ScanCounts};
     use super::*;
-    use crate::config::{self, Credentials, KubernetesCluster};
+    use crate::config::{self, Credentials, GuardedCluster};
 
     fn report() -> ScanReport {
         ScanReport {
@@ -260,10 +260,7 @@ mod tests {
             },
             replicas: Vec::new(),
             heartbeat: None,
-            kubernetes: Some(KubernetesCluster {
-                namespace: "1234".to_owned(),
-                name: "true".to_owned(),
-            }),
+            kubernetes: Some(GuardedCluster::new("1234", "true")),
         }
     }
 
