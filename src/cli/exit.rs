@@ -11,7 +11,8 @@ pub enum ExitCode {
     Problem,
     /// The command line or the configuration is wrong.
     Usage,
-    /// Could not check: storage, credentials, network, capacity, missing binaries.
+    /// Could not check: storage, credentials, network, capacity, missing binaries. Or checked,
+    /// and something of a drill is left that should be gone.
     Unproven,
     /// Refused for safety.
     Refused,
@@ -63,7 +64,7 @@ impl ExitCode {
             }
             Self::Usage => "the command line or the configuration is wrong",
             Self::Unproven => {
-                "could not check (`unproven`): storage, credentials, network, capacity, missing binaries"
+                "could not check (`unproven`): storage, credentials, network, capacity, missing binaries; or a drill could not clean up"
             }
             Self::Refused => "refused for safety",
             Self::Interrupted => {

@@ -109,8 +109,10 @@ pub struct CnpgDrill {
     /// Who pays; a label on everything that the drill makes.
     #[serde(default)]
     pub cost_centre: Option<String>,
-    /// Leaves the restored database for inspection for so long, whatever the verdict.
-    /// Default: everything is removed at the end of the drill.
+    /// Leaves the restored database for inspection for so long, whatever the verdict; of a
+    /// recovery that failed what is there of it. Never a server that is not confined or could
+    /// not be asked, and nothing after an interruption: the report says why. Default:
+    /// everything is removed at the end of the drill.
     #[serde(default)]
     pub keep: Option<Period>,
 }

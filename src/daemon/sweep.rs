@@ -1,13 +1,15 @@
-//! What is cleared away on start and every hour: what dead drills left on this machine, runs
-//! whose process is gone, jobs that were over long ago.
+//! What is cleared away on start and every hour: what dead drills left on this machine and in
+//! Kubernetes, runs whose process is gone, jobs that were over long ago.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::Mutex;
 
 use crate::config::Config;
 use crate::drill;
+use crate::operation::sweep::{there, uses_kubernetes};
 use crate::state::State;
 
 /// Jobs are kept for this long after they were over. The ledger keeps what came of them.
@@ -15,8 +17,15 @@ const KEEP_JOBS: TimeDelta = TimeDelta::days(45);
 /// So many at once.
 const PRUNE: u32 = 1_000;
 
-/// Sweeps. What fails is logged, and tried again an hour later.
+/// Held while namespaces are swept. They may take minutes to be gone.
+static NAMESPACES: Mutex<()> = Mutex::const_new(());
+
+/// Sweeps. What fails is logged, and tried again an hour later. Namespaces are swept beside
+/// it: nobody waits for Kubernetes.
 pub(super) async fn sweep(state: &State, config: &Config, now: DateTime<Utc>) {
+    if uses_kubernetes(config) {
+        tokio::spawn(sweep_namespaces(config.clone()));
+    }
     for root in roots(config) {
         sweep_root(root).await;
     }
@@ -47,6 +56,30 @@ fn roots(config: &Config) -> BTreeSet<PathBuf> {
         .collect();
     roots.insert(drill::environments::local::scratch::default_root());
     roots
+}
+
+async fn sweep_namespaces(config: Config) {
+    let Ok(_held) = NAMESPACES.try_lock() else {
+        tracing::debug!("the sweep of Kubernetes before is still under way");
+        return;
+    };
+    match there(&config, Utc::now(), false).await {
+        Ok(swept) => {
+            for one in &swept.removed {
+                tracing::info!(
+                    namespace = %one.name, reason = %one.reason,
+                    "swept what a dead drill left"
+                );
+            }
+            for one in &swept.failed {
+                tracing::warn!(
+                    namespace = %one.name, reason = %one.reason,
+                    "could not be swept"
+                );
+            }
+        }
+        Err(error) => tracing::warn!(%error, hint = error.hint(), "Kubernetes was not swept"),
+    }
 }
 
 async fn sweep_root(root: PathBuf) {

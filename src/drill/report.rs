@@ -100,6 +100,17 @@ pub struct EnvironmentReport {
     pub kubernetes: Option<KubernetesReport>,
 }
 
+impl EnvironmentReport {
+    /// Whether nothing is left of the drill that was not asked for.
+    pub fn is_cleaned_up(&self) -> bool {
+        let kept = self
+            .kubernetes
+            .as_ref()
+            .and_then(|report| report.kept_until);
+        self.removed || kept.is_some()
+    }
+}
+
 /// Everything a drill did, saw and concluded.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct DrillReport {
@@ -171,15 +182,59 @@ pub struct DrillReport {
 }
 
 impl DrillReport {
-    /// The exit code of the command line: 0 proven, 1 failed, 3 unproven, 4 refused, 130
-    /// interrupted.
+    /// The exit code of the command line: 0 proven, 1 failed, 3 unproven, or proven and
+    /// something of the drill is left that should be gone, 4 refused, 130 interrupted.
     pub fn exit_code(&self) -> u8 {
-        match (self.ending, self.verdict) {
-            (Ending::Interrupted, _) => 130,
-            (Ending::Refused, _) => 4,
-            (_, Verdict::Proven) => 0,
-            (_, Verdict::Failed) => 1,
-            (_, Verdict::Unproven) => 3,
+        exit_code(self.ending, self.verdict, self.environment.is_cleaned_up())
+    }
+}
+
+const fn exit_code(ending: Ending, verdict: Verdict, is_cleaned_up: bool) -> u8 {
+    match (ending, verdict) {
+        (Ending::Interrupted, _) => 130,
+        (Ending::Refused, _) => 4,
+        (_, Verdict::Proven) if is_cleaned_up => 0,
+        (_, Verdict::Failed) => 1,
+        (_, Verdict::Proven | Verdict::Unproven) => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drill_that_left_something_behind_does_not_end_well() {
+        let (kept, left) = (KubernetesReport::default(), KubernetesReport::default());
+        let kept = KubernetesReport {
+            kept_until: Some(Utc::now()),
+            ..kept
+        };
+        for (removed, kubernetes, expected) in [
+            (true, None, true),
+            (true, Some(left.clone()), true),
+            (false, None, false),
+            (false, Some(left), false),
+            // Somebody asked for it.
+            (false, Some(kept), true),
+        ] {
+            let environment = EnvironmentReport {
+                removed,
+                kubernetes,
+                ..EnvironmentReport::default()
+            };
+            assert_eq!(environment.is_cleaned_up(), expected, "{environment:?}");
         }
+        let complete = |verdict, clean| exit_code(Ending::Complete, verdict, clean);
+        assert_eq!(complete(Verdict::Proven, true), 0);
+        assert_eq!(complete(Verdict::Proven, false), 3);
+        // What is wrong with the backup goes before.
+        assert_eq!(complete(Verdict::Failed, false), 1);
+        assert_eq!(complete(Verdict::Unproven, true), 3);
+        assert_eq!(
+            exit_code(Ending::Interrupted, Verdict::Unproven, false),
+            130
+        );
+        assert_eq!(exit_code(Ending::Refused, Verdict::Unproven, false), 4);
     }
 }

@@ -76,7 +76,9 @@ pub async fn run(
             ))
             .await;
             course.tear_down(result.is_ok());
-            let torn = cnpg::tear_down::tear_down(cnpg, options, &mut place, &mut work).await;
+            let stopped = course.cancellation().is_cancelled();
+            let tearing = cnpg::tear_down::tear_down(cnpg, options, &mut place, &mut work, stopped);
+            let torn = tearing.await;
             (result, torn)
         }
     };

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, GetParams, PostParams, Request};
+use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
@@ -175,6 +177,29 @@ impl Kube {
             username: user.username.unwrap_or_default(),
             groups: user.groups.unwrap_or_default(),
         })
+    }
+
+    /// What time it is by the API server's clock, to the second, from the `Date` of an answer.
+    /// It needs no permission.
+    ///
+    /// # Errors
+    ///
+    /// No answer, or one that does not say.
+    pub async fn time(&self) -> Result<DateTime<Utc>, KubeError> {
+        let action = "ask for the time";
+        let request = Request::new("")
+            .get("version", &GetParams::default())
+            .map_err(|error| KubeError::new(KubeErrorKind::Other, action, error.to_string()))?;
+        let answer = self
+            .call(action, self.client.send(request.map(Body::from)))
+            .await?;
+        let date = answer.headers().get("date").map(|date| date.to_str());
+        date.and_then(Result::ok)
+            .and_then(super::time::parse_http)
+            .ok_or_else(|| {
+                let message = format!("an answer of {} bears no date", self.server());
+                KubeError::new(KubeErrorKind::Other, action, message)
+            })
     }
 
     /// The API server's version, such as `v1.34.4`.

@@ -34,6 +34,13 @@ pub fn parse(text: &str) -> Option<DateTime<Utc>> {
         .map(|time| time.with_timezone(&Utc))
 }
 
+/// The `Date` of an answer (RFC 9110) as a moment.
+pub fn parse_http(text: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc2822(text)
+        .ok()
+        .map(|time| time.with_timezone(&Utc))
+}
+
 fn from_timestamp(time: Timestamp) -> Option<DateTime<Utc>> {
     // Before 1970 jiff counts the fraction backwards from the next second, chrono forwards.
     let nanoseconds = time.subsec_nanosecond();
@@ -68,6 +75,15 @@ mod tests {
         let time = parse("2026-11-22T09:25:00+01:00").unwrap();
         assert_eq!(from_api(&to_api(time).unwrap()), Some(time));
         assert_eq!(parse("yesterday"), None);
+    }
+
+    #[test]
+    fn an_answers_date_is_a_moment() {
+        assert_eq!(
+            parse_http("Sun, 22 Nov 2026 08:25:00 GMT"),
+            parse("2026-11-22T08:25:00Z")
+        );
+        assert_eq!(parse_http("today"), None);
     }
 
     #[test]

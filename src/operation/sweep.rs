@@ -88,7 +88,8 @@ pub async fn here(
     .map_err(|error| Failure::new(FailureClass::Defect, error))
 }
 
-/// Removes the namespaces that dead drills left.
+/// Removes the namespaces that dead drills left; only says what it would remove when
+/// `only_look`. `now` is this machine's clock, which is compared with the API server's.
 pub async fn there(
     config: &Config,
     now: DateTime<Utc>,
@@ -100,10 +101,9 @@ pub async fn there(
     };
     let kube = Kube::connect(&access).await?;
     // Of a holder on another machine only the namespace's own end of time tells.
-    let alive: &(dyn Fn(&str) -> bool + Sync) = &|holder| holder::lives(holder) != Some(false);
     if only_look {
-        scratch::would_sweep(&kube, now, alive).await
+        scratch::would_sweep(&kube, now, holder::lives).await
     } else {
-        scratch::sweep(&kube, now, alive).await
+        scratch::sweep(&kube, now, holder::lives).await
     }
 }

@@ -166,7 +166,7 @@ impl State {
                 kind: IncidentKind::from(run.kind),
                 findings: &outcome.findings,
                 raises,
-                closes: (outcome.exit_code <= 1 && !completion.partial).then_some(closes),
+                closes: (saw_all(outcome) && !completion.partial).then_some(closes),
                 by: newest + 1,
                 at: now,
             },
@@ -269,6 +269,12 @@ fn plain(run: &RunningRun, outcome: &Outcome, now: DateTime<Utc>) -> Value {
         &outcome.findings,
     );
     json!({ "run": body })
+}
+
+/// Whether a run came so far that what it did not find is not there. A drill that proved a
+/// copy and could not clean up has.
+fn saw_all(outcome: &Outcome) -> bool {
+    outcome.exit_code <= 1 || outcome.verdict == Some(Verdict::Proven)
 }
 
 /// What a run came to, as it is counted.

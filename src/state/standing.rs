@@ -35,9 +35,14 @@ pub struct Standing {
 
 impl Standing {
     /// Whether the run gave an answer, good or bad: it came to its end (exit codes 0 and 1),
-    /// and its verdict, if it has one, is not `unproven`.
+    /// and its verdict, if it has one, is not `unproven`. A drill that is `proven` and could
+    /// not clean up ends with 3, and has answered.
     pub fn has_answered(&self) -> bool {
-        self.exit_code <= 1 && self.verdict != Some(Verdict::Unproven)
+        match self.verdict {
+            Some(Verdict::Proven) => true,
+            Some(Verdict::Failed) | None => self.exit_code <= 1,
+            Some(Verdict::Unproven) => false,
+        }
     }
 }
 
@@ -71,4 +76,38 @@ pub struct EntryCount {
     /// How many due moments they stand for; what is late stands for those that it passes
     /// over as well. Of other kinds as many as there are entries.
     pub moments: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_one_whatever_was_left_behind() {
+        for (exit_code, verdict, expected) in [
+            (0, Some(Verdict::Proven), true),
+            // Proven, and not cleaned up.
+            (3, Some(Verdict::Proven), true),
+            (1, Some(Verdict::Failed), true),
+            (3, Some(Verdict::Failed), false),
+            (0, Some(Verdict::Unproven), false),
+            (3, Some(Verdict::Unproven), false),
+            (0, None, true),
+            (1, None, true),
+            (3, None, false),
+        ] {
+            let standing = Standing {
+                cluster: "orders".to_owned(),
+                copy: "primary".to_owned(),
+                location: String::new(),
+                kind: RunKind::Drill,
+                at: DateTime::UNIX_EPOCH,
+                run_id: Uuid::nil(),
+                exit_code,
+                verdict,
+                body: Value::Null,
+            };
+            assert_eq!(standing.has_answered(), expected, "{exit_code} {verdict:?}");
+        }
+    }
 }

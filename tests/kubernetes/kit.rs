@@ -157,6 +157,11 @@ impl Place {
         Running::start(self.drill_command(definition, more))
     }
 
+    /// Starts the daemon.
+    pub(crate) fn start_daemon(&self) -> Running {
+        Running::start(self.command(&["daemon"]))
+    }
+
     /// Starts a drill that tells its phases on standard error.
     pub(crate) fn start_for_people(&self, definition: &str) -> Running {
         Running::start(self.command(&["drill", "run", "orders", "--definition", definition]))

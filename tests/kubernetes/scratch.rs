@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 use uuid::Uuid;
 use walproof::kubernetes::cnpg::{self, SourceCluster};
@@ -19,6 +21,7 @@ use crate::common::kubernetes::source::{self, Source};
 use crate::common::kubernetes::{Lab, cluster};
 use crate::common::process::wait_until;
 use crate::common::s3::READER;
+use crate::kit::Place;
 
 const PATIENCE: Duration = Duration::from_mins(3);
 
@@ -505,10 +508,10 @@ fn a_namespace_that_is_held_names_its_holder() {
 fn a_sweep_removes_what_is_past_its_time_and_what_nobody_holds() {
     let lab = cluster!();
     let mut plans: Vec<ScratchPlan> = (0..5).map(|_| small(lab)).collect();
-    let dead = "a-holder-of-this-test-that-is-no-more";
+    const DEAD: &str = "a-holder-of-this-test-that-is-no-more";
     plans[0].expires_at = Utc::now() - TimeDelta::minutes(1);
-    plans[1].holder = dead.to_owned();
-    plans[2].holder = dead.to_owned();
+    plans[1].holder = DEAD.to_owned();
+    plans[2].holder = DEAD.to_owned();
     run(async {
         let kube = connect(lab).await;
         for (index, plan) in plans.iter().enumerate() {
@@ -522,9 +525,10 @@ fn a_sweep_removes_what_is_past_its_time_and_what_nobody_holds() {
             scratch::create(&kube, &made, |_| {}).await.unwrap();
         }
         // Namespaces of others in this cluster are theirs to judge.
-        let swept = scratch::sweep(&kube, Utc::now(), &|holder| holder != dead)
-            .await
-            .unwrap();
+        // A clock that is ahead makes nothing expire.
+        let alive: scratch::Alive = |holder| (holder == DEAD).then_some(false);
+        let ahead = Utc::now() + TimeDelta::days(30);
+        let swept = scratch::sweep(&kube, ahead, alive).await.unwrap();
         let of = |list: &[scratch::Swept], plan: &ScratchPlan| {
             list.iter().any(|one| one.name == plan.namespace)
         };
@@ -539,6 +543,126 @@ fn a_sweep_removes_what_is_past_its_time_and_what_nobody_holds() {
             assert_eq!(there.is_none(), index < 2, "{index}");
         }
         for plan in &plans[2..] {
+            let removal = scratch::remove(&kube, &plan.namespace, plan.id, PATIENCE).await;
+            assert!(removal.unwrap().is_whole());
+        }
+    });
+}
+
+/// Without a job that says so.
+#[test]
+fn a_daemon_sweeps_kubernetes_when_it_starts() {
+    let lab = cluster!();
+    let place = Place::new(lab);
+    let url = json!(format!("file://{}", place.path().display()));
+    place.configure_with(&format!("- name: orders\n  primary: {{url: {url}}}\n"));
+    let (mut expired, mut needed) = (small(lab), small(lab));
+    expired.expires_at = Utc::now() - TimeDelta::minutes(1);
+    for plan in [&mut expired, &mut needed] {
+        // It has this machine's name, and is another.
+        plan.holder = plan.holder.replacen("machine-", "machine-0", 1);
+    }
+    run(async {
+        let kube = connect(lab).await;
+        for plan in [&expired, &needed] {
+            scratch::create(&kube, &only_namespace(plan), |_| {})
+                .await
+                .unwrap();
+        }
+        let is_there = |plan: &ScratchPlan| {
+            let name = format!("namespace/{}", plan.namespace);
+            lab.get("default", &name).is_some()
+        };
+        let daemon = place.start_daemon();
+        let begun = Instant::now();
+        while is_there(&expired) && begun.elapsed() < PATIENCE {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        let left = (is_there(&expired), is_there(&needed));
+        daemon.kill();
+        assert_eq!(left, (false, true));
+        for plan in [&expired, &needed] {
+            let removal = scratch::remove(&kube, &plan.namespace, plan.id, PATIENCE).await;
+            assert!(removal.unwrap().is_whole());
+        }
+    });
+}
+
+/// A drill begins it and goes its way.
+#[test]
+fn a_sweep_that_is_only_begun_does_not_wait() {
+    let lab = cluster!();
+    const DEAD: &str = "a-second-holder-of-this-test-that-is-no-more";
+    let mut plan = small(lab);
+    plan.holder = DEAD.to_owned();
+    run(async {
+        let kube = connect(lab).await;
+        scratch::create(&kube, &only_namespace(&plan), |_| {})
+            .await
+            .unwrap();
+        // It would hold a sweep that waits for as long as that has patience.
+        lab.apply(&[
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
+            "name": "held", "namespace": plan.namespace, "finalizers": ["example.com/hold"]}}),
+        ]);
+        let alive: scratch::Alive = |holder| (holder == DEAD).then_some(false);
+        let begun = scratch::begin_sweep(&kube, Utc::now(), alive)
+            .await
+            .unwrap();
+        assert!(
+            begun.iter().any(|one| one.name == plan.namespace),
+            "{begun:?}"
+        );
+        let namespace = lab
+            .get("default", &format!("namespace/{}", plan.namespace))
+            .unwrap();
+        assert!(namespace["metadata"]["deletionTimestamp"].is_string());
+        let patch = "{\"metadata\":{\"finalizers\":null}}";
+        let target = ["-n", &plan.namespace, "patch", "configmap", "held"];
+        lab.ask(&[&target[..], &["--type", "merge", "-p", patch]].concat());
+        let removal = scratch::remove(&kube, &plan.namespace, plan.id, PATIENCE).await;
+        assert!(removal.unwrap().is_whole());
+    });
+}
+
+/// A recovery that failed may be kept, and comes to no server while nobody looks.
+#[test]
+fn in_a_closed_namespace_no_pod_begins() {
+    let lab = cluster!();
+    let (closed, serving) = (small(lab), small(lab));
+    let pod = |plan: &ScratchPlan| {
+        json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "x", "namespace": plan.namespace}, "spec": {
+            "terminationGracePeriodSeconds": 1,
+            "automountServiceAccountToken": false,
+            "securityContext": {"runAsNonRoot": true, "runAsUser": 26,
+                "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{"name": "x", "image": lab.postgres_image, "command": ["sleep", "600"],
+                "securityContext": {"allowPrivilegeEscalation": false,
+                    "capabilities": {"drop": ["ALL"]}}}]}})
+    };
+    run(async {
+        let kube = connect(lab).await;
+        for plan in [&closed, &serving] {
+            scratch::create(&kube, &only_namespace(plan), |_| {})
+                .await
+                .unwrap();
+        }
+        wait_until(PATIENCE, "the ServiceAccount that pods want", || {
+            [&closed, &serving]
+                .iter()
+                .all(|plan| lab.get(&plan.namespace, "serviceaccount/default").is_some())
+        });
+        lab.apply(&[pod(&serving)]);
+        assert_eq!(scratch::close(&kube, &serving.namespace).await, Ok(true));
+        for _ in 0..2 {
+            assert_eq!(scratch::close(&kube, &closed.namespace).await, Ok(false));
+        }
+        let pods: Api<Pod> = Api::namespaced(kube.client(), &closed.namespace);
+        let pod: Pod = serde_json::from_value(pod(&closed)).unwrap();
+        let refused = pods.create(&PostParams::default(), &pod).await.unwrap_err();
+        assert!(refused.to_string().contains(scratch::CLOSED), "{refused}");
+        for plan in [&closed, &serving] {
             let removal = scratch::remove(&kube, &plan.namespace, plan.id, PATIENCE).await;
             assert!(removal.unwrap().is_whole());
         }

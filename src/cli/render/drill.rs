@@ -244,6 +244,13 @@ pub fn report(report: &DrillReport, record: &Path, style: Style) -> String {
             .map_or_else(String::new, |code| format!("{code}: "));
         page.paragraph(2, tone, &format!("{code}{}", reason.text));
     }
+    if report.verdict == Verdict::Proven && !report.environment.is_cleaned_up() {
+        page.paragraph(
+            2,
+            Tone::Warning,
+            "Something of the drill is left that should be gone: cleanup-failed below says what.",
+        );
+    }
     page.line("");
     if let Some(plan) = &report.plan {
         plan_rows(&mut page, plan);
@@ -455,6 +462,13 @@ fn kubernetes_rows(page: &mut Page, report: &KubernetesReport) {
                 utc(until),
                 report.namespace
             ),
+        );
+    }
+    if let Some(why) = &report.not_kept {
+        page.row(
+            "not kept",
+            Tone::Warning,
+            &format!("{why}; everything is removed"),
         );
     }
 }

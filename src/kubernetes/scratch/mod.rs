@@ -27,7 +27,7 @@ mod sweep;
 
 pub use create::{create, dry_run};
 pub use error::ManifestError;
-pub use keep::keep;
+pub use keep::{CLOSED, close, keep};
 pub use manifests::{
     CLUSTER_SOURCE, OBJECT_STORE, POLICY, STORE_CA_KEY, STORE_SECRET, manifests, settings_of,
 };
@@ -37,4 +37,4 @@ pub use plan::{
 };
 pub use remove::{Removal, remove};
 pub use store::StoreKeys;
-pub use sweep::{Swept, SweptNamespaces, sweep, would_sweep};
+pub use sweep::{Alive, Swept, SweptNamespaces, begin_sweep, sweep, would_sweep};

@@ -316,8 +316,7 @@ impl Protocol {
 /// digits, holds the random part of a time-ordered UUID.
 pub fn namespace_name(prefix: &str, cluster: &str, id: Uuid) -> String {
     const MOST: usize = 63;
-    let hex = id.simple().to_string();
-    let tail = hex.get(hex.len().saturating_sub(8)..).unwrap_or(&hex);
+    let tail = tail(id);
     let mut prefix = dns_label(prefix);
     prefix.truncate(30);
     let prefix = match prefix.trim_end_matches('-') {
@@ -330,6 +329,20 @@ pub fn namespace_name(prefix: &str, cluster: &str, id: Uuid) -> String {
         "" => format!("{prefix}-{tail}"),
         cluster => format!("{prefix}-{cluster}-{tail}"),
     }
+}
+
+/// Whether a namespace's name ends as [`namespace_name`] makes it for this drill. Labels are
+/// copied with a namespace's manifest; its name then is another.
+pub(super) fn is_named_after(namespace: &str, id: Uuid) -> bool {
+    namespace
+        .strip_suffix(tail(id).as_str())
+        .is_some_and(|head| head.len() > 1 && head.ends_with('-'))
+}
+
+fn tail(id: Uuid) -> String {
+    let hex = id.simple().to_string();
+    let tail = hex.get(hex.len().saturating_sub(8)..);
+    tail.unwrap_or(&hex).to_owned()
 }
 
 /// Lower-case letters, digits and `-`, beginning with a letter or digit.
@@ -362,6 +375,21 @@ mod tests {
         let long = namespace_name(&"p".repeat(80), &"c-".repeat(80), id);
         assert!(long.len() <= 63 && long.ends_with("-456789ab"), "{long}");
         assert!(!long.contains("--"), "{long}");
+    }
+
+    #[test]
+    fn a_name_tells_whose_it_is() {
+        let id = Uuid::parse_str("01936d2e-7c1a-7f00-8000-0123456789ab").unwrap();
+        assert!(is_named_after(&namespace_name("p", "orders", id), id));
+        for other in [
+            "prod",
+            "p-orders-456789ac",
+            "456789ab",
+            "-456789ab",
+            "p456789ab",
+        ] {
+            assert!(!is_named_after(other, id), "{other}");
+        }
     }
 
     #[test]

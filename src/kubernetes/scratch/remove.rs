@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
@@ -9,7 +12,8 @@ use uuid::Uuid;
 
 use super::create::drill;
 use super::kinds::{self, HOLDING};
-use crate::kubernetes::{Kube, KubeError, KubeErrorKind, names};
+use super::plan::is_named_after;
+use crate::kubernetes::{Kube, KubeError, KubeErrorKind, names, time};
 
 /// How often it is looked whether the namespace is gone.
 const LOOK: Duration = Duration::from_millis(500);
@@ -43,14 +47,18 @@ impl Removal {
 struct Bound {
     volume: String,
     claim: String,
+    /// The claim's.
     uid: String,
+    /// When the claim was made.
+    claimed: Option<DateTime<Utc>>,
 }
 
 /// Removes a drill's namespace and all that belongs to it, and waits until it is gone, its
 /// volumes included; at most `patience`. A namespace that is not there is gone already.
 ///
 /// Volumes whose class retains them hold a copy of production: they are told to go with
-/// their claim, where that is allowed, and are named as left otherwise.
+/// their claim, where that is allowed, and are named as left otherwise. So is a volume that
+/// was there before its claim: it was not made for the drill.
 ///
 /// # Errors
 ///
@@ -66,12 +74,7 @@ pub async fn remove(
     let until = begun + patience;
     let mut removal = Removal::default();
     let mut volumes = Volumes::default();
-    if let Some(found) = get_namespace(kube, namespace, until).await? {
-        must_be_ours(&found, namespace, id)?;
-        volumes.look(kube, namespace, until).await?;
-        delete(kube, namespace, &found, until).await?;
-        hurry_pods(kube, namespace).await;
-    }
+    begin(kube, namespace, id, until, &mut volumes).await?;
     loop {
         let Some(there) = get_namespace(kube, namespace, until).await? else {
             removal.gone = true;
@@ -103,12 +106,38 @@ pub async fn remove(
     Ok(removal)
 }
 
+/// Begins the removal of a drill's namespace, and does not wait for its end.
+///
+/// # Errors
+///
+/// As [`remove`].
+pub(super) async fn begin_removal(kube: &Kube, namespace: &str, id: Uuid) -> Result<(), KubeError> {
+    let mut volumes = Volumes::default();
+    begin(kube, namespace, id, Instant::now(), &mut volumes).await
+}
+
+async fn begin(
+    kube: &Kube,
+    namespace: &str,
+    id: Uuid,
+    until: Instant,
+    volumes: &mut Volumes,
+) -> Result<(), KubeError> {
+    if let Some(found) = get_namespace(kube, namespace, until).await? {
+        must_be_ours(&found, namespace, id)?;
+        volumes.look(kube, namespace, until).await?;
+        delete(kube, namespace, &found, until).await?;
+        hurry_pods(kube, namespace).await;
+    }
+    Ok(())
+}
+
 /// A request, repeated while the API is away.
-async fn patient<T>(
+async fn patient<'a, T>(
     kube: &Kube,
     action: &str,
     until: Instant,
-    mut request: impl AsyncFnMut() -> Result<T, kube::Error>,
+    mut request: impl FnMut() -> BoxFuture<'a, Result<T, kube::Error>>,
 ) -> Result<T, KubeError> {
     loop {
         match kube.call(action, request()).await {
@@ -142,8 +171,8 @@ async fn delete(
         ..DeleteParams::background()
     };
     let action = format!("delete Namespace {namespace}");
-    let deleted = patient(kube, &action, until, async || {
-        namespaces.delete(namespace, &parameters).await
+    let deleted = patient(kube, &action, until, || {
+        namespaces.delete(namespace, &parameters).boxed()
     });
     match deleted.await {
         // Already on its way, or gone meanwhile.
@@ -167,8 +196,8 @@ async fn get_namespace(
 ) -> Result<Option<Namespace>, KubeError> {
     let namespaces: Api<Namespace> = Api::all(kube.client());
     let action = format!("get Namespace {namespace}");
-    patient(kube, &action, until, async || {
-        namespaces.get_opt(namespace).await
+    patient(kube, &action, until, || {
+        namespaces.get_opt(namespace).boxed()
     })
     .await
 }
@@ -176,10 +205,15 @@ async fn get_namespace(
 /// Refuses a namespace that is another's.
 fn must_be_ours(found: &Namespace, namespace: &str, id: Uuid) -> Result<(), KubeError> {
     let labelled = drill(found.metadata.labels.as_ref());
-    if labelled == Some(id.to_string().as_str()) {
+    let is_labelled = labelled == Some(id.to_string().as_str());
+    if is_labelled && is_named_after(namespace, id) {
         return Ok(());
     }
     let message = match labelled {
+        Some(_) if is_labelled => format!(
+            "its name does not end with the id of the drill {id}, whose label it carries: the \
+             label was copied; nothing was touched"
+        ),
         Some(other) => format!("it belongs to the drill {other}, not to {id}; nothing was touched"),
         None => "it does not carry walproof's labels; nothing was touched".to_owned(),
     };
@@ -209,9 +243,7 @@ impl Volumes {
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(kube.client(), namespace);
         let action = format!("list PersistentVolumeClaims in {namespace}");
         let parameters = ListParams::default();
-        let listed = patient(kube, &action, until, async || {
-            claims.list(&parameters).await
-        });
+        let listed = patient(kube, &action, until, || claims.list(&parameters).boxed());
         let list = match listed.await {
             Ok(list) => list,
             Err(error) if error.kind == KubeErrorKind::Forbidden => {
@@ -225,13 +257,20 @@ impl Volumes {
         };
         for claim in list.items {
             let volume = claim.spec.and_then(|spec| spec.volume_name);
+            let claimed = claim.metadata.creation_timestamp.as_ref();
+            let claimed = claimed.and_then(time::from_api);
             let (Some(volume), Some(claim), Some(uid)) =
                 (volume, claim.metadata.name, claim.metadata.uid)
             else {
                 continue;
             };
             if self.bound.iter().all(|known| known.uid != uid) {
-                let bound = Bound { volume, claim, uid };
+                let bound = Bound {
+                    volume,
+                    claim,
+                    uid,
+                    claimed,
+                };
                 release_with_claim(kube, &bound).await;
                 self.bound.push(bound);
             }
@@ -249,10 +288,24 @@ fn belongs(volume: &PersistentVolume, bound: &Bound) -> bool {
     claim.and_then(|claim| claim.uid.as_deref()) == Some(bound.uid.as_str())
 }
 
+/// Whether a volume was provisioned for the claim. One that was there before was bound to it:
+/// a person made it, or left it to be used again, and what it held before is that person's.
+fn is_made_for(volume: &PersistentVolume, bound: &Bound) -> bool {
+    const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
+    let metadata = &volume.metadata;
+    let annotations = metadata.annotations.as_ref();
+    let provisioned = annotations.is_some_and(|all| all.contains_key(PROVISIONED_BY));
+    let made = metadata.creation_timestamp.as_ref();
+    let made = made.and_then(time::from_api);
+    let after = made
+        .zip(bound.claimed)
+        .is_some_and(|(made, claimed)| made >= claimed);
+    belongs(volume, bound) && provisioned && after
+}
+
 /// A volume that was provisioned for the claim goes with it, whatever its class says. One
 /// that a person made is left to that person.
 async fn release_with_claim(kube: &Kube, bound: &Bound) {
-    const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
     let volumes: Api<PersistentVolume> = Api::all(kube.client());
     let name = bound.volume.as_str();
     let action = format!("get PersistentVolume {name}");
@@ -260,11 +313,9 @@ async fn release_with_claim(kube: &Kube, bound: &Bound) {
     let Ok(Some(volume)) = kube.call(action, volumes.get_opt(name)).await else {
         return;
     };
-    let annotations = volume.metadata.annotations.as_ref();
-    let provisioned = annotations.is_some_and(|all| all.contains_key(PROVISIONED_BY));
     let spec = volume.spec.as_ref();
     let policy = spec.and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref());
-    if !provisioned || !belongs(&volume, bound) || policy != Some("Retain") {
+    if policy != Some("Retain") || !is_made_for(&volume, bound) {
         return;
     }
     let patch = json!({
@@ -313,7 +364,7 @@ async fn volume_left(
     let name = bound.volume.as_str();
     loop {
         let action = format!("get PersistentVolume {name}");
-        let get = patient(kube, &action, until, async || volumes.get_opt(name).await);
+        let get = patient(kube, &action, until, || volumes.get_opt(name).boxed());
         let found = match get.await {
             Ok(found) => found,
             Err(error) if error.kind == KubeErrorKind::Forbidden => {
@@ -328,15 +379,19 @@ async fn volume_left(
         let Some(volume) = found.filter(|volume| belongs(volume, bound)) else {
             return Ok(None);
         };
+        let made_for = is_made_for(&volume, bound);
         let phase = volume.status.and_then(|status| status.phase);
         let phase = phase.unwrap_or_default();
         let spec = volume.spec.unwrap_or_default();
         let retained = spec.persistent_volume_reclaim_policy.as_deref() == Some("Retain");
         if phase == "Failed" || (retained && phase == "Released") || Instant::now() >= until {
-            let why = if retained {
-                "its class retains it; delete it and its data by hand"
-            } else {
-                "its provisioner has not deleted it"
+            let why = match (retained, made_for) {
+                (true, true) => "its class retains it; delete it and its data by hand",
+                (true, false) => {
+                    "it was not made for the drill and is left as it is; see whose it is, it now \
+                     holds what the drill restored"
+                }
+                (false, _) => "its provisioner has not deleted it",
             };
             let finalizers = volume.metadata.finalizers.unwrap_or_default().join(", ");
             return Ok(Some(format!(
@@ -459,4 +514,82 @@ async fn holders(kube: &Kube, namespace: &Namespace) -> Vec<String> {
         ));
     }
     held
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UID: &str = "6d0b1f2e-58a8-4b8e-9a3c-0a1b2c3d4e5f";
+
+    fn bound(claimed: Option<&str>) -> Bound {
+        Bound {
+            volume: "pv".to_owned(),
+            claim: "drill-1".to_owned(),
+            uid: UID.to_owned(),
+            claimed: claimed.and_then(time::parse),
+        }
+    }
+
+    fn volume(made: Option<&str>, provisioned: bool, uid: &str) -> PersistentVolume {
+        let mut volume = json!({
+            "metadata": {"name": "pv", "annotations": {"x": "y"}},
+            "spec": {"claimRef": {"uid": uid}, "persistentVolumeReclaimPolicy": "Retain"},
+        });
+        if let Some(made) = made {
+            volume["metadata"]["creationTimestamp"] = json!(made);
+        }
+        if provisioned {
+            volume["metadata"]["annotations"]["pv.kubernetes.io/provisioned-by"] = json!("csi");
+        }
+        serde_json::from_value(volume).unwrap()
+    }
+
+    #[test]
+    fn only_a_volume_that_was_provisioned_for_the_claim_goes_with_it() {
+        let (before, then, after) = (
+            Some("2026-11-22T08:24:59Z"),
+            Some("2026-11-22T08:25:00Z"),
+            Some("2026-11-22T08:25:01Z"),
+        );
+        for (made, provisioned, uid, claimed, expected) in [
+            (after, true, UID, then, true),
+            // The API counts in seconds.
+            (then, true, UID, then, true),
+            // Retained from an earlier life, freed by a person, and bound again.
+            (before, true, UID, then, false),
+            (after, false, UID, then, false),
+            (after, true, "another", then, false),
+            (None, true, UID, then, false),
+            (after, true, UID, None, false),
+        ] {
+            let volume = volume(made, provisioned, uid);
+            assert_eq!(
+                is_made_for(&volume, &bound(claimed)),
+                expected,
+                "{volume:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_label_that_was_copied_makes_no_namespace_ours() {
+        let id = Uuid::parse_str("01936d2e-7c1a-7f00-8000-0123456789ab").unwrap();
+        let labelled = |id: Uuid| -> Namespace {
+            serde_json::from_value(json!({"metadata": {"labels": {
+                names::MANAGED_BY: names::WALPROOF, names::DRILL: id.to_string(),
+            }}}))
+            .unwrap()
+        };
+        must_be_ours(&labelled(id), "drill-orders-456789ab", id).unwrap();
+        let refused = |found: &Namespace, name: &str| {
+            let error = must_be_ours(found, name, id).unwrap_err().to_string();
+            assert!(error.ends_with("nothing was touched"), "{error}");
+            error
+        };
+        assert!(refused(&labelled(id), "prod").contains("was copied"));
+        let other = labelled(Uuid::nil());
+        assert!(refused(&other, "drill-orders-456789ab").contains("belongs to the drill"));
+        refused(&Namespace::default(), "drill-orders-456789ab");
+    }
 }

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Api, ListParams};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -12,13 +13,21 @@ use uuid::Uuid;
 
 use super::create::drill;
 use super::kinds;
-use super::remove::{Removal, remove, remove_contents};
-use crate::kubernetes::{Kube, KubeError, names};
+use super::plan::is_named_after;
+use super::remove::{Removal, begin_removal, remove, remove_contents};
+use crate::kubernetes::{Kube, KubeError, holder, names, time};
 
 /// How long a sweep waits for one namespace to be gone.
 const PATIENCE: Duration = Duration::from_mins(3);
 /// So many are removed at a time.
 const AT_A_TIME: usize = 4;
+/// Clocks that differ by more than this are wrong.
+const TOLERANCE: TimeDelta = TimeDelta::minutes(5);
+/// So long after its expiry a namespace goes although its holder lives.
+const OVERDUE: TimeDelta = TimeDelta::hours(1);
+/// A namespace that is being deleted for longer than this does not end by itself. Longer than
+/// a drill waits for it.
+const STUCK: TimeDelta = TimeDelta::minutes(10);
 
 /// A scratch namespace, and why it was treated so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -43,10 +52,14 @@ pub struct SweptNamespaces {
     pub failed: Vec<Swept>,
 }
 
-/// What a namespace says of itself.
+/// What a namespace says of itself, and the API server of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Found {
+    name: String,
     id: Option<Uuid>,
+    made_at: Option<DateTime<Utc>>,
+    /// Since when it is being deleted.
+    ending_since: Option<DateTime<Utc>>,
     expires_at: Option<DateTime<Utc>>,
     holder: Option<String>,
     kept: bool,
@@ -55,12 +68,29 @@ struct Found {
 /// What is done with a namespace, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Decision {
-    Remove(String),
+    Remove(Uuid, String),
     Keep(String),
 }
 
-/// Removes every scratch namespace that is past its expiry, or whose holder is not alive any
-/// more and that nobody keeps. Namespaces without walproof's labels are not looked at.
+/// What a sweep has found.
+#[derive(Debug, Default)]
+struct Walk {
+    /// By the API server's clock; `None` when it does not say, or not plausibly.
+    now: Option<DateTime<Utc>>,
+    /// The names of all scratch namespaces.
+    there: Vec<String>,
+    wanted: Vec<(String, Uuid, String)>,
+    kept: Vec<Swept>,
+}
+
+/// Whether a holder lives, in its own words; `None` when it cannot be known.
+pub type Alive = fn(&str) -> Option<bool>;
+
+/// Removes every scratch namespace whose holder is known to have ended and that nobody keeps,
+/// or that is past its expiry. Namespaces without walproof's labels are not looked at.
+///
+/// Expiry is judged by the API server's clock. `now` is this machine's, and is only compared
+/// with it: a difference is logged.
 ///
 /// # Errors
 ///
@@ -68,65 +98,19 @@ enum Decision {
 pub async fn sweep(
     kube: &Kube,
     now: DateTime<Utc>,
-    alive: &(dyn Fn(&str) -> bool + Sync),
+    alive: Alive,
 ) -> Result<SweptNamespaces, KubeError> {
-    walk(kube, now, alive, false).await
-}
-
-/// What [`sweep`] would do; touches nothing.
-///
-/// # Errors
-///
-/// The namespaces cannot be listed.
-pub async fn would_sweep(
-    kube: &Kube,
-    now: DateTime<Utc>,
-    alive: &(dyn Fn(&str) -> bool + Sync),
-) -> Result<SweptNamespaces, KubeError> {
-    walk(kube, now, alive, true).await
-}
-
-async fn walk(
-    kube: &Kube,
-    now: DateTime<Utc>,
-    alive: &(dyn Fn(&str) -> bool + Sync),
-    only_look: bool,
-) -> Result<SweptNamespaces, KubeError> {
-    let namespaces: Api<Namespace> = Api::all(kube.client());
-    let selector = format!("{}={},{}", names::MANAGED_BY, names::WALPROOF, names::DRILL);
-    let parameters = ListParams::default().labels(&selector);
-    let list = kube
-        .call("list Namespaces", namespaces.list(&parameters))
-        .await?;
-    let mut swept = SweptNamespaces::default();
-    let mut wanted = Vec::new();
-    let mut there = Vec::new();
-    for namespace in &list.items {
-        let Some(name) = namespace.metadata.name.clone() else {
-            continue;
-        };
-        there.push(name.clone());
-        let found = read(namespace);
-        match (decide(&found, now, alive), found.id) {
-            (Decision::Remove(reason), Some(id)) => wanted.push((name, id, reason)),
-            (Decision::Keep(reason) | Decision::Remove(reason), id) => {
-                swept.kept.push(Swept { name, id, reason });
-            }
-        }
-    }
-    if only_look {
-        let all = wanted.into_iter().map(|(name, id, reason)| Swept {
-            name,
-            id: Some(id),
-            reason,
-        });
-        swept.removed.extend(all);
-        return Ok(swept);
-    }
-    let mut work = futures::stream::iter(wanted.into_iter().map(|(name, id, reason)| async move {
-        let result = remove(kube, &name, id, PATIENCE).await;
-        (name, id, reason, result)
-    }))
+    let walk = walk(kube, now, alive).await?;
+    let mut swept = SweptNamespaces {
+        kept: walk.kept,
+        ..SweptNamespaces::default()
+    };
+    let mut work = futures::stream::iter(walk.wanted.into_iter().map(
+        |(name, id, reason)| async move {
+            let result = remove(kube, &name, id, PATIENCE).await;
+            (name, id, reason, result)
+        },
+    ))
     .buffer_unordered(AT_A_TIME);
     while let Some((name, id, reason, result)) = work.next().await {
         let id = Some(id);
@@ -145,8 +129,99 @@ async fn walk(
         }
     }
     drop(work);
-    sweep_contents(kube, now, &there, &mut swept).await?;
+    if let Some(now) = walk.now {
+        sweep_contents(kube, now, &walk.there, &mut swept).await?;
+    }
     Ok(swept)
+}
+
+/// What [`sweep`] would do; touches nothing.
+///
+/// # Errors
+///
+/// The namespaces cannot be listed.
+pub async fn would_sweep(
+    kube: &Kube,
+    now: DateTime<Utc>,
+    alive: Alive,
+) -> Result<SweptNamespaces, KubeError> {
+    let walk = walk(kube, now, alive).await?;
+    let removed = walk.wanted.into_iter().map(|(name, id, reason)| Swept {
+        name,
+        id: Some(id),
+        reason,
+    });
+    Ok(SweptNamespaces {
+        removed: removed.collect(),
+        kept: walk.kept,
+        failed: Vec::new(),
+    })
+}
+
+/// Begins what [`sweep`] does, and waits for nothing: for a drill that wants room and must
+/// not spend its own time on what others left. Returns what is on its way; whether it arrives
+/// is seen by the next [`sweep`].
+///
+/// # Errors
+///
+/// The namespaces cannot be listed. What goes wrong with one of them is logged.
+pub async fn begin_sweep(
+    kube: &Kube,
+    now: DateTime<Utc>,
+    alive: Alive,
+) -> Result<Vec<Swept>, KubeError> {
+    let walk = walk(kube, now, alive).await?;
+    let mut begun = Vec::new();
+    for (name, id, reason) in walk.wanted {
+        match begin_removal(kube, &name, id).await {
+            Ok(()) => begun.push(Swept {
+                name,
+                id: Some(id),
+                reason,
+            }),
+            Err(error) => tracing::warn!(namespace = %name, %error, "left by a dead drill"),
+        }
+    }
+    Ok(begun)
+}
+
+async fn walk(kube: &Kube, now: DateTime<Utc>, alive: Alive) -> Result<Walk, KubeError> {
+    let namespaces: Api<Namespace> = Api::all(kube.client());
+    let selector = format!("{}={},{}", names::MANAGED_BY, names::WALPROOF, names::DRILL);
+    let parameters = ListParams::default().labels(&selector);
+    let list = kube
+        .call("list Namespaces", namespaces.list(&parameters))
+        .await?;
+    let mut walk = Walk::default();
+    match kube.time().await {
+        Ok(theirs) => {
+            if is_apart(now, theirs) {
+                tracing::warn!(
+                    here = %now, there = %theirs,
+                    "the clock of this machine differs from the API server's, which holds"
+                );
+            }
+            walk.now = Some(theirs);
+        }
+        Err(error) => tracing::warn!(%error, "nothing is taken for expired"),
+    }
+    for namespace in &list.items {
+        let found = read(namespace);
+        walk.there.push(found.name.clone());
+        match decide(&found, walk.now, alive) {
+            Decision::Remove(id, reason) => walk.wanted.push((found.name, id, reason)),
+            Decision::Keep(reason) => walk.kept.push(Swept {
+                name: found.name,
+                id: found.id,
+                reason,
+            }),
+        }
+    }
+    Ok(walk)
+}
+
+fn is_apart(one: DateTime<Utc>, other: DateTime<Utc>) -> bool {
+    (one - other).abs() > TOLERANCE
 }
 
 fn left(removal: &Removal) -> String {
@@ -158,20 +233,29 @@ fn read(namespace: &Namespace) -> Found {
         let annotations = namespace.metadata.annotations.as_ref()?;
         annotations.get(name).cloned()
     };
-    let labelled = drill(namespace.metadata.labels.as_ref());
+    let moment = |time: Option<&Time>| time.and_then(time::from_api);
+    let metadata = &namespace.metadata;
     Found {
-        id: labelled.and_then(|id| Uuid::parse_str(id).ok()),
-        expires_at: annotation(names::EXPIRES_AT)
-            .and_then(|text| DateTime::parse_from_rfc3339(&text).ok())
-            .map(|moment| moment.to_utc()),
+        name: metadata.name.clone().unwrap_or_default(),
+        id: drill(metadata.labels.as_ref()).and_then(|id| Uuid::parse_str(id).ok()),
+        made_at: moment(metadata.creation_timestamp.as_ref()),
+        ending_since: moment(metadata.deletion_timestamp.as_ref()),
+        expires_at: annotation(names::EXPIRES_AT).and_then(|text| time::parse(&text)),
         holder: annotation(names::HOLDER),
         kept: annotation(names::KEPT).as_deref() == Some("true"),
     }
 }
 
-fn decide(found: &Found, now: DateTime<Utc>, alive: &(dyn Fn(&str) -> bool + Sync)) -> Decision {
-    if found.id.is_none() {
+/// What is done with a namespace. Its holder's death needs no clock; all else needs one that
+/// can be believed.
+fn decide(found: &Found, now: Option<DateTime<Utc>>, alive: Alive) -> Decision {
+    let Some(id) = found.id else {
         return Decision::Keep("its drill label is no identifier".to_owned());
+    };
+    if !is_named_after(&found.name, id) {
+        return Decision::Keep(format!(
+            "its name does not end with the id of the drill {id}: the label was copied"
+        ));
     }
     let Some(expires_at) = found.expires_at else {
         return Decision::Keep(format!(
@@ -179,19 +263,46 @@ fn decide(found: &Found, now: DateTime<Utc>, alive: &(dyn Fn(&str) -> bool + Syn
             names::EXPIRES_AT
         ));
     };
-    if now >= expires_at {
-        return Decision::Remove(format!("expired at {}", expires_at.to_rfc3339()));
+    let lives = found.holder.as_deref().and_then(alive);
+    let holder = found.holder.as_deref().map(holder::in_words);
+    let holder = holder.as_deref().unwrap_or("nobody");
+    if lives == Some(false) && !found.kept {
+        return Decision::Remove(id, format!("its holder, {holder}, has ended"));
     }
-    if found.kept {
-        return Decision::Keep(format!("kept until {}", expires_at.to_rfc3339()));
+    let until = expires_at.to_rfc3339();
+    let Some(now) = now else {
+        return Decision::Keep(format!(
+            "needed until {until}; the API server does not say what time it is"
+        ));
+    };
+    if let Some(made_at) = found.made_at.filter(|made| *made > now + TOLERANCE) {
+        return Decision::Keep(format!(
+            "it was made at {}, and the API server says that it is {}: look at its clock",
+            made_at.to_rfc3339(),
+            now.to_rfc3339()
+        ));
     }
-    match &found.holder {
-        Some(holder) if !alive(holder) => {
-            Decision::Remove(format!("its holder {holder} has ended"))
+    // It is going in any case: its volumes are looked after, and what holds it is named.
+    if let Some(since) = found.ending_since.filter(|since| now >= *since + STUCK) {
+        return Decision::Remove(id, format!("its end began at {}", since.to_rfc3339()));
+    }
+    // A drill that is known to live has ways of its own to end.
+    let overdue = if lives == Some(true) && !found.kept {
+        OVERDUE
+    } else {
+        TimeDelta::zero()
+    };
+    if now >= expires_at + overdue {
+        return Decision::Remove(id, format!("expired at {until}"));
+    }
+    Decision::Keep(match (found.kept, lives, &found.holder) {
+        (true, ..) => format!("kept until {until}"),
+        (_, Some(true), _) => format!("in use by {holder}"),
+        (_, _, Some(_)) => {
+            format!("needed until {until}; whether {holder} lives cannot be told from here")
         }
-        Some(holder) => Decision::Keep(format!("in use by {holder}")),
-        None => Decision::Keep(format!("needed until {}", expires_at.to_rfc3339())),
-    }
+        (_, _, None) => format!("needed until {until}"),
+    })
 }
 
 /// Second names of snapshots whose namespace is gone or never was made.
@@ -259,9 +370,15 @@ async fn sweep_contents(
 mod tests {
     use super::*;
 
+    const ID: &str = "01936d2e-7c1a-7f00-8000-0123456789ab";
+    const HOUR: i64 = 3600;
+
     fn found(expires_in: Option<i64>, holder: Option<&str>, kept: bool) -> Found {
         Found {
-            id: Some(Uuid::nil()),
+            name: "drill-orders-456789ab".to_owned(),
+            id: Uuid::parse_str(ID).ok(),
+            made_at: Some(at(-HOUR)),
+            ending_since: None,
             expires_at: expires_in.map(at),
             holder: holder.map(str::to_owned),
             kept,
@@ -272,27 +389,87 @@ mod tests {
         DateTime::from_timestamp(1_800_000_000 + seconds, 0).unwrap()
     }
 
+    fn alive(holder: &str) -> Option<bool> {
+        match holder {
+            "here" => Some(true),
+            "gone" => Some(false),
+            _ => None,
+        }
+    }
+
+    fn removed(found: &Found, now: Option<DateTime<Utc>>) -> bool {
+        matches!(decide(found, now, alive), Decision::Remove(..))
+    }
+
     #[test]
     fn only_what_is_past_its_time_or_whose_holder_is_gone_is_removed() {
-        let alive = |holder: &str| holder == "here";
-        let removed = |found: &Found| matches!(decide(found, at(0), &alive), Decision::Remove(_));
         for (found, expected) in [
-            (found(Some(-1), Some("here"), false), true),
-            (found(Some(-1), None, true), true),
-            (found(Some(0), Some("here"), false), true),
-            (found(Some(60), Some("here"), false), false),
-            (found(Some(60), Some("gone"), false), true),
-            (found(Some(60), Some("gone"), true), false),
+            (found(Some(-1), Some("elsewhere"), false), true),
+            (found(Some(0), Some("elsewhere"), false), true),
+            (found(Some(1), Some("elsewhere"), false), false),
+            (found(Some(-1), None, false), true),
             (found(Some(60), None, false), false),
+            (found(Some(60), Some("gone"), false), true),
             (found(None, Some("gone"), false), false),
+            // Kept for a person: nobody holds it, and only the time tells.
+            (found(Some(60), Some("gone"), true), false),
+            (found(Some(-1), Some("gone"), true), true),
+            (found(Some(-1), Some("here"), true), true),
+            (found(Some(-1), None, true), true),
+            // A drill that lives is not ended by the clock, unless it is much overdue.
+            (found(Some(60), Some("here"), false), false),
+            (found(Some(-60), Some("here"), false), false),
+            (found(Some(-HOUR), Some("here"), false), true),
         ] {
-            assert_eq!(removed(&found), expected, "{found:?}");
+            assert_eq!(removed(&found, Some(at(0))), expected, "{found:?}");
         }
+    }
+
+    #[test]
+    fn what_is_not_surely_a_drills_is_left_alone() {
+        let gone = found(Some(-HOUR), Some("gone"), false);
+        assert!(removed(&gone, Some(at(0))));
         let nameless = Found {
             id: None,
-            ..found(Some(-1), Some("gone"), false)
+            ..gone.clone()
         };
-        assert!(!removed(&nameless));
+        let copied = Found {
+            name: "prod".to_owned(),
+            ..gone
+        };
+        for found in [nameless, copied] {
+            assert!(!removed(&found, Some(at(0))), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_clock_to_be_believed_nothing_has_expired() {
+        let expired = found(Some(-HOUR), Some("elsewhere"), false);
+        assert!(removed(&expired, Some(at(0))));
+        assert!(!removed(&expired, None));
+        // The API server says that what it made yesterday is made tomorrow.
+        let ahead = Found {
+            made_at: Some(at(2 * HOUR)),
+            ..expired
+        };
+        assert!(!removed(&ahead, Some(at(0))));
+        // A holder that has ended needs no clock.
+        assert!(removed(&found(Some(60), Some("gone"), false), None));
+        assert!(is_apart(at(0), at(HOUR)) && is_apart(at(HOUR), at(0)));
+        assert!(!is_apart(at(0), at(30)));
+    }
+
+    #[test]
+    fn what_does_not_come_to_its_end_is_helped() {
+        for holder in ["here", "elsewhere"] {
+            for (since, expected) in [(-60, false), (-HOUR, true)] {
+                let found = Found {
+                    ending_since: Some(at(since)),
+                    ..found(Some(60), Some(holder), false)
+                };
+                assert_eq!(removed(&found, Some(at(0))), expected, "{found:?}");
+            }
+        }
     }
 
     #[test]
@@ -300,9 +477,11 @@ mod tests {
         let namespace: Namespace = serde_json::from_value(serde_json::json!({
             "metadata": {
                 "name": "x",
+                "creationTimestamp": "2027-01-15T07:00:00Z",
+                "deletionTimestamp": "2027-01-15T07:59:00Z",
                 "labels": {
                     "app.kubernetes.io/managed-by": "walproof",
-                    "walproof.dev/drill": "01936d2e-7c1a-7f00-8000-0123456789ab",
+                    "walproof.dev/drill": ID,
                 },
                 "annotations": {
                     "walproof.dev/expires-at": "2027-01-15T08:00:00Z",
@@ -314,6 +493,9 @@ mod tests {
         .unwrap();
         let read = read(&namespace);
         assert!(read.id.is_some() && read.kept);
+        assert_eq!(read.name, "x");
+        assert_eq!(read.made_at, Some(at(-HOUR)));
+        assert_eq!(read.ending_since, Some(at(-60)));
         assert_eq!(read.expires_at, Some(at(0)));
         assert_eq!(read.holder.as_deref(), Some("daemon"));
     }

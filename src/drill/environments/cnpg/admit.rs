@@ -335,7 +335,11 @@ pub(in crate::drill) async fn admit(
             .unwrap_or_else(|| server_name.clone()),
         owner: cnpg.owner.clone(),
         cost_centre: cnpg.cost_centre.clone(),
-        expires_at: Utc::now() + limit + GRACE + kept.unwrap_or_default(),
+        // By the clock that a sweep judges it by.
+        expires_at: kube.time().await.unwrap_or_else(|_| Utc::now())
+            + limit
+            + GRACE
+            + kept.unwrap_or_default(),
         holder: holder::this_process(),
         form,
         source: source.clone(),

@@ -37,6 +37,9 @@ use crate::restore::{Cancel, Watch};
 /// How long a ready server may take to answer through the API server.
 const CONNECT_PATIENCE: Duration = Duration::from_mins(1);
 
+/// How long it may take to begin to remove what dead drills left.
+const SWEEP_LIMIT: Duration = Duration::from_mins(2);
+
 /// What the drill has made in Kubernetes.
 #[derive(Debug)]
 pub(in crate::drill) struct Made {
@@ -55,6 +58,12 @@ pub(in crate::drill) struct Place {
 }
 
 impl Place {
+    /// Whether what the drill made was left to a person.
+    pub(super) fn is_kept(&self) -> bool {
+        let report = self.report.as_ref();
+        report.is_some_and(|report| report.kept_until.is_some())
+    }
+
     fn tell(&mut self, change: impl FnOnce(&mut KubernetesReport)) {
         change(self.report.get_or_insert_default());
     }
@@ -94,19 +103,9 @@ pub(in crate::drill) async fn drill(
     }
     let kube = &admitted.kube;
 
-    // What dead drills left would count against the room.
-    let alive = |holder: &str| holder::lives(holder) != Some(false);
-    let swept = scratch::sweep(kube, Utc::now(), &alive);
-    match course.wait(swept).await? {
-        Ok(swept) => {
-            for left in swept.failed {
-                let finding = Finding::new(Code::CleanupFailed, left.name, left.reason);
-                work.findings.push(finding);
-            }
-        }
-        // It may not be allowed to look at all namespaces; this drill has its own.
-        Err(error) => tracing::warn!(%error, "look for what dead drills left"),
-    }
+    // What dead drills left would count against the room. It is no matter of this drill: it
+    // costs none of its time, and what comes of it is in the log only.
+    tokio::spawn(begin_sweep(kube.clone()));
 
     course.enter(Phase::Provision);
     let namespace = admitted.scratch.namespace.as_str();
@@ -244,6 +243,24 @@ pub(in crate::drill) async fn drill(
     course.wait(checking).await?;
     work.time_to_verified = Some(course.clock().elapsed());
     Ok(())
+}
+
+/// Begins to remove what dead drills left, beside the drill.
+async fn begin_sweep(kube: Kube) {
+    let begun = scratch::begin_sweep(&kube, Utc::now(), holder::lives);
+    match tokio::time::timeout(SWEEP_LIMIT, begun).await {
+        Ok(Ok(begun)) => {
+            for one in begun {
+                tracing::info!(
+                    namespace = %one.name, reason = %one.reason,
+                    "a dead drill's namespace is being removed"
+                );
+            }
+        }
+        // It may not be allowed to look at all namespaces; this drill has its own.
+        Ok(Err(error)) => tracing::warn!(%error, "look for what dead drills left"),
+        Err(_) => tracing::warn!("the look for what dead drills left took too long"),
+    }
 }
 
 /// The proof of the end, and the confinement, of the promoted server. Returns whether it

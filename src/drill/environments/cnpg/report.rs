@@ -78,4 +78,7 @@ pub struct KubernetesReport {
     /// Until when the restored database stays, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub kept_until: Option<DateTime<Utc>>,
+    /// Why it does not stay although that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub not_kept: Option<String>,
 }

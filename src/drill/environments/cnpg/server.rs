@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{DynamicObject, Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use uuid::Uuid;
 
@@ -56,6 +56,7 @@ pub(super) struct PodServer {
     major: u32,
     options: PgConnectOptions,
     forward: Forward,
+    fenced: bool,
     _directory: SocketDirectory,
 }
 
@@ -108,6 +109,7 @@ impl PodServer {
             major,
             options,
             forward,
+            fenced: false,
             _directory: directory,
         })
     }
@@ -126,23 +128,17 @@ impl PodServer {
         exec(&self.kube, &self.pod, command, limit, OUTPUT_LIMIT).await
     }
 
+    /// Whether it was stopped for a check.
+    pub(super) const fn is_fenced(&self) -> bool {
+        self.fenced
+    }
+
     /// Stops the server, and leaves its pod: CloudNativePG calls it fencing.
-    async fn fence(&self) -> Result<(), String> {
-        let namespace = &self.pod.namespace;
-        let clusters: Api<DynamicObject> =
-            Api::namespaced_with(self.kube.client(), namespace, &cnpg::resources::cluster());
-        let patch = json!({"metadata": {"annotations": {"cnpg.io/fencedInstances": "[\"*\"]"}}});
-        let params = PatchParams::default();
-        clusters
-            .patch(SCRATCH_CLUSTER, &params, &Patch::Merge(&patch))
+    async fn fence(&mut self) -> Result<(), String> {
+        self.fenced = true;
+        set_fence(&self.kube, &self.pod.namespace, Some("[\"*\"]"))
             .await
-            .map_err(|error| {
-                KubeError::of(
-                    format!("fence cluster {namespace}/{SCRATCH_CLUSTER}"),
-                    error,
-                )
-                .to_string()
-            })?;
+            .map_err(|error| error.to_string())?;
         let begun = std::time::Instant::now();
         while begun.elapsed() < SHUTDOWN {
             // The file goes when the server has shut down in order.
@@ -159,6 +155,27 @@ impl PodServer {
         }
         Err("the fenced server did not shut down within two minutes".to_owned())
     }
+}
+
+/// Lets a server that was stopped for a check begin again.
+pub(super) async fn unfence(kube: &Kube, namespace: &str) -> Result<(), KubeError> {
+    set_fence(kube, namespace, None).await
+}
+
+async fn set_fence(kube: &Kube, namespace: &str, instances: Option<&str>) -> Result<(), KubeError> {
+    let resource = cnpg::resources::cluster();
+    let clusters: Api<DynamicObject> = Api::namespaced_with(kube.client(), namespace, &resource);
+    let patch = fence_patch(instances);
+    let (params, patch) = (PatchParams::default(), Patch::Merge(&patch));
+    let action = format!("fence cluster {namespace}/{SCRATCH_CLUSTER}");
+    kube.call(action, clusters.patch(SCRATCH_CLUSTER, &params, &patch))
+        .await
+        .map(drop)
+}
+
+/// The instances that are to be stopped; without any the annotation goes.
+fn fence_patch(instances: Option<&str>) -> Value {
+    json!({"metadata": {"annotations": {"cnpg.io/fencedInstances": instances}}})
 }
 
 async fn secret(kube: &Kube, namespace: &str, suffix: &str) -> Result<Secret, KubeError> {
@@ -250,6 +267,19 @@ mod tests {
         let kept = path.to_owned();
         drop(directory);
         assert!(!kept.exists());
+    }
+
+    #[test]
+    fn a_fence_is_set_and_taken_away() {
+        let of = |patch: Value| patch["metadata"]["annotations"]["cnpg.io/fencedInstances"].clone();
+        assert_eq!(of(fence_patch(Some("[\"*\"]"))), json!("[\"*\"]"));
+        // In a merge patch null removes the key.
+        assert_eq!(of(fence_patch(None)), Value::Null);
+        assert!(
+            fence_patch(None)
+                .pointer("/metadata/annotations/cnpg.io~1fencedInstances")
+                .is_some()
+        );
     }
 
     #[test]
