@@ -82,6 +82,12 @@ pub fn for_drill(form: DrillForm, source: &Source) -> Vec<Permission> {
             &["get", "list"],
             "choose the snapshots",
         );
+        needs.add(
+            CNPG,
+            "backups",
+            &["get", "list"],
+            "know where the snapshots begin and end",
+        );
     }
 
     needs.everywhere();
@@ -99,16 +105,12 @@ pub fn for_drill(form: DrillForm, source: &Source) -> Vec<Permission> {
     );
     needs.add("", "secrets", &["create"], "place the store's credentials");
     if form != DrillForm::InTree {
-        if form == DrillForm::Snapshot {
-            needs.optional();
-        }
         needs.add(
             BARMAN,
             "objectstores",
             &["create"],
             "name the store to the plugin",
         );
-        needs.required();
     }
     if form == DrillForm::Snapshot {
         let purpose = "take the snapshots into the scratch namespace";
@@ -203,6 +205,12 @@ pub fn for_backup(source: &Source) -> Vec<Permission> {
         &source.secrets,
         "with --verify: read the store's credentials",
     );
+    needs.add(
+        SNAPSHOT,
+        "volumesnapshots",
+        &["list"],
+        "with volume snapshots and --verify: see that they are ready",
+    );
     needs.everywhere();
     needs.tunnel();
     needs.list
@@ -230,10 +238,6 @@ impl Needs {
 
     fn optional(&mut self) {
         self.optional = true;
-    }
-
-    fn required(&mut self) {
-        self.optional = false;
     }
 
     fn add(
@@ -369,7 +373,7 @@ mod tests {
         };
         assert!(has(DrillForm::Plugin, BARMAN) && !has(DrillForm::Plugin, SNAPSHOT));
         assert!(!has(DrillForm::InTree, BARMAN) && !has(DrillForm::InTree, SNAPSHOT));
-        assert!(has(DrillForm::Snapshot, SNAPSHOT) && !has(DrillForm::Snapshot, BARMAN));
+        assert!(has(DrillForm::Snapshot, SNAPSHOT) && has(DrillForm::Snapshot, BARMAN));
     }
 
     #[test]
