@@ -11,14 +11,13 @@ use crate::operation::secrets::access_of;
 
 /// Which Kubernetes; wins over the configuration.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Kubernetes")]
 pub struct AccessArgs {
     /// A kubeconfig file [default: the configuration's, else KUBECONFIG, else
     /// ~/.kube/config, else the pod's ServiceAccount]
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = "Kubernetes", long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// The context in it [default: the configuration's, else the current one]
-    #[arg(long, value_name = "NAME")]
+    #[arg(help_heading = "Kubernetes", long, value_name = "NAME")]
     pub context: Option<String>,
 }
 

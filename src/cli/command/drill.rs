@@ -62,7 +62,7 @@ pub struct RunArgs {
     pub kubernetes: AccessArgs,
     /// Leave the restored Cluster for inspection for so long (cnpg); then the next sweep
     /// removes it
-    #[arg(long, value_name = "PERIOD")]
+    #[arg(help_heading = "Kubernetes", long, value_name = "PERIOD")]
     pub keep_for: Option<Period>,
     /// How far; wins over the definition.
     #[command(flatten)]
