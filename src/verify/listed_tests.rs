@@ -700,6 +700,32 @@ fn several_systems_in_one_place() {
 }
 
 #[test]
+fn backups_beside_the_repository_count_and_are_told() {
+    let snapshot = |first, last| BaseBackup {
+        method: BackupMethod::VolumeSnapshot,
+        archives: Vec::new(),
+        ..backup("orders-snapshot", 1, first, last, 24)
+    };
+    let with = |beside: BaseBackup| {
+        let catalog = CatalogBuilder::new()
+            .segments(1, 1..=20)
+            .backup(beside.clone())
+            .build();
+        let options = VerifyOptions {
+            beside: vec![beside],
+            ..options()
+        };
+        codes(&look_with(&catalog, &options).1)
+    };
+    assert_eq!(with(snapshot(9, 10)), [Code::BackupsBesideOnly]);
+    // One whose WAL is not here makes nothing usable.
+    assert_eq!(
+        with(snapshot(30, 31)),
+        [Code::RepositoryWithoutBackup, Code::BackupWalMissing]
+    );
+}
+
+#[test]
 fn nothing_and_no_backup() {
     let (_, findings) = look(
         &CatalogBuilder::new()

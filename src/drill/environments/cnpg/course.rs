@@ -131,11 +131,9 @@ pub(in crate::drill) async fn drill(
             return Err(stop);
         }
         Err(Ended::Trouble(trouble)) => {
+            place.tell(|report| report.trouble = Some(reported(&trouble)));
             let cost = course.wait(reserved(kube, namespace)).await?;
-            place.tell(|report| {
-                report.cost.reserve(&cost);
-                report.trouble = Some(reported(&trouble));
-            });
+            place.tell(|report| report.cost.reserve(&cost));
             let backup = admitted.plan.backup.id.as_str();
             let looking = found_after_all(&trouble, repository, &catalog, backup);
             return Err(match course.wait(looking).await? {

@@ -93,3 +93,50 @@ pub(super) fn ended_by(trouble: &Trouble, fatal: &[String]) -> Stop {
         trouble.words.clone(),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repository;
+    use crate::storage::{Location, StorageOptions, Store};
+
+    /// The pods say that a segment is not there. It is blamed on the backup only if walproof
+    /// does not find it either.
+    #[tokio::test]
+    async fn what_walproof_finds_is_not_the_backups_fault() {
+        let place = tempfile::tempdir().unwrap();
+        let segment = "000000010000000000000007";
+        let folder = place.path().join("wals/0000000100000000");
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join(segment);
+        let whole = std::fs::File::create(&file).unwrap();
+        whole.set_len(16 << 20).unwrap();
+        let location: Location = format!("file://{}", place.path().display())
+            .parse()
+            .unwrap();
+        let store = Store::open(&location, &StorageOptions::default()).unwrap();
+        let repository = repository::open(store);
+        let catalog = repository.catalog().await.unwrap();
+        let trouble = |class| Trouble {
+            class,
+            object: "pod drill-1".to_owned(),
+            words: "not found".to_owned(),
+            hint: String::new(),
+            missing_wal: Some(segment.to_owned()),
+            fatal: true,
+        };
+        let again =
+            async |class| found_after_all(&trouble(class), &repository, &catalog, "b").await;
+        let found = again(TroubleClass::WalMissing).await;
+        assert!(
+            found.as_ref().is_some_and(|words| words.contains(segment)),
+            "{found:?} {:?}",
+            catalog.wal
+        );
+        // What replay itself gave up over is not asked for again.
+        assert_eq!(again(TroubleClass::TargetNotReached).await, None);
+        assert_eq!(again(TroubleClass::BackupNotFound).await, None);
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(again(TroubleClass::WalMissing).await, None);
+    }
+}
