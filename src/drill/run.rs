@@ -135,7 +135,9 @@ pub async fn plan(
             let admitting = Box::pin(cnpg::admit::admit(
                 cnpg, options, repository, &catalog, now, &watch,
             ));
-            course.wait(admitting).await?.map(|admitted| admitted.plan)
+            let admitted = course.wait(admitting).await??;
+            admitted.has_hope()?;
+            Ok(admitted.plan)
         }
     }
 }

@@ -58,6 +58,19 @@ pub(in crate::drill) struct Admitted {
     pub hopeless: Option<TroubleReport>,
 }
 
+impl Admitted {
+    /// Stops what nothing would come of.
+    pub(in crate::drill) fn has_hope(&self) -> Result<(), Stop> {
+        match &self.hopeless {
+            None => Ok(()),
+            Some(trouble) => Err(Stop::Unproven(format!(
+                "{}: {} ({})",
+                trouble.object, trouble.words, trouble.hint
+            ))),
+        }
+    }
+}
+
 /// Whether the operator would see the Cluster. Without it nobody makes the recovery, and its
 /// webhook, which has no address then, lets nobody create one.
 fn hopeless(operator: &Operator, namespace: &str) -> Option<TroubleReport> {

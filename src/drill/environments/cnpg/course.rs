@@ -96,11 +96,8 @@ pub(in crate::drill) async fn drill(
     place.report = Some(admitted.report.clone());
     if let Some(hopeless) = &admitted.hopeless {
         place.tell(|report| report.trouble = Some(hopeless.clone()));
-        return Err(Stop::Unproven(format!(
-            "{}: {} ({})",
-            hopeless.object, hopeless.words, hopeless.hint
-        )));
     }
+    admitted.has_hope()?;
     let kube = &admitted.kube;
 
     // What dead drills left would count against the room. It is no matter of this drill: it
