@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo test test-kubernetes lint build release bench bench-kubernetes fuzz fixtures install fmt
+.PHONY: help demo test test-kubernetes lint build release image bench bench-kubernetes fuzz fixtures install fmt
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,11 @@ build: ## Build for development
 
 release: ## Build for use: target/release/walproof
 	cargo build --locked --release
+
+image: ## Build the container image, and look for known holes in it (see scripts/image --help)
+	@scripts/install --deploy
+	@scripts/image
+	@scripts/scan
 
 bench-kubernetes: ## A drill beside the same by hand with kubectl (see scripts/bench-kubernetes --help)
 	@scripts/bench-kubernetes

@@ -8,6 +8,7 @@ pub mod backup;
 pub mod cli;
 pub mod codec;
 pub mod config;
+pub mod controller;
 pub mod daemon;
 pub mod drill;
 pub mod evidence;

@@ -5,9 +5,12 @@ use serde_json::Value;
 
 use super::command::evidence::EvidenceVerifyReport;
 use crate::drill::DrillReport;
+use crate::kubernetes::definition::Manifest;
 use crate::notify::NoticeDocument;
 use crate::operation::backup_request::BackupRequestReport;
+use crate::operation::definition::{CaptureReport, DefinitionList};
 use crate::operation::fleet::{self, Fleet};
+use crate::operation::request::{LIST_SCHEMA, RequestList, RequestPlan, RequestReport};
 use crate::operation::scan::{self, ScanReport};
 use crate::replicate::expire::{self, ExpireReport};
 use crate::replicate::statement::{self, StatusReport};
@@ -74,10 +77,46 @@ pub fn kubernetes_scan() -> Value {
     schema_of::<ScanReport>(scan::SCHEMA)
 }
 
+/// The schema of `walproof.definition-capture/v1`, kept in the project as
+/// `docs/schema/definition-capture.v1.schema.json`.
+pub fn definition_capture() -> Value {
+    schema_of::<CaptureReport>(CaptureReport::SCHEMA)
+}
+
+/// The schema of `walproof.definition-list/v1`, kept in the project as
+/// `docs/schema/definition-list.v1.schema.json`.
+pub fn definition_list() -> Value {
+    schema_of::<DefinitionList>(DefinitionList::SCHEMA)
+}
+
+/// The schema of a stored definition's `manifest.json`, kept in the project as
+/// `docs/schema/definition.v1.schema.json`.
+pub fn definition() -> Value {
+    schema_of::<Manifest>(Manifest::SCHEMA)
+}
+
 /// The schema of `walproof.backup-request/v1`, kept in the project as
 /// `docs/schema/backup-request.v1.schema.json`.
 pub fn backup_request() -> Value {
     schema_of::<BackupRequestReport>(BackupRequestReport::SCHEMA)
+}
+
+/// The schema of `walproof.request/v1`, kept in the project as
+/// `docs/schema/request.v1.schema.json`.
+pub fn request() -> Value {
+    schema_of::<RequestReport>(RequestReport::SCHEMA)
+}
+
+/// The schema of `walproof.request-list/v1`, kept in the project as
+/// `docs/schema/request-list.v1.schema.json`.
+pub fn request_list() -> Value {
+    schema_of::<RequestList>(LIST_SCHEMA)
+}
+
+/// The schema of `walproof.request-plan/v1`, kept in the project as
+/// `docs/schema/request-plan.v1.schema.json`.
+pub fn request_plan() -> Value {
+    schema_of::<RequestPlan>(RequestPlan::SCHEMA)
 }
 
 /// As the reports are written: what is always there is required. The document's own name
@@ -120,6 +159,12 @@ mod tests {
             ("status.v1.schema.json", status()),
             ("kubernetes-scan.v1.schema.json", kubernetes_scan()),
             ("backup-request.v1.schema.json", backup_request()),
+            ("definition-capture.v1.schema.json", definition_capture()),
+            ("definition-list.v1.schema.json", definition_list()),
+            ("definition.v1.schema.json", definition()),
+            ("request.v1.schema.json", request()),
+            ("request-list.v1.schema.json", request_list()),
+            ("request-plan.v1.schema.json", request_plan()),
         ] {
             assert!(schema.pointer("/properties/schema/const").is_some());
             let path = Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -165,7 +165,11 @@ pub enum Command {
     #[command(subcommand)]
     Replicate(command::replicate::ReplicateCommand),
     #[command(subcommand)]
+    Definition(command::definition::DefinitionCommand),
+    #[command(subcommand)]
     Backup(command::backup::BackupCommand),
+    #[command(subcommand)]
+    Request(command::request::RequestCommand),
     #[command(subcommand)]
     Wal(command::wal::WalCommand),
     #[command(subcommand)]

@@ -207,6 +207,7 @@ async fn dispatch(command: Command, context: Context) -> Result<ExitCode, Failur
     let owns = matches!(
         command,
         Command::Drill(_)
+            | Command::Request(_)
             | Command::Restore(_)
             | Command::Replicate(_)
             | Command::Backup(_)
@@ -230,9 +231,13 @@ fn job_span(command: &Command) -> Span {
     match command {
         Command::Verify(_) => telemetry::job("verify"),
         Command::Drill(_) => telemetry::job("drill"),
+        Command::Request(command::request::RequestCommand::Create(_)) => telemetry::job("request"),
         Command::Replicate(_) => telemetry::job("replicate"),
         Command::Restore(_) => telemetry::job("restore"),
         Command::Backup(_) => telemetry::job("backup"),
+        Command::Definition(command::definition::DefinitionCommand::Capture(_)) => {
+            telemetry::job("capture")
+        }
         _ => Span::none(),
     }
 }
@@ -246,7 +251,9 @@ async fn run(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Drill(args) => Box::pin(command::drill::run(args, context)).await,
         Command::Restore(args) => command::restore::run(args, context).await,
         Command::Replicate(args) => Box::pin(command::replicate::run(args, context)).await,
+        Command::Definition(args) => Box::pin(command::definition::run(args, context)).await,
         Command::Backup(args) => command::backup::run(args, context).await,
+        Command::Request(args) => Box::pin(command::request::run(args, context)).await,
         Command::Wal(args) => command::wal::run(args, context).await,
         Command::Kubernetes(args) => command::kubernetes::run(args, context).await,
         Command::State(args) => command::state::run(args, context).await,

@@ -144,6 +144,11 @@ pub struct Verification {
     /// At depth `sampled`: only what fits into this time at the rate of the last run.
     #[serde(default)]
     pub max_time: Option<Period>,
+    /// At depth `read`: into how many parts the reading is divided, each read by a process,
+    /// or with `daemon: {executor: kubernetes}` by a pod of its own. Default: 1.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 256))]
+    pub shards: Option<u32>,
 }
 
 /// How deeply a verification looks.

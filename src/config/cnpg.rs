@@ -22,6 +22,52 @@ pub enum RecoveryForm {
     Snapshot,
 }
 
+/// Which definition a drill takes after, other than that of the live Cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum DefinitionSource {
+    /// The newest that was captured beside the copy that is restored.
+    Captured,
+    /// A file.
+    File(PathBuf),
+}
+
+impl From<String> for DefinitionSource {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "captured" => Self::Captured,
+            _ => Self::File(PathBuf::from(text)),
+        }
+    }
+}
+
+impl From<DefinitionSource> for String {
+    fn from(source: DefinitionSource) -> Self {
+        match source {
+            DefinitionSource::Captured => "captured".to_owned(),
+            // A file of that name is written with a folder.
+            DefinitionSource::File(path) if path.as_os_str() == "captured" => {
+                "./captured".to_owned()
+            }
+            DefinitionSource::File(path) => path.to_string_lossy().into_owned(),
+        }
+    }
+}
+
+impl JsonSchema for DefinitionSource {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "DefinitionSource".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "minLength": 1,
+            "description": "`captured`, or a file with the Cluster's definition (`./captured` for a file of that name).",
+        })
+    }
+}
+
 /// At most this much may be asked for in a drill's namespace, as its ResourceQuota says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -50,10 +96,11 @@ pub struct CnpgDrill {
     /// block in walproof.yaml.
     #[serde(default)]
     pub source: Option<KubernetesCluster>,
-    /// A file with the Cluster's definition (YAML), for the day when the live one is gone.
-    /// It is used instead of the live Cluster.
+    /// What is used instead of the live Cluster, for the day when that is gone: `captured` for
+    /// the newest definition that walproof stored beside the copy that is restored, or a file
+    /// (YAML).
     #[serde(default)]
-    pub definition: Option<PathBuf>,
+    pub definition: Option<DefinitionSource>,
     /// With `form: snapshot`: the VolumeSnapshot of the data volume, or `newest`.
     #[serde(default)]
     #[schemars(length(min = 1))]

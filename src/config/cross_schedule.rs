@@ -7,7 +7,9 @@ use super::error::Mistake;
 use super::load::Document;
 use super::suggest;
 use super::tree::Step;
-use super::{ConfigFile, DaemonConfig, DrillDefinition, Schedule, ScheduledJob};
+use super::{
+    ConfigFile, DaemonConfig, DrillDefinition, ExecutorKind, Schedule, ScheduledJob, StateDatabase,
+};
 
 /// Checks the schedules and the daemon's settings.
 pub(super) fn check(
@@ -37,6 +39,43 @@ pub(super) fn check(
             &[Step::Key("daemon"), Step::Key("lease")],
             format!("`daemon.lease` cannot be {lease}; a lease is at least 3s"),
         ));
+    }
+    check_executor(main, mistakes);
+}
+
+/// Pods share nothing with the daemon but the state.
+fn check_executor(main: &Document<ConfigFile>, mistakes: &mut Vec<Mistake>) {
+    let daemon = &main.content.daemon;
+    if daemon.executor != ExecutorKind::Kubernetes {
+        return;
+    }
+    let shared = main
+        .content
+        .state
+        .as_ref()
+        .is_some_and(|state| matches!(state.database(), StateDatabase::Postgres(_)));
+    if !shared {
+        mistakes.push(
+            mistake_at(
+                main,
+                &[Step::Key("daemon"), Step::Key("executor")],
+                "`executor: kubernetes` needs a state in PostgreSQL: pods cannot share a file",
+            )
+            .with_help("name it under `state`: postgres://walproof@host:5432/walproof"),
+        );
+    }
+    let pods = daemon.kubernetes.as_ref();
+    if pods.is_none_or(|pods| pods.template.is_none() && pods.image.is_none()) {
+        mistakes.push(
+            mistake_at(
+                main,
+                &[Step::Key("daemon"), Step::Key("kubernetes")],
+                "`executor: kubernetes` needs to know its pods",
+            )
+            .with_help(
+                "name a pod template or an image: `daemon: {kubernetes: {template: pod.yaml}}`",
+            ),
+        );
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Bandwidth, ByteSize, CalendarSpan, Period};
+use super::{Bandwidth, ByteSize, CalendarSpan, ExecutorKind, KubernetesExecutor, Period};
 
 /// How `walproof daemon` works: its budgets and its rhythm.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -17,6 +17,13 @@ pub struct DaemonConfig {
     /// Where health, readiness and metrics are served. Default: `127.0.0.1:9188`.
     #[serde(default)]
     pub listen: Option<ListenAddress>,
+    /// Who performs the jobs: the daemon's own process (`in-process`, the default), or a Job
+    /// of Kubernetes for each (`kubernetes`).
+    #[serde(default)]
+    pub executor: ExecutorKind,
+    /// How jobs are performed as Jobs of Kubernetes.
+    #[serde(default)]
+    pub kubernetes: Option<KubernetesExecutor>,
     /// Jobs at once in one process. Default: 4.
     #[serde(default)]
     #[schemars(range(min = 1, max = 64))]

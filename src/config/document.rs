@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Cluster, DaemonConfig, KubernetesConfig, Notifications, Schedule, SecretSource, StateUrl,
-    Telemetry, Tier, Zone,
+    Cluster, DaemonConfig, KubernetesConfig, Notifications, RequestsConfig, Schedule, SecretSource,
+    StateUrl, Telemetry, Tier, Zone,
 };
 
 /// walproof.yaml: which clusters are guarded, where their backups lie, what is promised.
@@ -60,6 +60,9 @@ pub struct ConfigFile {
     /// How the API of Kubernetes is reached.
     #[serde(default)]
     pub kubernetes: Option<KubernetesConfig>,
+    /// For how long what people ask to have back stays.
+    #[serde(default)]
+    pub requests: RequestsConfig,
 }
 
 /// The URL of a server that speaks a store's protocol: `http` or `https`, without user and

@@ -19,6 +19,33 @@ pub struct KubernetesConfig {
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub context: Option<String>,
+    /// Makes `walproof daemon` the controller of the custom resources of `walproof.dev`:
+    /// ProtectedCluster, RecoveryDrill and RecoveryRequest. They are further configuration
+    /// beside this file. Without it they are not looked at; `{}` is enough.
+    #[serde(default)]
+    pub controller: Option<ControllerConfig>,
+    /// The ClusterRole with what a drill does inside its scratch namespace. walproof binds
+    /// itself to it there, with a RoleBinding, right after it has made the namespace, so that
+    /// nothing of it need be granted elsewhere. Without it those rights are expected to be
+    /// there already, in all namespaces.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub scratch_role: Option<String>,
+}
+
+/// Which custom resources the daemon takes up, and where it itself lives.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ControllerConfig {
+    /// Only resources in these namespaces. Default: all.
+    #[serde(default)]
+    pub namespaces: Vec<String>,
+    /// The controller's own namespace: a resource there may speak of other namespaces, and
+    /// use secrets of the controller's own environment and files. Default: the pod's, or that
+    /// of the kubeconfig's context.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub namespace: Option<String>,
 }
 
 /// A `Cluster` of CloudNativePG.
@@ -49,6 +76,28 @@ pub struct GuardedCluster {
     /// It asks for at most one in this time, whatever becomes of it. Default: 6h.
     #[serde(default)]
     pub fresh_backup_every: Option<Period>,
+    /// Where the cluster would be built anew if its own site were lost: there, a capture looks
+    /// for the Secrets that a rebuild needs.
+    #[serde(default)]
+    pub disaster_site: Option<DisasterSite>,
+}
+
+/// The place in which a cluster would be built anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DisasterSite {
+    /// A kubeconfig file, relative to this file. Default: the one of the whole configuration.
+    #[serde(default)]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context in it; without it the current one, or that of the whole configuration where
+    /// no kubeconfig is named here.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub context: Option<String>,
+    /// The namespace there. Default: the cluster's own.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub namespace: Option<String>,
 }
 
 impl GuardedCluster {
@@ -59,6 +108,7 @@ impl GuardedCluster {
             name: name.into(),
             fresh_backup: FreshBackup::Never,
             fresh_backup_every: None,
+            disaster_site: None,
         }
     }
 

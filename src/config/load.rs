@@ -10,8 +10,8 @@ use super::error::Mistake;
 use super::tree::Node;
 use super::{
     Cluster, ConfigErrors, ConfigFile, Credentials, DaemonConfig, DrillDefinition,
-    KubernetesConfig, Notifications, Schedule, SecretSource, StateUrl, Telemetry, Tier, Zone,
-    check, cross, cross_schedule, default_state_directory, schema, suggest, tree,
+    KubernetesConfig, Notifications, RequestsConfig, Schedule, SecretSource, StateUrl, Telemetry,
+    Tier, Zone, check, cross, cross_schedule, default_state_directory, schema, suggest, tree,
 };
 
 /// A configuration file is at most this long, in bytes.
@@ -52,6 +52,8 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// How the API of Kubernetes is reached.
     pub kubernetes: KubernetesConfig,
+    /// For how long what people ask to have back stays.
+    pub requests: RequestsConfig,
 }
 
 impl Default for Config {
@@ -69,6 +71,7 @@ impl Default for Config {
             notifications: None,
             telemetry: Telemetry::default(),
             kubernetes: KubernetesConfig::default(),
+            requests: RequestsConfig::default(),
         }
     }
 }
@@ -183,6 +186,13 @@ pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
         return Err(errors);
     }
     for cluster in &mut main.content.clusters {
+        let site = cluster.kubernetes.as_mut();
+        if let Some(kubeconfig) = site
+            .and_then(|kubernetes| kubernetes.disaster_site.as_mut())
+            .and_then(|site| site.kubeconfig.as_mut())
+        {
+            *kubeconfig = base.join(&*kubeconfig);
+        }
         let replicas = cluster.replicas.iter_mut();
         for repository in std::iter::once(&mut cluster.primary).chain(replicas) {
             if let Some(ca_file) = &mut repository.ca_file {
@@ -210,6 +220,14 @@ pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
     {
         *kubeconfig = base.join(&*kubeconfig);
     }
+    if let Some(template) = content
+        .daemon
+        .kubernetes
+        .as_mut()
+        .and_then(|kubernetes| kubernetes.template.as_mut())
+    {
+        *template = base.join(&*template);
+    }
     Ok(Config {
         file: Some(file.to_owned()),
         state: state_of(
@@ -233,6 +251,7 @@ pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
         notifications: content.notifications,
         telemetry: content.telemetry.unwrap_or_default(),
         kubernetes: content.kubernetes.unwrap_or_default(),
+        requests: content.requests,
     })
 }
 
@@ -286,6 +305,21 @@ fn read<T: DeserializeOwned>(
     let before = mistakes.len();
     let (tree, value) = shape(file, schema, mistakes)?;
     if mistakes.len() > before {
+        return None;
+    }
+    document(file, tree, value, mistakes)
+}
+
+/// The same for what is in hand as a tree.
+pub(super) fn parsed<T: DeserializeOwned>(
+    file: &Path,
+    tree: Node,
+    schema: &Value,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Document<T>> {
+    let (value, found) = check::check(file, &tree, schema);
+    if !found.is_empty() {
+        mistakes.extend(found);
         return None;
     }
     document(file, tree, value, mistakes)

@@ -20,7 +20,10 @@ mod daemon;
 mod document;
 mod drill;
 mod error;
+mod executor;
 mod expectation;
+mod extract;
+mod fragment;
 mod kubernetes;
 mod load;
 mod mailbox;
@@ -31,6 +34,7 @@ mod paths;
 mod period;
 mod rate;
 mod replication;
+mod requests;
 mod schedule;
 pub mod schema;
 mod secret_reference;
@@ -54,15 +58,21 @@ pub use byte_size::{ByteSize, ParseByteSizeError};
 pub use cluster::{
     Cluster, Heartbeat, Raci, RepositoryConfig, Tier, Verification, VerificationDepth,
 };
-pub use cnpg::{CnpgDrill, Quota, RecoveryForm};
+pub use cnpg::{CnpgDrill, DefinitionSource, Quota, RecoveryForm};
 pub use credentials::{Credentials, SecretError, SecretSource};
 pub use cron::{CronExpression, ParseCronError};
 pub use daemon::{DaemonConfig, ListenAddress, ParseListenAddressError};
 pub use document::{ConfigFile, Endpoint, ParseEndpointError};
 pub use drill::{Amcheck, Cell, Check, DrillDefinition, Environment, SettingValue};
 pub use error::{ConfigErrors, Mistake};
+pub use executor::{ExecutorKind, KubernetesExecutor};
 pub use expectation::{Comparison, Expectation};
-pub use kubernetes::{FreshBackup, GuardedCluster, KubernetesCluster, KubernetesConfig};
+pub use extract::{ExtractError, Extracted};
+pub use fragment::{Fragment, read_fragment};
+pub use kubernetes::{
+    ControllerConfig, DisasterSite, FreshBackup, GuardedCluster, KubernetesCluster,
+    KubernetesConfig,
+};
 pub use load::{Config, LoadedDrill, files, load, load_drill};
 pub use mailbox::{Mailbox, ParseMailboxError};
 pub use notification::{
@@ -72,6 +82,7 @@ pub use paths::default_state_directory;
 pub use period::{ParsePeriodError, Period};
 pub use rate::{Bandwidth, ParseBandwidthError};
 pub use replication::{LockMode, Replication, Retention};
+pub use requests::RequestsConfig;
 pub use schedule::{CatchUp, Due, Schedule, ScheduledJob};
 pub use secret_reference::{NoSecretReader, SecretFault, SecretReader, SecretReference};
 pub use share::{ParseShareError, Share};

@@ -27,7 +27,8 @@ pub struct Schedule {
     #[serde(default)]
     pub tiers: Option<Vec<String>>,
     /// Only these copies. Default: `verify` looks at all, `replicate` makes all replicas,
-    /// `drill` restores from the primary or as its definition says.
+    /// `drill` restores from the primary or as its definition says, `capture` stores beside
+    /// every replica.
     #[serde(default)]
     pub copies: Option<Vec<String>>,
     /// Each cluster starts at most this much after it is due, always by the same share of
@@ -54,7 +55,7 @@ pub struct Schedule {
     /// again.
     #[serde(default)]
     pub deadline: Option<Period>,
-    /// 9 goes first. Default: `replicate` 6, `verify` 5, `drill` 4, `report` 2.
+    /// 9 goes first. Default: `capture` 7, `replicate` 6, `verify` 5, `drill` 4, `report` 2.
     #[serde(default)]
     #[schemars(range(min = 0, max = 9))]
     pub priority: Option<u8>,
@@ -68,6 +69,8 @@ impl Schedule {
             ScheduledJob::Verify => 5,
             ScheduledJob::Drill => 4,
             ScheduledJob::Report => 2,
+            // It takes seconds, and a rebuild needs the newest.
+            ScheduledJob::Capture => 7,
         })
     }
 
@@ -97,6 +100,8 @@ pub enum ScheduledJob {
     Drill,
     /// An export of the records, for the fleet.
     Report,
+    /// What a rebuild needs besides data, captured and stored beside each replica.
+    Capture,
 }
 
 impl ScheduledJob {
@@ -107,6 +112,7 @@ impl ScheduledJob {
             Self::Replicate => "replicate",
             Self::Drill => "drill",
             Self::Report => "report",
+            Self::Capture => "capture",
         }
     }
 }
@@ -135,4 +141,8 @@ pub struct Due {
     /// The newest drill.
     #[serde(default)]
     pub drill: Option<Period>,
+    /// The newest capture of the definition beside each replica, for a cluster whose place in
+    /// Kubernetes is known.
+    #[serde(default)]
+    pub capture: Option<Period>,
 }

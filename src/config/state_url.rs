@@ -92,6 +92,11 @@ impl PostgresState {
             .transpose()
     }
 
+    /// Where the password is found, if a place is named.
+    pub const fn password_source(&self) -> Option<&SecretSource> {
+        self.password.as_ref()
+    }
+
     /// The URL, without a password.
     pub fn url(&self) -> &str {
         &self.text

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -12,15 +13,18 @@ use super::bell::Bell;
 use super::clock::Awake;
 use super::plan::Plan;
 use super::worker::{Tools, stopped, work};
+use crate::operation::JobSpec;
 use crate::state::{ClaimRequest, Fence, Job, JobKind, Release};
 
 /// Everything that a worker can do.
-const KINDS: [JobKind; 5] = [
+const KINDS: [JobKind; 7] = [
     JobKind::Verify,
     JobKind::Replicate,
     JobKind::Drill,
     JobKind::Report,
     JobKind::Sweep,
+    JobKind::Capture,
+    JobKind::Request,
 ];
 
 /// Claims jobs and lets workers do them.
@@ -29,7 +33,17 @@ pub(super) struct Dispatch {
     pub(super) tools: Tools,
     pub(super) plan: watch::Receiver<Arc<Plan>>,
     pub(super) bell: Arc<Bell>,
+    /// Whether the configuration is whole: that of resources, too.
+    pub(super) known: watch::Receiver<bool>,
+    /// Whether resources come and go beside the files.
+    pub(super) overlaid: bool,
 }
+
+/// A job about something that is not known here waits for this long: the resource that
+/// declares it may be known to another daemon already.
+const NOT_YET: TimeDelta = TimeDelta::seconds(5);
+/// After this long it is begun all the same, so that it fails in words.
+const PATIENCE: TimeDelta = TimeDelta::minutes(5);
 
 impl Dispatch {
     /// Works until the daemon is to stop, and then as long as jobs need to end, at most
@@ -60,6 +74,9 @@ impl Dispatch {
         awake: &mut Awake,
     ) {
         let plan = Arc::clone(&self.plan.borrow());
+        if !*self.known.borrow() {
+            return;
+        }
         while let Some(ended) = workers.try_join_next() {
             *awake = over(ended, held, || self.tools.clock.awake());
         }
@@ -83,8 +100,22 @@ impl Dispatch {
                     return;
                 }
             };
+            if self.overlaid && !is_known(&plan, &job) && now - job.created_at < PATIENCE {
+                self.put_off(&job, now).await;
+                continue;
+            }
             held.insert(job.id, job.fence());
             self.begin(workers, &plan, job);
+        }
+    }
+
+    /// Leaves a job to a daemon that knows more, or to itself a little later.
+    async fn put_off(&self, job: &Job, now: DateTime<Utc>) {
+        let run_after = now + NOT_YET;
+        let release = Release::NotYet { run_after };
+        tracing::info!(job = %job.key, cluster = %job.cluster, "given back: what it is about is not known here yet");
+        if let Err(error) = self.tools.state.release(&job.fence(), now, &release).await {
+            tracing::warn!(job = %job.key, %error, "left to the end of its lease");
         }
     }
 
@@ -130,6 +161,20 @@ impl Dispatch {
                 tracing::warn!(job = %fence.job, "left to the end of its lease");
             }
         }
+    }
+}
+
+/// Whether the configuration has what a job is about.
+fn is_known(plan: &Plan, job: &Job) -> bool {
+    if !job.cluster.is_empty() && plan.config.cluster(&job.cluster).is_none() {
+        return false;
+    }
+    match serde_json::from_value::<JobSpec>(job.spec.clone()) {
+        Ok(JobSpec::Drill {
+            definition: Some(name),
+        }) => plan.config.drill(&name).is_some(),
+        // What cannot be read is said so by whoever begins it.
+        _ => true,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who performs a job: this process now, a Kubernetes Job beside it later.
+//! Who performs a job: this process, or a Job of Kubernetes beside it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -43,6 +43,8 @@ pub struct Finished {
     pub trouble: Option<FailureClass>,
     /// One line.
     pub summary: String,
+    /// Whether it ended because somebody cancelled the job, where nobody else heard of that.
+    pub cancelled: bool,
     /// Hands the assignment's own back.
     pub awake: Awake,
 }
@@ -52,4 +54,11 @@ pub trait Executor: Send + Sync {
     /// One attempt, to its end. Nothing is tried again here, and nothing is released: where
     /// there was trouble the caller lets the job go.
     fn perform(&self, assignment: Assignment) -> BoxFuture<'static, Finished>;
+
+    /// Whether an attempt at this job goes on without this process, and gives its own signs
+    /// of life. Then the caller gives none, hears of no cancellation, and when it stops it
+    /// leaves the attempt alone.
+    fn lives_on(&self, _job: &Job, _config: &Config) -> bool {
+        false
+    }
 }

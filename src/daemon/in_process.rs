@@ -95,6 +95,7 @@ impl Executor for InProcess {
             Finished {
                 trouble,
                 summary,
+                cancelled: false,
                 awake,
             }
         }

@@ -14,7 +14,7 @@ use crate::state::{
 };
 
 /// The kinds of proofs that a tier can want.
-const KINDS: [(RunKind, JobKind, EntryKind, Code); 3] = [
+const KINDS: [(RunKind, JobKind, EntryKind, Code); 4] = [
     (
         RunKind::Verify,
         JobKind::Verify,
@@ -32,6 +32,12 @@ const KINDS: [(RunKind, JobKind, EntryKind, Code); 3] = [
         JobKind::Drill,
         EntryKind::Drill,
         Code::DrillOverdue,
+    ),
+    (
+        RunKind::Capture,
+        JobKind::Capture,
+        EntryKind::Capture,
+        Code::DefinitionStale,
     ),
 ];
 
@@ -104,6 +110,9 @@ fn wanted(config: &Config, proofs: &[Proof]) -> Vec<Wanted> {
             push(&label, RunKind::Verify, due.verify);
             if index > 0 {
                 push(&label, RunKind::Replicate, due.replicate);
+                if cluster.kubernetes.is_some() {
+                    push(&label, RunKind::Capture, due.capture);
+                }
             }
         }
         push("", RunKind::Drill, due.drill);
@@ -381,6 +390,31 @@ mod tests {
                 ("far", RunKind::Replicate, None),
                 ("", RunKind::Drill, Some(at("2026-11-21T01:00:00Z"))),
             ]
+        );
+    }
+
+    #[test]
+    fn a_definition_is_wanted_beside_each_replica_of_what_lives_in_kubernetes() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("walproof.yaml");
+        std::fs::write(
+            &file,
+            "version: 1\ntiers:\n  gold: {due: {capture: 1d}}\nclusters:\n- {name: orders, tier: gold, kubernetes: {namespace: shop, name: orders}, primary: {url: 'file:///a'}, replicas: [{name: far, url: 'file:///b'}]}\n- {name: elsewhere, tier: gold, primary: {url: 'file:///c'}, replicas: [{name: far, url: 'file:///d'}]}\n",
+        )
+        .unwrap();
+        let config = crate::config::load(&file).unwrap();
+        let proofs = [proof("far", RunKind::Capture, "2026-11-22T01:00:00Z", None)];
+        let wanted = wanted(&config, &proofs);
+        assert_eq!(wanted.len(), 1);
+        assert_eq!(
+            (wanted[0].cluster.as_str(), wanted[0].copy.as_str()),
+            ("orders", "far")
+        );
+        assert_eq!(wanted[0].newest, Some(at("2026-11-22T01:00:00Z")));
+        assert!(
+            wanted[0]
+                .overdue(at("2026-11-01T00:00:00Z"), at("2026-11-23T01:00:01Z"))
+                .is_some()
         );
     }
 

@@ -10,10 +10,10 @@ use super::clock::Clock;
 use super::plan::Plan;
 use super::sources::{self, Loaded, Refused, Stamp};
 use super::worker::stopped;
-use super::{changes, retired, systemd};
+use super::{Overlay, Refusal, changes, merge, retired, systemd};
 use crate::config::{Config, StateUrl};
-use crate::evidence::NewEntry;
 use crate::evidence::ledger::{Body, ConfigurationBody};
+use crate::evidence::{Digest, NewEntry, sha256_hex};
 use crate::finding::Code;
 use crate::server::Health;
 use crate::state::{IncidentChanges, IncidentFilter, IncidentKind, NewIncident, State, StateError};
@@ -30,6 +30,16 @@ pub(super) struct Reload {
     pub(super) plan: watch::Sender<Arc<Plan>>,
     /// The same plan's configuration, for those who need no more.
     pub(super) config: watch::Sender<Arc<Config>>,
+    /// The configuration of the files alone.
+    pub(super) base: Arc<Config>,
+    /// What resources add; `None` without any.
+    pub(super) overlay: Option<watch::Receiver<Option<Arc<Overlay>>>>,
+    /// What of it is in force.
+    pub(super) applied: Option<Arc<Overlay>>,
+    /// Whether the configuration is whole.
+    pub(super) known: watch::Sender<bool>,
+    /// What of the overlay does not hold.
+    pub(super) refusals: watch::Sender<Arc<Vec<Refusal>>>,
     /// What the configuration in force was read from; `None` when that is not known.
     pub(super) running: Option<Stamp>,
     /// What was looked at last and is dealt with, good or bad; `None` before the first look.
@@ -48,10 +58,14 @@ impl Reload {
             // It could not be read when the daemon began.
             self.look().await;
         }
+        let mut overlay = self.overlay.clone();
+        self.overlaid().await;
         loop {
             let every = self.plan.borrow().config.daemon.reload();
             tokio::select! {
+                () = changed(overlay.as_mut()) => self.overlaid().await,
                 () = tokio::time::sleep(every) => {
+                    self.overlaid().await;
                     // Also when it could not be written down the last time.
                     if self.seen.as_ref().is_none_or(Stamp::may_have_changed) {
                         self.look().await;
@@ -115,8 +129,18 @@ impl Reload {
     async fn take_up(&mut self, loaded: Loaded) -> Result<(), StateError> {
         let Loaded { config, stamp } = loaded;
         let before = Arc::clone(&self.plan.borrow().config);
+        let base = Arc::new(config);
+        if !*self.known.borrow() {
+            // It is accepted when it is whole.
+            (self.running, self.seen) = (Some(stamp.clone()), Some(stamp));
+            self.base = base;
+            return Ok(());
+        }
+        let (config, refusals) = merged(&base, self.applied.as_ref());
         let changes = changes::between(&before, &config);
         self.accept(&config, &stamp, &changes).await?;
+        self.base = base;
+        self.refusals.send_replace(refusals);
         if before.daemon.listen() != config.daemon.listen() {
             tracing::warn!("`daemon.listen` holds from the next start on");
         }
@@ -128,6 +152,54 @@ impl Reload {
         self.config.send_replace(config);
         self.health.configuration_loaded(self.clock.now());
         tracing::info!(?changes, "took up the changed configuration");
+        Ok(())
+    }
+
+    /// Takes up what resources add, when it is another than before.
+    async fn overlaid(&mut self) {
+        let newest = self
+            .overlay
+            .as_ref()
+            .and_then(|overlay| overlay.borrow().clone());
+        let Some(newest) = newest else { return };
+        if self
+            .applied
+            .as_ref()
+            .is_some_and(|one| Arc::ptr_eq(one, &newest))
+        {
+            return;
+        }
+        if let Err(error) = self.apply(newest).await {
+            tracing::warn!(%error, "what resources changed could not be written down; trying again");
+        }
+    }
+
+    async fn apply(&mut self, overlay: Arc<Overlay>) -> Result<(), StateError> {
+        let base = Arc::clone(&self.base);
+        let (config, refusals) = merged(&base, Some(&overlay));
+        let before = Arc::clone(&self.plan.borrow().config);
+        let first = !*self.known.borrow();
+        if first || config != *before {
+            let changes = if first {
+                Vec::new()
+            } else {
+                changes::between(&before, &config)
+            };
+            let digests = &overlay.digests;
+            self.accepted(&config, self.running.as_ref(), digests, &changes)
+                .await?;
+            let config = Arc::new(config);
+            let plan = Arc::new(Plan::of(Arc::clone(&config)));
+            self.plan.send_replace(plan);
+            self.config.send_replace(config);
+            tracing::info!(?changes, "took up what resources say");
+        }
+        self.applied = Some(overlay);
+        self.refusals.send_replace(refusals);
+        if first {
+            self.health.configuration_loaded(self.clock.now());
+            self.known.send_replace(true);
+        }
         Ok(())
     }
 
@@ -176,7 +248,8 @@ impl Reload {
             ..IncidentFilter::default()
         };
         let open = self.state.incidents(true, &filter).await?;
-        if open.iter().any(|open| open.scope == scope(&self.file)) {
+        let known = *self.known.borrow();
+        if known && open.iter().any(|open| open.scope == scope(&self.file)) {
             let config = Arc::clone(&self.plan.borrow().config);
             let changes = ["the files are again those of the configuration in force".to_owned()];
             self.accept(&config, &stamp, &changes).await?;
@@ -193,17 +266,33 @@ impl Reload {
         self.running.as_ref().map(Stamp::sha256)
     }
 
-    /// Writes down that a configuration holds, with the incidents that it ends.
+    /// Writes down that a configuration of these files holds, with the incidents that it ends.
     async fn accept(
         &self,
         config: &Config,
         stamp: &Stamp,
         changes: &[String],
     ) -> Result<(), StateError> {
+        let digests = self.applied.as_ref().map(|overlay| overlay.digests.clone());
+        self.accepted(config, Some(stamp), &digests.unwrap_or_default(), changes)
+            .await
+    }
+
+    async fn accepted(
+        &self,
+        config: &Config,
+        stamp: Option<&Stamp>,
+        digests: &[Digest],
+        changes: &[String],
+    ) -> Result<(), StateError> {
         let now = self.clock.now();
         let ends = retired::by(&self.state, config, &scope(&self.file), now).await?;
-        let mut body = ConfigurationBody::accepted(stamp.sha256(), self.running_sha256(), changes);
-        body.files.clone_from(&stamp.files);
+        let sha256 = stamp.map_or_else(|| sha256_hex(b""), Stamp::sha256);
+        let mut body = ConfigurationBody::accepted(sha256, self.running_sha256(), changes);
+        if let Some(stamp) = stamp {
+            body.files.clone_from(&stamp.files);
+        }
+        body.files.extend_from_slice(digests);
         self.say(body, &ends).await
     }
 
@@ -220,6 +309,27 @@ impl Reload {
                 Ok(())
             }
         }
+    }
+}
+
+/// Waits until an overlay is another; for ever without one.
+async fn changed(overlay: Option<&mut watch::Receiver<Option<Arc<Overlay>>>>) {
+    if let Some(overlay) = overlay
+        && overlay.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
+}
+
+/// The files' configuration with what resources add, and what of that does not hold.
+fn merged(base: &Arc<Config>, overlay: Option<&Arc<Overlay>>) -> (Config, Arc<Vec<Refusal>>) {
+    match overlay {
+        Some(overlay) => {
+            let merged = merge(base, overlay);
+            (merged.config, Arc::new(merged.refusals))
+        }
+        None => (Config::clone(base), Arc::default()),
     }
 }
 
@@ -271,7 +381,12 @@ mod tests {
                 health: Arc::new(Health::new(Utc::now(), chrono::TimeDelta::minutes(2))),
                 daemon: Uuid::nil(),
                 plan: watch::Sender::new(Arc::new(Plan::of(Arc::clone(&config)))),
+                base: Arc::clone(&config),
                 config: watch::Sender::new(config),
+                overlay: None,
+                applied: None,
+                known: watch::Sender::new(true),
+                refusals: watch::Sender::new(Arc::default()),
                 running: stamp.clone(),
                 seen: stamp,
                 systemd: false,
@@ -390,5 +505,82 @@ mod tests {
             (ground.clusters(), ground.said().await),
             (0, vec![(true, 0, 0)])
         );
+    }
+
+    /// What resources add is written down once for each change, in words, and nothing holds
+    /// before the first is known.
+    #[tokio::test]
+    async fn what_resources_add_is_taken_up_as_a_file_is() {
+        use super::super::{Declared, Origin};
+
+        let mut ground = Ground::new(GOOD, true).await;
+        let (sender, receiver) = watch::channel(None);
+        ground.reload.overlay = Some(receiver);
+        ground.reload.known.send_replace(false);
+        // The file changes before anything is known: it is kept, and not yet accepted.
+        let tier = "version: 1\ntiers: {gold: {rpo: 5m}}\nclusters:\n- {name: orders, primary: {url: 'file:///a'}}\n";
+        ground.look(tier).await;
+        ground.reload.overlaid().await;
+        assert_eq!((ground.said().await.len(), ground.clusters()), (0, 1));
+        assert!(ground.reload.health.configuration_loaded_at().is_none());
+        let add = |names: &[&str]| {
+            let clusters = names.iter().map(|name| Declared {
+                by: Origin {
+                    kind: "ProtectedCluster",
+                    namespace: "shop".to_owned(),
+                    name: "all".to_owned(),
+                },
+                what: crate::config::Cluster {
+                    name: (*name).to_owned(),
+                    ..serde_json::from_value(serde_json::json!({"name": "x", "tier": "gold",
+                        "primary": {"url": format!("s3://b/{name}")}}))
+                    .unwrap()
+                },
+            });
+            let overlay = Overlay {
+                clusters: clusters.collect(),
+                digests: vec![Digest::of("ProtectedCluster", names.join(" ").as_bytes())],
+                ..Overlay::default()
+            };
+            sender.send_replace(Some(Arc::new(overlay)));
+        };
+        add(&["shop.a", "orders"]);
+        for _ in 0..2 {
+            ground.reload.overlaid().await;
+            assert_eq!((ground.said().await.len(), ground.clusters()), (1, 2));
+        }
+        assert!(*ground.reload.known.borrow());
+        assert_eq!(ground.reload.refusals.borrow()[0].reason, "NameTaken");
+        let body = |entries: &[crate::evidence::LedgerEntry]| {
+            entries.last().unwrap().content().unwrap().body
+        };
+        let entries = ground.state.entries(0, 100).await.unwrap();
+        assert_eq!(body(&entries)["files"].as_array().unwrap().len(), 2);
+        // Another set: one entry that says what changed.
+        add(&["shop.b"]);
+        ground.tamper("ALTER TABLE entries RENAME TO away").await;
+        ground.reload.overlaid().await;
+        assert!(
+            ground
+                .reload
+                .plan
+                .borrow()
+                .config
+                .cluster("shop.a")
+                .is_some()
+        );
+        ground.tamper("ALTER TABLE away RENAME TO entries").await;
+        ground.reload.overlaid().await;
+        let entries = ground.state.entries(0, 100).await.unwrap();
+        assert_eq!(entries.len(), 2);
+        assert_eq!(
+            body(&entries)["changes"],
+            serde_json::json!(["cluster shop.b added", "cluster shop.a removed"])
+        );
+        assert!(ground.reload.refusals.borrow().is_empty());
+        // A changed file keeps what resources add.
+        ground.look(GOOD).await;
+        assert_eq!(ground.clusters(), 1, "there is no tier `gold` any more");
+        assert_eq!(ground.reload.refusals.borrow()[0].reason, "NoSuchTier");
     }
 }

@@ -20,7 +20,7 @@ use super::reload::{Reload, scope, status};
 use super::sources::{self, Stamp};
 use super::tick::{Tick, Ticked};
 use super::worker::{Tools, stopped};
-use super::{DaemonError, overdue, records, retired, sweep, systemd};
+use super::{DaemonError, Overlay, Refusal, overdue, records, requests, retired, sweep, systemd};
 use crate::config::{Config, StateUrl};
 use crate::evidence::NewEntry;
 use crate::evidence::ledger::{Body, ConfigurationBody, DaemonBody, SealError};
@@ -51,6 +51,10 @@ pub struct DaemonOptions {
     pub executor: Arc<dyn Executor>,
     /// How often is ticked.
     pub tick: Duration,
+    /// What comes to the configuration from elsewhere than its files; `None` inside as long as
+    /// that is not known. Until it is, nothing is ticked, claimed or looked for: what is not
+    /// there yet is not gone. With a `file` only.
+    pub overlay: Option<watch::Receiver<Option<Arc<Overlay>>>>,
     /// Whether it is a process of its own: with a metronome, with health and metrics over
     /// HTTP, and with words for systemd. Otherwise the clock alone drives it.
     pub process: bool,
@@ -82,6 +86,12 @@ pub struct Daemon {
     state_url: Option<StateUrl>,
     stamp: Option<Stamp>,
     listener: Option<TcpListener>,
+    /// The configuration of the files alone.
+    base: Arc<Config>,
+    overlay: Option<watch::Receiver<Option<Arc<Overlay>>>>,
+    /// Whether the configuration is whole.
+    known: watch::Sender<bool>,
+    refusals: watch::Sender<Arc<Vec<Refusal>>>,
     /// Simulated time stands still from its start until it runs.
     awake: Option<Awake>,
 }
@@ -117,8 +127,13 @@ impl Daemon {
         let now = clock.now();
         let health = Arc::new(Health::new(now, PATIENCE));
         let plan = Arc::new(Plan::of(Arc::clone(&config)));
+        let overlay = options.overlay.filter(|_| options.file.is_some());
         let daemon = Self {
             id,
+            base: Arc::clone(&config),
+            known: watch::Sender::new(overlay.is_none()),
+            overlay,
+            refusals: watch::Sender::new(Arc::default()),
             tick: Tick::new(id, options.tick),
             tick_every: options.tick,
             plan: watch::Sender::new(plan),
@@ -135,7 +150,9 @@ impl Daemon {
             listener,
             awake: Some(awake),
         };
-        daemon.health.configuration_loaded(now);
+        if daemon.overlay.is_none() {
+            daemon.health.configuration_loaded(now);
+        }
         sweep::sweep(&daemon.state, &config, now).await;
         daemon.say_started().await?;
         tracing::info!(
@@ -151,6 +168,21 @@ impl Daemon {
     /// Which daemon this is: the holder of its jobs.
     pub const fn id(&self) -> Uuid {
         self.id
+    }
+
+    /// The configuration in force, as it changes.
+    pub fn config(&self) -> watch::Receiver<Arc<Config>> {
+        self.config.subscribe()
+    }
+
+    /// What of the overlay does not hold, as it changes.
+    pub fn refusals(&self) -> watch::Receiver<Arc<Vec<Refusal>>> {
+        self.refusals.subscribe()
+    }
+
+    /// Where time comes from.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
     }
 
     /// Where it is served, once it has bound its address.
@@ -183,6 +215,11 @@ impl Daemon {
                 daemon: self.id,
                 plan: self.plan.clone(),
                 config: self.config.clone(),
+                base: Arc::clone(&self.base),
+                overlay: self.overlay.clone(),
+                applied: None,
+                known: self.known.clone(),
+                refusals: self.refusals.clone(),
                 running: self.stamp.clone(),
                 seen: self.stamp.clone(),
                 systemd: self.process,
@@ -195,6 +232,12 @@ impl Daemon {
                 self.state.clone(),
                 self.config.subscribe(),
                 move || clock.now(),
+                stop.clone(),
+            )));
+            beside.push(tokio::spawn(requests::watch(
+                self.state.clone(),
+                self.config.subscribe(),
+                Arc::clone(&self.clock),
                 stop.clone(),
             )));
             beside.push(tokio::spawn(records::watch(
@@ -218,6 +261,8 @@ impl Daemon {
             },
             plan: self.plan.subscribe(),
             bell: Arc::clone(&self.bell),
+            known: self.known.subscribe(),
+            overlaid: self.overlay.is_some(),
         };
         let dispatching = tokio::spawn(dispatch.run(self.clock.awake()));
         self.ticks(&ticking, metronome.is_some(), stop, awake).await;
@@ -272,7 +317,12 @@ impl Daemon {
                 now - last + TimeDelta::milliseconds(500) >= span(self.tick_every)
             }) {
                 last = Some(now);
-                let ticked = self.once(now, &mut said).await;
+                let ticked = if *self.known.borrow() {
+                    self.once(now, &mut said).await
+                } else {
+                    self.health.ticked(now);
+                    Ticked::default()
+                };
                 if first && self.process {
                     systemd::ready(&status(&self.plan.borrow()));
                 }
@@ -403,6 +453,10 @@ impl Daemon {
         let (Some(stamp), Some(file)) = (&self.stamp, &self.file) else {
             return Ok(());
         };
+        if self.overlay.is_some() {
+            // It is said when it is whole.
+            return Ok(());
+        }
         let config = Arc::clone(&self.plan.borrow().config);
         let ends = retired::by(&self.state, &config, &scope(file), now).await?;
         let mut body = ConfigurationBody::accepted(stamp.sha256(), None, &[]);
@@ -511,6 +565,7 @@ mod tests {
                 clock: Arc::new(SystemClock::default()),
                 executor: Arc::new(InProcess::new(state.clone())),
                 tick: Duration::from_secs(1),
+                overlay: None,
                 process: false,
             };
             let daemon = Daemon::start(state.clone(), options).await.unwrap();

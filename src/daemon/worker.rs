@@ -62,8 +62,33 @@ pub(super) async fn work(tools: Tools, plan: Arc<Plan>, job: Job, awake: Awake) 
         observer: Arc::<Watcher>::clone(&watcher),
         awake,
     });
+    if tools.executor.lives_on(&job, &plan.config) {
+        return elsewhere(&tools, &job, lease, working).await;
+    }
     let (finished, told) = beside(&tools, &job, lease, &watcher, &cancel, working).await;
     settle(&tools, &job, lease, &finished, told).await;
+    finished.awake
+}
+
+/// Hears how an attempt ends that lives on without this process. When the daemon stops it is
+/// left alone.
+async fn elsewhere(
+    tools: &Tools,
+    job: &Job,
+    lease: Duration,
+    working: impl Future<Output = Finished>,
+) -> Awake {
+    let mut stop = tools.stop.clone();
+    let finished = tokio::select! {
+        biased;
+        finished = working => finished,
+        () = stopped(&mut stop) => {
+            tracing::info!(job = %job.key, "goes on in its pod without this daemon");
+            return tools.clock.awake();
+        }
+    };
+    let told = finished.cancelled.then_some(Told::Cancelled);
+    settle(tools, job, lease, &finished, told).await;
     finished.awake
 }
 

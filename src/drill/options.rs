@@ -77,6 +77,9 @@ pub struct DrillOptions {
     pub limit: Duration,
     /// Where the server log and the plan are kept; nowhere if not given.
     pub keep: Option<PathBuf>,
+    /// Stops before anything is made where something is gravely wrong on the way to the target:
+    /// it could not be proven, and nobody waits for it then. A drill restores all the same.
+    pub only_whole: bool,
 }
 
 impl Default for DrillOptions {
@@ -98,6 +101,7 @@ impl Default for DrillOptions {
             lost_at: None,
             limit: DEFAULT_LIMIT,
             keep: None,
+            only_whole: false,
         }
     }
 }

@@ -116,12 +116,29 @@ pub async fn open_session(
         ("session_preload_libraries", String::new()),
         ("local_preload_libraries", String::new()),
     ];
+    connect(options.options(always), database, settings).await
+}
+
+/// Opens a session as who is no superuser, and so may not say which libraries it loads: the
+/// server was found confined before.
+pub async fn open_session_of_anybody(
+    options: PgConnectOptions,
+    database: &str,
+    settings: &SessionSettings<'_>,
+) -> Result<PgConnection, ConnectError> {
+    connect(options, database, settings).await
+}
+
+async fn connect(
+    options: PgConnectOptions,
+    database: &str,
+    settings: &SessionSettings<'_>,
+) -> Result<PgConnection, ConnectError> {
     let role = options.get_username().to_owned();
     let options = options
         .database(database)
         .application_name("walproof drill")
         .statement_cache_capacity(0)
-        .options(always)
         .options(settings.iter().cloned())
         .disable_statement_logging();
     match tokio::time::timeout(PATIENCE, PgConnection::connect_with(&options)).await {

@@ -311,6 +311,26 @@ codes! {
         "The records are not what was written: from the break on they prove nothing to anybody else.",
         "Copy the state database aside before anything else, and compare it with an export or a backup of it.";
 
+    // What a rebuild needs besides data.
+    DefinitionNotCaptured, "definition-not-captured", Warning,
+        "The data can be restored, but nobody stored how the cluster was declared: a rebuild at another site begins from memory.",
+        "Run `walproof definition capture` while the Cluster is there, and schedule `job: capture`.";
+    DefinitionChangedDigest, "definition-changed-digest", Critical,
+        "What was captured for a rebuild is not what lies here: it is not used.",
+        "Capture anew while the Cluster is there; find out who wrote to the replica.";
+    DefinitionStale, "definition-stale", Warning,
+        "What was declared since the last capture would be missing from a rebuild.",
+        "See why no capture ended (`walproof history orders --kind capture`), and run one by hand.";
+    DefinitionIncomplete, "definition-incomplete", Warning,
+        "Part of what a rebuild needs could not be read, and is missing from the captured definition.",
+        "Grant what `walproof kubernetes check --for definition` names, and capture again.";
+    DefinitionSecretMissing, "definition-secret-missing", Warning,
+        "A rebuild stops at a Secret that nobody has at the other site.",
+        "Bring a copy of it to the disaster site (External Secrets, a sealed copy, a vault), under the same name and keys.";
+    DefinitionHoldsSecret, "definition-holds-secret", Warning,
+        "A secret in plain text lies in the Kubernetes API, in every captured definition, and wherever those are read.",
+        "Move it into a Secret, and change it: it has been seen.";
+
     // The daemon itself.
     VerificationOverdue, "verification-overdue", Warning,
         "Nobody looked at this copy for longer than its tier allows: whatever broke since then is not known.",

@@ -8,10 +8,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::api::{Api, GetParams, PostParams, Request};
-use kube::client::Body;
+use kube::client::{Body, ClientBuilder};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
+use super::calls::Counting;
 use super::error::{KubeError, KubeErrorKind};
 
 /// How long a connection to the API server may take to be made.
@@ -103,11 +104,14 @@ impl Kube {
     async fn make(about: Arc<About>) -> Result<Self, KubeError> {
         let action = format!("make a client for {}", about.server);
         let config = about.config.clone();
+        let in_cluster = about.in_cluster;
         // A credential plugin is a program that runs while this waits for it.
         let runtime = tokio::runtime::Handle::current();
         let made = tokio::task::spawn_blocking(move || {
             let _inside = runtime.enter();
-            Client::try_from(config)
+            let own = in_cluster.then(|| config.default_namespace.clone());
+            ClientBuilder::try_from(config)
+                .map(|builder| builder.with_layer(&Counting::new(own.as_deref())).build())
         })
         .await
         .map_err(|error| KubeError::new(KubeErrorKind::Other, &action, error.to_string()))?;
@@ -141,24 +145,28 @@ impl Kube {
     }
 
     /// One request, within [`Self::REQUEST_TIMEOUT`].
-    pub async fn call<T>(
+    pub fn call<T>(
         &self,
         action: impl Into<String>,
         request: impl Future<Output = Result<T, kube::Error>>,
-    ) -> Result<T, KubeError> {
+    ) -> impl Future<Output = Result<T, KubeError>> {
         let action = action.into();
-        match tokio::time::timeout(Self::REQUEST_TIMEOUT, request).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(KubeError::of(action, error)),
-            Err(_) => Err(KubeError::new(
-                KubeErrorKind::Timeout,
-                action,
-                format!(
-                    "no answer from {} within {} s",
-                    self.server(),
-                    Self::REQUEST_TIMEOUT.as_secs()
-                ),
-            )),
+        // A request is large; whoever makes several would be as large as all of them.
+        let request = Box::pin(request);
+        async move {
+            match tokio::time::timeout(Self::REQUEST_TIMEOUT, request).await {
+                Ok(Ok(value)) => Ok(value),
+                Ok(Err(error)) => Err(KubeError::of(action, error)),
+                Err(_) => Err(KubeError::new(
+                    KubeErrorKind::Timeout,
+                    action,
+                    format!(
+                        "no answer from {} within {} s",
+                        self.server(),
+                        Self::REQUEST_TIMEOUT.as_secs()
+                    ),
+                )),
+            }
         }
     }
 

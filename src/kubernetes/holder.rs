@@ -6,14 +6,21 @@
 //! virtual machines out of one image, replicas of a StatefulSet), process namespaces do on one
 //! machine (containers): of every holder that is not surely a neighbour nothing is known, and
 //! only its namespace's own end of time tells.
+//!
+//! A pod that knows its own name and namespace says so in place of the host, `namespace:pod`;
+//! then whether it lives can be asked of the API ([`pod`]), from wherever that is.
 
 use std::fs;
 
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams};
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
+
+use super::job::{POD_NAME, POD_NAMESPACE};
 
 /// The first word of a holder in this form. No machine of an earlier version takes it for its
 /// own name.
@@ -93,6 +100,52 @@ pub fn lives(holder: &str) -> Option<bool> {
     judge(&own(), holder, look)
 }
 
+/// A pod that holds something, by its own word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldingPod {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid: a later pod of the same name is another one.
+    pub uid: String,
+}
+
+/// The pod that a holder is, if it knew.
+pub fn pod(holder: &str) -> Option<HoldingPod> {
+    let holder = Holder::parse(holder)?;
+    let (namespace, name) = holder.host.split_once(':')?;
+    let uid = holder.machine.strip_prefix("pod-")?;
+    let known = [namespace, name, uid].iter().all(|part| !part.is_empty());
+    known.then(|| HoldingPod {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        uid: uid.to_owned(),
+    })
+}
+
+/// Whether a pod that holds something still runs. `None` when the API does not say.
+pub async fn pod_lives(kube: &super::Kube, pod: &HoldingPod) -> Option<bool> {
+    let pods: Api<Pod> = Api::namespaced(kube.client(), &pod.namespace);
+    // A list of one: whoever follows pods may list them, and needs no further right.
+    let one = ListParams::default().fields(&format!("metadata.name={}", pod.name));
+    let action = format!("look for Pod {}/{}", pod.namespace, pod.name);
+    match kube.call(action, pods.list(&one)).await {
+        Ok(found) => Some(found.items.iter().any(|found| {
+            let same = found.metadata.uid.as_deref() == Some(pod.uid.as_str());
+            let phase = found
+                .status
+                .as_ref()
+                .and_then(|status| status.phase.as_deref());
+            same && !matches!(phase, Some("Succeeded" | "Failed"))
+        })),
+        Err(error) => {
+            tracing::debug!(%error, "whether the holder lives is not known");
+            None
+        }
+    }
+}
+
 /// A holder for people: `process 4711 on fedora`. What is not understood stays as it is.
 pub fn in_words(holder: &str) -> String {
     match Holder::parse(holder) {
@@ -120,12 +173,24 @@ fn own() -> Holder {
         Seen::Nothing | Seen::Hidden => String::new(),
     };
     Holder {
-        host: read("/proc/sys/kernel/hostname"),
+        host: host(
+            std::env::var(POD_NAMESPACE).ok(),
+            std::env::var(POD_NAME).ok(),
+        ),
         machine: machine(&read("/proc/self/mountinfo"), &read("/etc/machine-id")),
         boot: read("/proc/sys/kernel/random/boot_id"),
         processes: processes(number),
         number,
         start,
+    }
+}
+
+/// The pod's namespace and name where it was told them, else the machine's name.
+fn host(namespace: Option<String>, pod: Option<String>) -> String {
+    let legal = |text: &String| !text.is_empty() && !text.contains(['/', ':']);
+    match (namespace.filter(legal), pod.filter(legal)) {
+        (Some(namespace), Some(pod)) => format!("{namespace}:{pod}"),
+        _ => read("/proc/sys/kernel/hostname"),
     }
 }
 
@@ -236,6 +301,34 @@ mod tests {
                 assert_eq!(dead(&other, &other), expected, "{field} {word:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_pod_that_knows_its_name_says_it() {
+        let told = host(Some("walproof".into()), Some("walproof-0a-1-x7k2p".into()));
+        assert_eq!(told, "walproof:walproof-0a-1-x7k2p");
+        let untold = host(None, Some("p".into()));
+        assert_eq!(untold, read("/proc/sys/kernel/hostname"));
+        assert_eq!(host(Some("a/b".into()), Some("p".into())), untold);
+        let in_pod = Holder {
+            host: told,
+            machine: "pod-0e7d5a50-3f55-4c0b-a7a5-6a6f3c9d2b11".to_owned(),
+            ..holder()
+        };
+        assert_eq!(
+            pod(&text(&in_pod)),
+            Some(HoldingPod {
+                namespace: "walproof".to_owned(),
+                name: "walproof-0a-1-x7k2p".to_owned(),
+                uid: "0e7d5a50-3f55-4c0b-a7a5-6a6f3c9d2b11".to_owned(),
+            })
+        );
+        assert_eq!(pod(&text(&holder())), None, "a machine is no pod");
+        let nameless = Holder {
+            host: "walproof-0a".to_owned(),
+            ..in_pod
+        };
+        assert_eq!(pod(&text(&nameless)), None);
     }
 
     #[test]

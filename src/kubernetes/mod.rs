@@ -6,12 +6,15 @@
 
 pub mod access;
 pub mod bridge;
+pub mod calls;
 pub mod client;
 pub mod cnpg;
+pub mod definition;
 pub mod error;
 pub mod exec;
 pub mod forward;
 pub mod holder;
+pub mod job;
 pub mod logs;
 pub mod names;
 pub mod quantity;

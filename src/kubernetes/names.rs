@@ -9,6 +9,8 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const WALPROOF: &str = "walproof";
 /// Label: the drill that an object was made for, a UUID.
 pub const DRILL: &str = "walproof.dev/drill";
+/// Label: the request that an object was made for, a UUID.
+pub const REQUEST: &str = "walproof.dev/request";
 /// Label: the guarded cluster.
 pub const CLUSTER: &str = "walproof.dev/cluster";
 /// Label: the guarded cluster's owner.

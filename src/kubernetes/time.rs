@@ -21,6 +21,11 @@ pub fn to_api(time: DateTime<Utc>) -> Option<Time> {
     to_timestamp(time).map(Time)
 }
 
+/// The same with microseconds, as Events have them.
+pub fn to_api_micro(time: DateTime<Utc>) -> Option<MicroTime> {
+    to_timestamp(time).map(MicroTime)
+}
+
 /// A moment as the client's parameters want it, for instance a log's `since`.
 pub fn to_timestamp(time: DateTime<Utc>) -> Option<Timestamp> {
     let nanoseconds = i32::try_from(time.timestamp_subsec_nanos().min(999_999_999)).ok()?;

@@ -193,6 +193,7 @@ mod tests {
             reread_within: Period::from_secs(7 * 86_400),
             max_bytes: ByteSize::new(1 << 30),
             max_time: None,
+            shards: None,
         };
         let by_tier = asked(&DepthWish::default(), Some(&tier));
         assert_eq!(by_tier.depth, RequestedDepth::Sampled);

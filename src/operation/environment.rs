@@ -7,16 +7,14 @@ use super::Failure;
 use super::drill::DrillRequest;
 use super::source::Source;
 use crate::config::{
-    ByteSize, CnpgDrill, Config, Endpoint, Environment, Period, RecoveryForm, SettingValue,
+    ByteSize, CnpgDrill, Config, DefinitionSource, Endpoint, Environment, Period, RecoveryForm,
+    SettingValue,
 };
 use crate::drill::environments::cnpg::{CnpgOptions, Definition};
 use crate::drill::environments::local::scratch::default_root;
 use crate::drill::{self, EnvironmentOptions, LocalOptions};
 use crate::kubernetes::Access;
-use crate::kubernetes::scratch::{Form, Overrides, Quota};
-
-/// What the names of scratch namespaces begin with.
-const NAMESPACE_PREFIX: &str = "walproof-drill";
+use crate::kubernetes::scratch::{Form, Overrides, PREFIX, Quota};
 
 /// A restored database that is kept for inspection is kept for at most this time.
 const KEPT_AT_MOST: Duration = Duration::from_hours(24 * 14);
@@ -71,7 +69,10 @@ fn cnpg(
         .clone()
         .or_else(|| Some(cluster?.kubernetes.as_ref()?.resource()));
     let takes_after = match (&cnpg.definition, live) {
-        (Some(file), _) => Definition::File(file.clone()),
+        (Some(DefinitionSource::File(file)), _) => Definition::File(file.clone()),
+        (Some(DefinitionSource::Captured), _) => Definition::Captured {
+            cluster: source.name.clone(),
+        },
         (None, Some(live)) => Definition::Live {
             namespace: live.namespace,
             name: live.name,
@@ -83,7 +84,7 @@ fn cnpg(
             ))
             .with_hint(format_args!(
                 "give cluster `{}` a `kubernetes: {{namespace: …, name: …}}` in walproof.yaml, or name \
-                 one under `cnpg.source`, or a file under `cnpg.definition`",
+                 one under `cnpg.source`, or `captured` or a file under `cnpg.definition`",
                 source.name
             )));
         }
@@ -104,6 +105,7 @@ fn cnpg(
             kubeconfig: config.kubernetes.kubeconfig.clone(),
             context: config.kubernetes.context.clone(),
         },
+        scratch_role: config.kubernetes.scratch_role.clone(),
         definition: takes_after,
         form: cnpg.form.map(|form| match form {
             RecoveryForm::Plugin => Form::Plugin,
@@ -111,9 +113,7 @@ fn cnpg(
             RecoveryForm::Snapshot => Form::Snapshot,
         }),
         snapshot: cnpg.snapshot.filter(|name| name != "newest"),
-        namespace_prefix: cnpg
-            .namespace_prefix
-            .unwrap_or_else(|| NAMESPACE_PREFIX.to_owned()),
+        namespace_prefix: cnpg.namespace_prefix.unwrap_or_else(|| PREFIX.to_owned()),
         overrides: Overrides {
             image: cnpg.image,
             storage_class: cnpg.storage_class,

@@ -7,6 +7,7 @@ use crate::config::SecretError;
 use crate::evidence::export::ExportError;
 use crate::kubernetes::{KubeError, KubeErrorKind};
 use crate::replicate::ReplicateError;
+use crate::replicate::definition::DefinitionError;
 use crate::repository::RepositoryError;
 use crate::state::{StateError, StateErrorKind};
 use crate::storage::{ErrorKind, StorageError};
@@ -258,6 +259,20 @@ impl From<KubeError> for Failure {
     fn from(error: KubeError) -> Self {
         let hint = error.hint();
         Self::new(class_of_kubernetes(error.kind), error).with_hint(hint)
+    }
+}
+
+impl From<DefinitionError> for Failure {
+    fn from(error: DefinitionError) -> Self {
+        match error {
+            DefinitionError::Storage(error) => error.into(),
+            error @ DefinitionError::Changed { .. } => {
+                Self::new(FailureClass::Refused, error).with_hint(
+                    "what lies there was written by somebody else: capture anew while the Cluster is there, \
+                     or name an older one with --at",
+                )
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a job is to do, as it is stored with the job.
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::config::{Period, VerificationDepth};
 
@@ -35,6 +36,14 @@ pub enum JobSpec {
     },
     /// Remove what dead drills left.
     Sweep,
+    /// Capture the cluster's definition and store it beside a replica; beside every replica of
+    /// the cluster when none is named.
+    Capture,
+    /// Restore what a person asked for, and hand it over.
+    Request {
+        /// The request, which says the rest.
+        request: Uuid,
+    },
 }
 
 impl JobSpec {
@@ -46,6 +55,8 @@ impl JobSpec {
             Self::Drill { .. } => "drill",
             Self::Report { .. } => "report",
             Self::Sweep => "sweep",
+            Self::Capture => "capture",
+            Self::Request { .. } => "request",
         }
     }
 }
@@ -82,7 +93,14 @@ mod tests {
                 },
                 json!({"job": "report", "period": "1d"}),
             ),
+            (
+                JobSpec::Request {
+                    request: Uuid::nil(),
+                },
+                json!({"job": "request", "request": "00000000-0000-0000-0000-000000000000"}),
+            ),
             (JobSpec::Sweep, json!({"job": "sweep"})),
+            (JobSpec::Capture, json!({"job": "capture"})),
         ] {
             assert_eq!(serde_json::to_value(&spec).unwrap(), stored);
             assert_eq!(stored["job"], spec.kind());

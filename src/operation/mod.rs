@@ -10,6 +10,7 @@
 pub mod alone;
 pub mod backup_request;
 mod bodies;
+pub mod definition;
 mod depth;
 pub mod drill;
 mod drill_checks;
@@ -25,8 +26,10 @@ pub mod recording;
 pub mod records;
 pub mod replicate;
 mod report;
+pub mod request;
 pub mod scan;
 pub mod secrets;
+pub mod shards;
 mod snapshots;
 pub mod source;
 pub mod standing;

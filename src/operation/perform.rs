@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::Utc;
 use tracing::Instrument as _;
 
+use super::definition::{Place, capture, replicas};
 use super::depth::requested;
 use super::drill::{DrillRequest, Drilled, check_definition, definition, prepare};
 use super::fresh_backup::{Policy, ask};
@@ -12,6 +13,8 @@ use super::observer::{DrillWatcher, of_copying, of_reading};
 use super::recording::Origin;
 use super::replicate::{Places, Replicated, Way, replicate, trouble};
 use super::report::report;
+use super::request;
+use super::shards::Campaign;
 use super::source::{Reach, Source};
 use super::sweep::{self, Swept};
 use super::verify::{Verified, VerifyRequest, has_no_usable_backup, verify};
@@ -64,7 +67,9 @@ async fn perform_in(
             Box::pin(drill_copy(definition.as_deref(), cluster, copy, around)).await
         }
         JobSpec::Report { period } => report(*period, cluster, around).await,
+        JobSpec::Request { request } => Box::pin(restore_request(*request, around)).await,
         JobSpec::Sweep => alone(sweep(around).await),
+        JobSpec::Capture => capture_copies(cluster, copy, around).await,
     }
 }
 
@@ -128,6 +133,7 @@ async fn verify_copy(
         },
         threshold: THRESHOLD,
         goes_on_without_backup: policy.is_some(),
+        campaign: campaign(source, around),
         ..VerifyRequest::of(source)
     };
     let origin = around.origin(goes_on);
@@ -156,6 +162,13 @@ async fn verify_copy(
         ended.summary = format!("{}; {words}", ended.summary);
     }
     Ok(ended)
+}
+
+/// What shards of this job have read before, where its tier divides the reading.
+fn campaign(source: &Source, around: &Surroundings) -> Option<Campaign> {
+    let verification = source.tier.verification.as_ref()?;
+    verification.shards.filter(|shards| *shards > 1)?;
+    Some(Campaign::Job(around.fence?.job))
 }
 
 async fn replicate_copies(cluster: &str, copy: Option<&str>, around: &Surroundings) -> Performed {
@@ -206,6 +219,38 @@ async fn replicate_copy(
         run_id,
     } = replicate(places, &options, THRESHOLD, Some(recording), way, stop).await?;
     Ok(ended(run_id, &outcome, trouble(&report)))
+}
+
+async fn capture_copies(cluster: &str, copy: Option<&str>, around: &Surroundings) -> Performed {
+    let places = match replicas(&around.config, cluster, copy, &Reach::default()) {
+        Ok(places) => places,
+        Err(failure) => return Performed::failed(copy, failure),
+    };
+    let mut performed = Performed::default();
+    for (index, place) in places.iter().enumerate() {
+        let origin = around.origin(index + 1 < places.len());
+        let outcome = Box::pin(capture_copy(place, origin, around)).await;
+        performed.parts.push(Part {
+            copy: place.source.copy.clone(),
+            outcome,
+        });
+        if *around.cancellation.borrow() {
+            break;
+        }
+    }
+    performed
+}
+
+async fn capture_copy(
+    place: &Place,
+    origin: Origin,
+    around: &Surroundings,
+) -> Result<Ended, Failure> {
+    let recording =
+        Recording::begin(&around.state, RunKind::Capture, &place.source, origin).await?;
+    around.observer.phase_started("capture");
+    let captured = capture(place, &around.config, Some(recording)).await?;
+    Ok(ended(captured.run_id, &captured.outcome, None))
 }
 
 async fn drill_copy(
@@ -259,6 +304,41 @@ async fn drill_source(
         &outcome,
         report.trouble.map(class_of_trouble),
     ))
+}
+
+async fn restore_request(id: uuid::Uuid, around: &Surroundings) -> Performed {
+    let found = match around.state.request(id).await {
+        Ok(Some(found)) => found,
+        Ok(None) => {
+            let failure = Failure::configuration(format_args!("there is no request {id}"));
+            return Performed::failed(None, failure);
+        }
+        Err(error) => return Performed::failed(None, error.into()),
+    };
+    let copy = found.copy.clone();
+    let watcher = Arc::new(DrillWatcher(Arc::clone(&around.observer)));
+    let cancellation = Cancellation::from(around.cancellation.clone());
+    let restored = Box::pin(request::restore(
+        &around.state,
+        &around.config,
+        &found,
+        around.origin(false),
+        watcher,
+        cancellation,
+    ))
+    .await;
+    let outcome = restored.map(|restored| Ended {
+        run_id: restored.request.run_id,
+        exit_code: restored.exit_code,
+        verdict: restored.request.verdict,
+        summary: format!("{}: {}", restored.report.target, restored.request.message),
+        findings: 0,
+        worst: None,
+        trouble: restored.trouble.map(class_of_trouble),
+    });
+    Performed {
+        parts: vec![Part { copy, outcome }],
+    }
 }
 
 /// The class of what kept a drill from its end.

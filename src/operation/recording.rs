@@ -15,8 +15,8 @@ use crate::evidence::ledger::{Asked, OtherBody, RunBody};
 use crate::evidence::{DrillRecord, RecordFile, Verdict};
 use crate::finding::Finding;
 use crate::state::{
-    Completion, DepthRank, Fence, JobEnd, NewRun, Outcome, Report, RunKind, RunningRun,
-    STANDING_LIMIT, Standing, State,
+    Completion, DepthRank, Fence, JobEnd, NewRun, Outcome, Report, RequestChange, RunKind,
+    RunningRun, STANDING_LIMIT, Standing, State,
 };
 
 /// From whom a run comes.
@@ -63,6 +63,8 @@ pub struct Leaves {
     pub record: Option<Box<DrillRecord>>,
     /// Whether the job is to be tried again, so that it is not done with this run.
     pub again: bool,
+    /// The request that it was made for, and what changes in it.
+    pub request: Option<(Uuid, Box<RequestChange>)>,
 }
 
 impl Leaves {
@@ -207,6 +209,7 @@ impl Recording {
             partial: leaves.partial,
             scope: leaves.scope,
             record: leaves.record,
+            request: leaves.request,
         };
         self.state
             .finish_run(self.run, outcome, &completion)

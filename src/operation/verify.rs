@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::depth::{Asked, DepthWish, newest};
 use super::recording::{Leaves, Recording, failed, outcome};
+use super::shards::Campaign;
 use super::source::Source;
 use super::standing::VerifyStanding;
 use super::{Failure, bodies, snapshots};
@@ -34,6 +35,8 @@ pub struct VerifyRequest {
     pub threshold: Severity,
     /// Whether the job goes on behind this run when no base backup can be used.
     pub goes_on_without_backup: bool,
+    /// At depth `read`: shards of this campaign have read before.
+    pub campaign: Option<Campaign>,
 }
 
 impl VerifyRequest {
@@ -46,6 +49,7 @@ impl VerifyRequest {
             alone: AloneOptions::default(),
             threshold: Severity::Warning,
             goes_on_without_backup: false,
+            campaign: None,
         }
     }
 }
@@ -140,6 +144,11 @@ async fn look(
         by_segment: request.by_segment,
         ..options(source, &request.objectives)
     };
+    if let (Some(campaign), Some(state), RequestedDepth::Read) =
+        (request.campaign, state, asked.depth)
+    {
+        options.parts = campaign.parts(state, &repository, &options).await?;
+    }
     let mut alone = Alone::begin(&request.alone).await;
     let mut report = read(&repository, &mut options, &asked, state, tell).await?;
     let mut complete = true;
@@ -150,6 +159,15 @@ async fn look(
         if !options.beside.is_empty() {
             report = read(&repository, &mut options, &asked, state, tell).await?;
         }
+    }
+    if options.parts.is_kept() {
+        let tally = options.parts.tally();
+        tracing::info!(
+            from_shards = tally.taken,
+            read_here = tally.read,
+            "concluded from what shards read"
+        );
+        options.parts.forget().await.map_err(VerifyError::from)?;
     }
     alone.end(&request.alone, repository.store()).await;
     report.alone = Some(alone);

@@ -1,7 +1,7 @@
 //! Settings that a restored server must have at least as high as the source had.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::ControlFile;
 use super::wal::ParameterChange;
@@ -9,7 +9,7 @@ use super::wal::ParameterChange;
 /// The least values with which recovery neither pauses nor stops
 /// (`CheckRequiredParameterValues` in `src/backend/access/transam/xlogrecovery.c`). The
 /// default holds PostgreSQL's own defaults, below which nothing is gained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RequiredSettings {
     /// `max_connections`.
     pub max_connections: i32,

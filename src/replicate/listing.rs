@@ -5,7 +5,7 @@ use std::future::ready;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
-use crate::repository::OWN_FOLDER;
+use crate::repository::is_own;
 use crate::storage::{ObjectEntry, Scheme, StorageError, Store};
 
 /// How many folders make a shard worth its own requests.
@@ -54,11 +54,6 @@ impl Shard {
             })
             .boxed()
     }
-}
-
-fn is_own(key: &str) -> bool {
-    key.strip_prefix(OWN_FOLDER)
-        .is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Cuts the keys of two stores into shards of about as many folders, by the folders of the

@@ -5,7 +5,7 @@
 //! copies. What the target lacks is copied: every object is digested while it passes and
 //! written create-only, what the target acknowledges is compared, and a share is read back.
 //! WAL goes oldest first and a backup's commit marker after all that it claims. Nothing is
-//! ever overwritten or deleted here but by [`expire`], by plan; what differs is a finding with both digests.
+//! ever overwritten or deleted here but by [`expire`] and [`definition`], by plan; what differs is a finding with both digests.
 //!
 //! Resuming needs nothing but the target's listing. The state gives the digests by which a
 //! source that changed after it was copied, and a target that is not what was written, are
@@ -14,6 +14,7 @@
 mod arrival;
 mod compare;
 mod copy;
+pub mod definition;
 mod diff;
 mod digest;
 mod engine;

@@ -75,7 +75,7 @@ impl ReplicateOptions {
     }
 
     /// Until when what is copied at a moment must be kept.
-    pub(super) fn locked_until(&self, now: DateTime<Utc>) -> Option<storage::Retention> {
+    pub fn locked_until(&self, now: DateTime<Utc>) -> Option<storage::Retention> {
         let retention = self.retention.as_ref()?;
         Some(storage::Retention {
             mode: match retention.mode {

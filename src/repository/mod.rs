@@ -19,6 +19,17 @@ mod open;
 /// whatever layout, and no tool looks there.
 pub const OWN_FOLDER: &str = ".walproof";
 
+/// The folder of what walproof keeps beside a copy for the day of a rebuild: definitions. It
+/// is for people too, so its name is not hidden. No part of any backup either.
+pub const REBUILD_FOLDER: &str = "walproof";
+
+/// Whether a key lies in one of walproof's own folders, which are no part of any backup: no
+/// reader of a layout looks there, nothing copies, compares or expires it.
+pub fn is_own(key: &str) -> bool {
+    key.split_once('/')
+        .is_some_and(|(folder, _)| folder == OWN_FOLDER || folder == REBUILD_FOLDER)
+}
+
 pub use alone::{Alone, AloneAsked, AloneOptions, Elsewhere, OtherCopy, ReadFrom};
 pub use backup::{
     Archive, ArchiveContents, BackupMethod, BackupStatus, BaseBackup, Keep, Tablespace,

@@ -135,7 +135,7 @@ fn older_may_do(error: &ResolveError) -> bool {
     )
 }
 
-fn history(catalog: &Catalog, wish: &Wish) -> Result<TimelineHistory, ResolveError> {
+pub(super) fn history(catalog: &Catalog, wish: &Wish) -> Result<TimelineHistory, ResolveError> {
     let missing = |timeline| {
         let object = catalog.wal.histories.get(&timeline);
         ResolveError::HistoryMissing {
@@ -177,7 +177,7 @@ fn history(catalog: &Catalog, wish: &Wish) -> Result<TimelineHistory, ResolveErr
 }
 
 /// The backups to try, newest first.
-fn candidates<'a>(
+pub(super) fn candidates<'a>(
     catalog: &'a Catalog,
     wish: &Wish,
     history: &TimelineHistory,

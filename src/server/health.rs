@@ -160,7 +160,9 @@ pub enum Trouble {
     #[error("the daemon's loop went round {0}: it hangs; its log says where, a restart frees it")]
     Tick(Silence),
     /// No configuration was loaded yet.
-    #[error("no configuration was loaded yet: see the daemon's log, or `walproof config check`")]
+    #[error(
+        "no configuration was loaded yet: see the daemon's log, or `walproof config check`; with `kubernetes.controller` the custom resources must have been seen once"
+    )]
     Configuration,
     /// Nobody holds the tick.
     #[error("the lease of the tick was seen {0}: no daemon of this state starts what is due")]

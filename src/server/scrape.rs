@@ -75,6 +75,7 @@ impl Scraper {
             health: Arc::clone(&self.server.health),
             clusters: u64::try_from(clusters).unwrap_or(u64::MAX),
             process: ProcessFacts::read(),
+            requests: crate::kubernetes::calls::counts(),
             scrape: known.facts.clone(),
         }
     }

@@ -14,20 +14,21 @@ use super::database::{Transaction, Value, transact, values};
 use super::jobs::{job, take_turn};
 use super::undone::undone_in;
 use super::{
-    ClaimRequest, Fence, Heartbeat, Job, JobEnd, JobProgress, JobStatus, Release, State,
+    ClaimRequest, Fence, Heartbeat, Job, JobEnd, JobKind, JobProgress, JobStatus, Release, State,
     StateError, StateErrorKind,
 };
 
 /// Jobs that may be given now: ready, not past their deadline or begun before it, of a kind
-/// that is asked for, within the budgets. `$4` to `$8` are the kinds; `$9` the drills, `$10` the bytes of
-/// scratch that are left, `$12` all of them: what was planned for more of them than there are
+/// that is asked for, within the budgets. `$4` to `$8`, `$13` and `$14` are the kinds; `$9` the drills, `$10` the
+/// bytes of scratch that are left, `$12` all of them: what was planned for more of them than there are
 /// now takes all; `$11` the budget per bucket. The kind is no reason to take another
 /// index than that of waiting jobs, so it stands as an expression.
 macro_rules! ready {
     () => {
         "w.status = 'waiting' AND w.priority = $1 AND w.run_after <= $2 \
          AND (w.deadline IS NULL OR w.deadline >= $2 OR w.token > 0) \
-         AND (w.kind || '') IN ($4, $5, $6, $7, $8) AND (w.kind <> 'drill' OR $9 > 0) \
+         AND (w.kind || '') IN ($4, $5, $6, $7, $8, $13, $14) \
+         AND (w.kind NOT IN ('drill', 'request') OR $9 > 0) \
          AND (w.scratch_bytes = 0 \
          OR CASE WHEN w.scratch_bytes < $12 THEN w.scratch_bytes ELSE $12 END <= $10) \
          AND w.bucket NOT IN (SELECT r.bucket FROM jobs r WHERE r.status = 'running' \
@@ -78,6 +79,37 @@ impl State {
                 transaction.forget();
             }
             Ok(claimed)
+        })
+    }
+
+    /// Hands a claimed job over to another process that goes by the same fence: from now on
+    /// `to` holds it. `None` when the claim does not hold any more, or when somebody else than
+    /// `from` holds it.
+    pub async fn take_over(
+        &self,
+        fence: &Fence,
+        from: Option<Uuid>,
+        to: Uuid,
+        now: DateTime<Utc>,
+        lease: Duration,
+    ) -> Result<Option<Job>, StateError> {
+        transact!(self, transaction => async {
+            let from = from.map(|from| from.to_string());
+            let row = transaction
+                .row(
+                    "UPDATE jobs SET holder = $3, lease_until = $4 \
+                     WHERE id = $1 AND token = $2 AND status = 'running' \
+                     AND ($5 IS NULL OR holder = $5) RETURNING *",
+                    values![
+                        fence.job,
+                        fence.token,
+                        to,
+                        lease_end(now, lease),
+                        from.as_deref()
+                    ],
+                )
+                .await?;
+            row.as_ref().map(job).transpose()
         })
     }
 
@@ -140,7 +172,7 @@ async fn claim_in(
     let turn = take_turn(transaction).await?;
     let Some(used) = transaction
         .row(
-            "SELECT count(*) AS jobs, coalesce(sum(CASE WHEN kind = 'drill' THEN 1 ELSE 0 END), 0) AS drills, \
+            "SELECT count(*) AS jobs, coalesce(sum(CASE WHEN kind IN ('drill', 'request') THEN 1 ELSE 0 END), 0) AS drills, \
              CAST(coalesce(sum(scratch_bytes), 0) AS BIGINT) AS scratch FROM jobs WHERE status = 'running'",
             values![],
         )
@@ -155,7 +187,13 @@ async fn claim_in(
         .saturating_sub(used.count("scratch")?);
     let mut kinds = request.allow.iter().map(|kind| kind.as_str());
     let mut kind = || Value::from(kinds.next().unwrap_or_default());
-    let mut arguments: [Value<'_>; 12] = [
+    const {
+        assert!(
+            JobKind::ALL.len() == 7,
+            "the statement has room for seven kinds"
+        );
+    };
+    let mut arguments: [Value<'_>; 14] = [
         Value::from(0_i64),
         Value::from(request.now),
         Value::from(request.budgets.per_cluster),
@@ -168,6 +206,8 @@ async fn claim_in(
         Value::from(scratch),
         Value::from(request.budgets.per_bucket),
         Value::from(request.budgets.scratch_bytes),
+        kind(),
+        kind(),
     ];
     let mut above = 10_i64;
     loop {
@@ -272,6 +312,7 @@ async fn release_in(
         Release::Failed { error } => ("failed", None, Some(error.as_str()), 0),
         Release::Cancelled => ("cancelled", None, None, 0),
         Release::GivenBack => ("given-back", None, None, 1_i64),
+        Release::NotYet { run_after } => ("given-back", Some(*run_after), None, 1_i64),
     };
     let released = transaction
         .row(

@@ -10,11 +10,12 @@ use super::database::{EitherTransaction, Transaction, transact, values};
 use super::entries::{append_in, append_outcomes_in, entry, head_in, new_entry};
 use super::incidents::{Seen, close_in, evolve_in, open_in};
 use super::jobs::job;
+use super::requests::change_in;
 use super::standings::stand_in;
 use super::store::Backend;
 use super::{
-    Completion, DepthRank, Fence, IncidentKey, IncidentKind, NewRun, Outcome, RunKind, RunningRun,
-    Standing, State, StateError, StateErrorKind,
+    Completion, DepthRank, Fence, IncidentKey, IncidentKind, NewRun, Outcome, RequestStatus,
+    RunKind, RunningRun, Standing, State, StateError, StateErrorKind,
 };
 use crate::evidence::ledger::{
     Asked, Body, ClosedIncident, InterruptedBody, RunBody, note_incidents,
@@ -24,6 +25,9 @@ use crate::evidence::{
 };
 use crate::finding::Code;
 use crate::telemetry;
+
+/// From where the end of its run may change a request.
+const UNDER_WAY: [RequestStatus; 2] = [RequestStatus::Queued, RequestStatus::Restoring];
 
 /// The exit code of a run that could not check.
 const UNCHECKED: u8 = 3;
@@ -38,6 +42,8 @@ impl From<RunKind> for EntryKind {
             RunKind::Replicate => Self::Replicate,
             RunKind::Compare => Self::Compare,
             RunKind::Expire => Self::Expire,
+            RunKind::Capture => Self::Capture,
+            RunKind::Request => Self::Request,
         }
     }
 }
@@ -199,6 +205,10 @@ impl State {
         if let Some(standing) = &completion.standing {
             stand_in(transaction, standing).await?;
         }
+        if let Some((request, change)) = &completion.request {
+            // One that ended meanwhile stays as it is.
+            change_in(transaction, *request, &UNDER_WAY, change).await?;
+        }
         Ok(appended)
     }
 
@@ -248,7 +258,12 @@ fn answers(run: &RunningRun, completion: &Completion) -> Option<IncidentKey> {
         RunKind::Replicate => (Code::ReplicationOverdue, run.copy.as_str()),
         // One of any copy is enough.
         RunKind::Drill => (Code::DrillOverdue, ""),
-        RunKind::Restore | RunKind::Backup | RunKind::Compare | RunKind::Expire => return None,
+        RunKind::Capture => (Code::DefinitionStale, run.copy.as_str()),
+        RunKind::Restore
+        | RunKind::Backup
+        | RunKind::Compare
+        | RunKind::Expire
+        | RunKind::Request => return None,
     };
     answered.then(|| IncidentKey {
         cluster: run.cluster.clone(),

@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use uuid::Uuid;
 
-use super::{DepthRank, Fence, Standing};
+use super::{DepthRank, Fence, RequestChange, Standing};
 use crate::evidence::DrillRecord;
 
 /// What goes with the end of a run, all of it in the transaction that ends it. The default
@@ -33,6 +34,8 @@ pub struct Completion {
     /// A drill's record, kept as [`super::State::record_drill`] keeps it, but within the same
     /// transaction.
     pub record: Option<Box<DrillRecord>>,
+    /// The request that it was made for, and what changes in it.
+    pub request: Option<(Uuid, Box<RequestChange>)>,
 }
 
 /// What becomes of a job with the end of one of its runs.

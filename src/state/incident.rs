@@ -28,6 +28,10 @@ words! {
         Compare = "compare",
         /// A removal by policy.
         Expire = "expire",
+        /// A capture of a cluster's definition.
+        Capture = "capture",
+        /// A person's request.
+        Request = "request",
         /// The daemon itself: overdue proofs, a refused configuration.
         Schedule = "schedule",
     }
@@ -43,6 +47,8 @@ impl From<RunKind> for IncidentKind {
             RunKind::Replicate => Self::Replicate,
             RunKind::Compare => Self::Compare,
             RunKind::Expire => Self::Expire,
+            RunKind::Capture => Self::Capture,
+            RunKind::Request => Self::Request,
         }
     }
 }

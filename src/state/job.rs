@@ -27,6 +27,10 @@ words! {
         Report = "report",
         /// Clearing away what was left behind.
         Sweep = "sweep",
+        /// What a rebuild needs besides data, captured and stored beside a replica.
+        Capture = "capture",
+        /// A person's restore to a moment.
+        Request = "request",
     }
 }
 
@@ -58,6 +62,8 @@ impl From<JobKind> for EntryKind {
             JobKind::Replicate => Self::Replicate,
             JobKind::Drill => Self::Drill,
             JobKind::Report | JobKind::Sweep => Self::Report,
+            JobKind::Capture => Self::Capture,
+            JobKind::Request => Self::Request,
         }
     }
 }
@@ -272,6 +278,11 @@ pub enum Release {
     Cancelled,
     /// Its holder stops; another may do it at once. The attempt is not counted.
     GivenBack,
+    /// Its holder does not know yet what it is about. The attempt is not counted.
+    NotYet {
+        /// Not before this moment.
+        run_after: DateTime<Utc>,
+    },
 }
 
 /// What to show of the jobs. Everything that is left out does not narrow it.

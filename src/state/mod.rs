@@ -42,7 +42,12 @@ mod objects;
 mod parity_tests;
 mod postgres;
 mod proofs;
+mod readings;
 mod records;
+mod request;
+#[cfg(test)]
+mod request_tests;
+mod requests;
 mod run;
 mod schedule;
 mod schedules;
@@ -78,7 +83,11 @@ pub use job::{
 };
 pub use object::{ChangeKind, ObjectChange, ObjectSummary, ReadRate, RememberedObject};
 pub use proofs::Proof;
+pub use readings::ShardReading;
 pub use records::RecordRow;
+pub use request::{
+    NewRequest, REQUEST_LIMIT, Request, RequestChange, RequestFilter, RequestStatus,
+};
 pub use run::{
     HistoryFilter, NewRun, Outcome, Report, Run, RunKind, RunStatus, RunningRun, StoredDrill,
 };

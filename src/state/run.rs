@@ -28,6 +28,10 @@ words! {
         Compare = "compare",
         /// Objects removed from a copy by its policy.
         Expire = "expire",
+        /// A cluster's definition captured.
+        Capture = "capture",
+        /// A person's restore to a moment, until it was gone.
+        Request = "request",
     }
 }
 

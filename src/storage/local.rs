@@ -10,7 +10,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
+use nix::fcntl::OFlag;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::PutOutcome;
 
@@ -356,8 +357,7 @@ impl Staged {
         let result = match std::fs::hard_link(&self.path, &self.target) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 // File systems without hard links.
-                let flags = RenameFlags::RENAME_NOREPLACE;
-                renameat2(AT_FDCWD, &self.path, AT_FDCWD, &self.target, flags)
+                renameat_with(CWD, &self.path, CWD, &self.target, RenameFlags::NOREPLACE)
                     .map_err(io::Error::from)
             }
             done => done,

@@ -31,7 +31,7 @@ const BATCHES: usize = 4;
 const RESERVED_AHEAD: u64 = 64 << 20;
 
 /// One object as a listing shows it. Keys are relative to the store's location.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ObjectEntry {
     /// The key, relative to the store's location.
     pub key: String,

@@ -19,6 +19,7 @@ pub mod listed;
 mod listed_tests;
 pub mod objects;
 mod options;
+pub mod parts;
 pub mod path;
 mod range_facts;
 mod range_report;
@@ -46,4 +47,4 @@ pub use report::{
     VerifyReport, Window,
 };
 pub use timelines::{TimelineReport, TimelineRole, Timelines};
-pub use verification::{verify, verify_catalog};
+pub use verification::{read_part, verify, verify_catalog};

@@ -4,6 +4,7 @@ use chrono::{DateTime, Duration, Utc};
 
 use super::Depth;
 use super::ledger::ReadLog;
+use super::parts::Parts;
 use super::rotation::Selection;
 use crate::repository::BaseBackup;
 
@@ -41,6 +42,8 @@ pub struct VerifyOptions {
     pub selection: Selection,
     /// Is told of every object that was read.
     pub log: ReadLog,
+    /// What shards have read, and where a shard keeps what it reads.
+    pub parts: Parts,
     /// Whether the report of a reading lists every segment. Takes memory per segment.
     pub by_segment: bool,
     /// How many segments are read backwards from an end of WAL in search of a commit.
@@ -83,6 +86,7 @@ impl Default for VerifyOptions {
             depth: RequestedDepth::default(),
             selection: Selection::everything(),
             log: ReadLog::none(),
+            parts: Parts::none(),
             by_segment: false,
             tip_segments: 8,
             holes_read: 16,

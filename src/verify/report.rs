@@ -49,7 +49,7 @@ impl Depth {
 }
 
 /// One commit in the WAL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CommitPoint {
     /// Where its record begins.
     pub lsn: Lsn,

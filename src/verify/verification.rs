@@ -14,8 +14,9 @@ use super::chain::{ChainStop, archive_end};
 use super::ends::{self, EndRequest};
 use super::holes::{Gap, Moment};
 use super::listed::Survey;
-use super::read::{self, OnReadProgress, WalReading};
+use super::read::{self, OnReadProgress, ShardRead, WalReading};
 use super::report::{ARCHIVE_ENDS, SCHEMA, settle};
+use super::rotation::Subset;
 use super::segment_reader::SegmentReader;
 use super::stretch::{Stretch, exposure};
 use super::wal::{HoleSpan, hole_findings};
@@ -51,6 +52,21 @@ pub async fn verify_catalog(
     let mut all = catalog.clone();
     all.backups.extend_from_slice(&options.beside);
     look(repository, &all, options, on_progress).await
+}
+
+/// Reads one shard of a repository into [`VerifyOptions::parts`], for whoever verifies it at
+/// depth `read` with the same parts. What is kept already is not read again.
+pub async fn read_part(
+    repository: &Repository,
+    catalog: &Catalog,
+    options: &VerifyOptions,
+    shard: Subset,
+    on_progress: OnReadProgress<'_>,
+) -> Result<ShardRead, VerifyError> {
+    let survey = Survey::of(catalog, options);
+    let system_id = objects::system_id(catalog);
+    let way = survey.way(catalog);
+    read::read_shard(repository, way, system_id, options, shard, on_progress).await
 }
 
 async fn look(

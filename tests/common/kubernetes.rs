@@ -40,6 +40,8 @@ pub struct Lab {
     pub postgres_image: String,
     /// An image of versitygw that the nodes can run.
     pub s3_image: String,
+    /// walproof's own image, where the nodes have one; see [`Self::walproof_image`].
+    walproof_image: Option<String>,
     /// A storage class whose volumes can be copied by snapshots, and the class of these.
     pub snapshots: Option<(String, String)>,
     /// Whether the operator still has the in-tree form (CloudNativePG before 1.31).
@@ -125,6 +127,12 @@ impl Lab {
                 "lab.local/versitygw:",
                 "versity/versitygw:v1.8.0",
             ),
+            walproof_image: Some(image(
+                "WALPROOF_KUBERNETES_IMAGE",
+                "lab.local/walproof:",
+                "",
+            ))
+            .filter(|name| !name.is_empty()),
             snapshots: snapshots(&classes, snapshot_classes.as_deref()),
             in_tree: in_tree(&ask(&[
                 "get",
@@ -140,6 +148,16 @@ impl Lab {
         };
         lab.sweep();
         Ok(lab)
+    }
+
+    /// walproof's own image as the nodes know it. `scripts/test-kubernetes` loads it into a
+    /// lab; elsewhere it is up to who runs the tests.
+    #[track_caller]
+    pub fn walproof_image(&self) -> &str {
+        self.walproof_image.as_deref().expect(
+            "the nodes have no image of walproof: in a lab run `scripts/image --dev --load-lab`; \
+             elsewhere push what scripts/image makes and name it in WALPROOF_KUBERNETES_IMAGE",
+        )
     }
 
     /// For a test that needs the operator, the plugin and the stores as they are. Others
@@ -327,8 +345,39 @@ impl Lab {
         })
     }
 
+    /// Gives the cluster a kind that it lacks, such as `podmonitors`, with the definition that
+    /// `scripts/install --deploy` took from the module of its makers. It goes with the test
+    /// binary; a definition that was there is left as it is.
+    #[track_caller]
+    pub fn kind(&self, name: &str) {
+        let file = super::require::cache().join(format!("kinds/{name}.yaml"));
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|error| {
+            panic!("{}: {error}: scripts/install --deploy", file.display())
+        });
+        let kind: Value = serde_saphyr::from_str(&text).unwrap();
+        let name = kind["metadata"]["name"].as_str().unwrap();
+        let object = format!("crd/{name}");
+        if self.get("default", &object).is_none() {
+            // Applied from the client's side, some are too large for the annotation.
+            self.ask(&["create", "-f", file.to_str().unwrap()]);
+            self.ask(&["label", &object, &format!("{RUN}={}", run())]);
+        }
+        self.wait(
+            "default",
+            &object,
+            "condition=Established",
+            Duration::from_mins(1),
+        );
+    }
+
     /// Removes what processes left that are no more.
     fn sweep(&self) {
+        for kind in self.list("", "crd", RUN) {
+            if over(kind["metadata"]["labels"][RUN].as_str().unwrap()) {
+                let name = kind["metadata"]["name"].as_str().unwrap();
+                self.ask(&["delete", "crd", name, "--wait=false"]);
+            }
+        }
         for namespace in self.list("", "namespaces", RUN) {
             let name = namespace["metadata"]["name"].as_str().unwrap();
             let run = namespace["metadata"]["labels"][RUN].as_str().unwrap();
@@ -509,6 +558,7 @@ fn undertaker(kubectl: &Path, kubeconfig: &Path, prefix: &str) -> Child {
             k "$@" delete "$name" --ignore-not-found --wait=false
             k "$@" -n "${name#namespace/}" delete pods --all --grace-period=1 --wait=false
         done
+        k "$@" delete crd -l "walproof.dev/test-run=$OF_RUN" --wait=false
         k "$@" get volumesnapshotcontents -o name 2>/dev/null | grep "/$3-" | xargs -r "$1" --kubeconfig "$2" delete --wait=false
     "#;
     Command::new("setsid")
@@ -516,6 +566,7 @@ fn undertaker(kubectl: &Path, kubeconfig: &Path, prefix: &str) -> Child {
         .arg(kubectl)
         .arg(kubeconfig)
         .arg(prefix)
+        .env("OF_RUN", run())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -28,6 +28,7 @@ pub mod barman;
 pub mod cache;
 pub mod codec;
 pub mod damage;
+pub mod deploy;
 pub mod gcs;
 pub mod http;
 pub mod json_schema;

@@ -171,10 +171,18 @@ pub fn try_run(command: &mut Command) -> Result<String, String> {
 }
 
 /// Runs to the end with `input`, and must succeed.
-pub fn run_with_input(command: &mut Command, input: &str) {
+pub fn run_with_input(command: &mut Command, input: &str) -> String {
+    match try_run_with_input(command, input) {
+        Ok(printed) => printed,
+        Err(failure) => panic!("{failure}"),
+    }
+}
+
+/// Runs to the end with `input`; gives what it printed. `Err` holds what it said.
+pub fn try_run_with_input(command: &mut Command, input: &str) -> Result<String, String> {
     let mut child = command
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
@@ -183,12 +191,11 @@ pub fn run_with_input(command: &mut Command, input: &str) {
     let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
     let output = child.wait_with_output().unwrap();
     let _ = writer.join();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{command:?}: {}\n{stderr}", output.status))
 }
 
 /// Runs to the end and must succeed; gives what it printed, without the last line's end.

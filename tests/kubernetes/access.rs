@@ -24,7 +24,7 @@ fn kubeconfig(lab: &Lab, directory: &Path, change: impl FnOnce(&mut Value)) -> P
     file
 }
 
-fn with_token(lab: &Lab, directory: &Path, token: &str) -> PathBuf {
+pub(crate) fn with_token(lab: &Lab, directory: &Path, token: &str) -> PathBuf {
     kubeconfig(lab, directory, |config| {
         config["users"][0]["user"] = json!({ "token": token });
     })
@@ -43,7 +43,7 @@ async fn ask(file: &Path) -> Result<String, KubeError> {
     Ok(kube.whoami().await?.username)
 }
 
-fn account(lab: &Lab, namespace: &str, name: &str) -> String {
+pub(crate) fn account(lab: &Lab, namespace: &str, name: &str) -> String {
     lab.ask(&["-n", namespace, "create", "serviceaccount", name]);
     lab.ask(&["-n", namespace, "create", "token", name])
 }

@@ -14,29 +14,38 @@ use crate::common::walproof::{self, Run};
 use crate::kit::Drilled;
 
 /// A pod with walproof in it.
-struct Inside {
+pub(crate) struct Inside {
     lab: &'static Lab,
-    namespace: Namespace,
+    pub(crate) namespace: Namespace,
 }
 
 impl Inside {
-    const ACCOUNT: &'static str = "walproof";
+    pub(crate) const ACCOUNT: &'static str = "walproof";
+    /// Where the calls are written down that walproof makes there.
+    const CALLS: &'static str = "/work/calls.jsonl";
 
     fn new(lab: &'static Lab) -> Self {
         let namespace = lab.namespace("inside");
+        let metadata = json!({"name": Self::ACCOUNT, "namespace": namespace.name});
+        lab.apply(&[json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})]);
+        Self::with_account(lab, namespace)
+    }
+
+    /// In a namespace in which there is an account [`Self::ACCOUNT`].
+    pub(crate) fn with_account(lab: &'static Lab, namespace: Namespace) -> Self {
         let metadata = |name: &str| json!({"name": name, "namespace": namespace.name});
         lab.apply(&[
-            json!({"apiVersion": "v1", "kind": "ServiceAccount",
-                "metadata": metadata(Self::ACCOUNT)}),
             json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata("walproof"), "spec": {
                 "serviceAccountName": Self::ACCOUNT,
+                "automountServiceAccountToken": true,
                 "restartPolicy": "Never",
                 "terminationGracePeriodSeconds": 1,
                 "containers": [{
                     "name": "walproof", "image": lab.postgres_image,
                     "command": ["sleep", "86400"],
                     "env": [{"name": "HOME", "value": "/work"},
-                        {"name": "TMPDIR", "value": "/work"}],
+                        {"name": "TMPDIR", "value": "/work"},
+                        {"name": "WALPROOF_KUBERNETES_CALLS", "value": Self::CALLS}],
                     "volumeMounts": [{"name": "work", "mountPath": "/work"}],
                 }],
                 "volumes": [{"name": "work", "emptyDir": {}}],
@@ -64,11 +73,11 @@ impl Inside {
         inside
     }
 
-    fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.namespace.name
     }
 
-    fn user(&self) -> String {
+    pub(crate) fn user(&self) -> String {
         format!("system:serviceaccount:{}:{}", self.name(), Self::ACCOUNT)
     }
 
@@ -80,13 +89,21 @@ impl Inside {
         all
     }
 
-    fn write(&self, file: &str, text: &str) {
+    pub(crate) fn write(&self, file: &str, text: &str) {
         let script = format!("cat > /work/{file}");
         let words = self.exec(true, &["sh", "-c", &script]);
         run_with_input(&mut self.lab.kubectl(&words), text);
     }
 
-    fn run(&self, words: &[&str]) -> Run {
+    /// The calls of walproof, one by one, since the pod began.
+    pub(crate) fn calls(&self) -> Vec<Value> {
+        let text = self.lab.ask(&self.exec(false, &["cat", Self::CALLS]));
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    pub(crate) fn run(&self, words: &[&str]) -> Run {
         let all = [&["/work/walproof"][..], words].concat();
         walproof::run_command(self.lab.kubectl(&self.exec(false, &all)))
     }

@@ -45,6 +45,11 @@ impl Place {
         }
     }
 
+    /// What the names of its scratch namespaces begin with.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.keep.path()
     }
@@ -162,6 +167,13 @@ impl Place {
         Running::start(self.command(&["daemon"]))
     }
 
+    /// Starts the daemon, which writes each of its calls of the API to a file.
+    pub(crate) fn start_daemon_counted(&self, calls: &Path) -> Running {
+        let mut command = self.command(&["daemon"]);
+        command.env("WALPROOF_KUBERNETES_CALLS", calls);
+        Running::start(command)
+    }
+
     /// Starts a drill that tells its phases on standard error.
     pub(crate) fn start_for_people(&self, definition: &str) -> Running {
         Running::start(self.command(&["drill", "run", "orders", "--definition", definition]))
@@ -229,10 +241,29 @@ impl Running {
         }
     }
 
+    /// Its resident memory in bytes, by the kernel.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap();
+        let kilobytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        kilobytes * 1024
+    }
+
     /// Kills it: nothing of it can clean up.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Asks it to stop, and waits for its end.
+    #[track_caller]
+    pub(crate) fn stop(self) {
+        let id = i32::try_from(self.child.id()).unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), nix::sys::signal::SIGTERM).unwrap();
+        self.wait().expect_code(0);
     }
 
     /// Waits for its end.

@@ -78,6 +78,7 @@ pub(crate) fn plan(lab: &Lab, cluster: Value, form: Form) -> ScratchPlan {
         quota: Quota::default(),
         network: NetworkPlan::default(),
         pull_secrets: BTreeMap::new(),
+        grant: None,
     }
 }
 

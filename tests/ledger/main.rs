@@ -14,6 +14,7 @@ mod common;
 
 mod changed;
 mod nights;
+mod shards;
 mod slow;
 
 use std::path::Path;

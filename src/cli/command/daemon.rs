@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::cli::{Context, ExitCode, Failure};
+use crate::controller::{self, ControllerOptions};
 use crate::daemon::clock::{Clock, SystemClock};
-use crate::daemon::{Daemon, DaemonError, DaemonOptions, InProcess, Signals};
+use crate::daemon::{ByConfiguration, Daemon, DaemonError, DaemonOptions, Signals};
+use crate::operation::secrets::access_of;
 
 /// Run the schedules of the configuration: verify, replicate, drill, report
 #[derive(Args, Clone, Debug)]
@@ -28,7 +30,10 @@ pub async fn run(_args: &DaemonArgs, context: &Context) -> Result<ExitCode, Fail
     let config = context.config()?;
     let state = context.state(&config).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let executor = Arc::new(InProcess::new(state.clone()));
+    let executor = Arc::new(ByConfiguration::new(state.clone(), Arc::clone(&clock)));
+    let controller = config.kubernetes.controller.clone();
+    let access = access_of(&config.kubernetes);
+    let (overlay, overlaid) = watch::channel(None);
     let options = DaemonOptions {
         config,
         file: Some(file),
@@ -36,6 +41,7 @@ pub async fn run(_args: &DaemonArgs, context: &Context) -> Result<ExitCode, Fail
         clock,
         executor,
         tick: Duration::from_secs(1),
+        overlay: controller.is_some().then_some(overlaid),
         process: true,
     };
     let signals = Signals {
@@ -43,7 +49,26 @@ pub async fn run(_args: &DaemonArgs, context: &Context) -> Result<ExitCode, Fail
         hangup: hangup()?,
     };
     let daemon = Daemon::start(state.clone(), options).await?;
+    let stop = context.interrupt.clone();
+    let controlling = controller.map(|config| {
+        let options = ControllerOptions {
+            access,
+            config,
+            overlay,
+            in_force: daemon.config(),
+            refusals: daemon.refusals(),
+            state: state.clone(),
+            clock: daemon.clock(),
+            holder: daemon.id(),
+            kinds: vec![controller::rounds(controller::request::RecoveryRequests)],
+        };
+        tokio::spawn(controller::run(options, stop))
+    });
     daemon.run(signals).await?;
+    if let Some(controlling) = controlling {
+        // It hears of the stop itself; what hangs is left.
+        let _ = tokio::time::timeout(Duration::from_secs(10), controlling).await;
+    }
     state.close().await;
     Ok(ExitCode::Done)
 }

@@ -181,7 +181,7 @@ fn stopped(stop: Stop) -> Failure {
 }
 
 /// Lines per phase for people, and a bar where they look.
-struct Watcher {
+pub(super) struct Watcher {
     progress: Progress,
     lines: bool,
     style: Style,
@@ -189,7 +189,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    const fn new(progress: Progress, lines: bool, style: Style) -> Self {
+    pub(super) const fn new(progress: Progress, lines: bool, style: Style) -> Self {
         Self {
             progress,
             lines,

@@ -50,6 +50,10 @@ pub enum KindArg {
     Compare,
     /// Objects removed from copies by policy.
     Expire,
+    /// Definitions captured.
+    Capture,
+    /// Restores that people asked for.
+    Request,
 }
 
 /// Verdicts.
@@ -73,6 +77,8 @@ impl From<KindArg> for RunKind {
             KindArg::Replicate => Self::Replicate,
             KindArg::Compare => Self::Compare,
             KindArg::Expire => Self::Expire,
+            KindArg::Capture => Self::Capture,
+            KindArg::Request => Self::Request,
         }
     }
 }

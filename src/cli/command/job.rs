@@ -3,9 +3,13 @@
 use chrono::Utc;
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::verify_shards;
 use crate::cli::render::job as render;
 use crate::cli::{Context, ExitCode, Failure};
-use crate::state::{Job, JobFilter, JobKind, JobStatus, State};
+use crate::config::Config;
+use crate::daemon::{self, Handover};
+use crate::state::{Fence, Job, JobFilter, JobKind, JobStatus, State};
+use crate::verify::rotation::Subset;
 
 /// Look at the jobs of the daemon, and cancel them
 #[derive(Subcommand, Clone, Debug)]
@@ -28,6 +32,12 @@ pub enum JobCommand {
         after_long_help = "Examples:\n  walproof job cancel 0199c1f2\n\nExit codes: 0 cancelled, or asked to stop; 2 there is no such job, or it is over."
     )]
     Cancel(JobArgs),
+    /// Perform a job that a daemon claimed: what runs in the pods that it makes
+    #[command(
+        long_about = "Perform a job that a daemon claimed, in place of the daemon: what runs in the pod of a Job of Kubernetes with `daemon: {executor: kubernetes}`. The claim's token is what may write: the signs of life, the records and the end of the job are this process' own, and the daemon that claimed it may stop, die or be replaced meanwhile.\n\nA claim that does not hold any more is left alone. SIGTERM makes it clean up and give the job back. With --shards it reads only the part of the index in JOB_COMPLETION_INDEX, for the process that concludes.",
+        after_long_help = "Examples:\n  walproof job perform --job 0199c1f2-7c1b-7b1e-9d0a-3f2b4c5d6e7f --token 3\n\nExit codes: 0 done, or its part was read; 3 not done: let go to be tried again, or the claim does not hold any more; 130 stopped, and given back."
+    )]
+    Perform(PerformArgs),
 }
 
 /// Arguments of `job list`.
@@ -58,6 +68,23 @@ pub struct JobArgs {
     pub id: String,
 }
 
+/// Arguments of `job perform`.
+#[derive(Args, Clone, Debug)]
+pub struct PerformArgs {
+    /// The job's whole id
+    #[arg(long, value_name = "ID")]
+    pub job: uuid::Uuid,
+    /// The claim's fencing token
+    #[arg(long, value_name = "N")]
+    pub token: i64,
+    /// Who must hold it now
+    #[arg(long, value_name = "ID")]
+    pub holder: Option<uuid::Uuid>,
+    /// Read only one part of so many
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256), conflicts_with = "holder")]
+    pub shards: Option<u32>,
+}
+
 /// Kinds of jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum JobKindArg {
@@ -71,6 +98,10 @@ pub enum JobKindArg {
     Report,
     /// Clearing away what was left behind.
     Sweep,
+    /// Definitions captured.
+    Capture,
+    /// Restores that people asked for.
+    Request,
 }
 
 impl From<JobKindArg> for JobKind {
@@ -81,6 +112,8 @@ impl From<JobKindArg> for JobKind {
             JobKindArg::Drill => Self::Drill,
             JobKindArg::Report => Self::Report,
             JobKindArg::Sweep => Self::Sweep,
+            JobKindArg::Capture => Self::Capture,
+            JobKindArg::Request => Self::Request,
         }
     }
 }
@@ -126,6 +159,7 @@ pub async fn run(command: JobCommand, context: &Context) -> Result<ExitCode, Fai
         JobCommand::List(args) => list(args, &state, context).await,
         JobCommand::Show(args) => show(&args, &state, context).await,
         JobCommand::Cancel(args) => cancel(&args, &state, context).await,
+        JobCommand::Perform(args) => perform(&args, config, &state, context).await,
     };
     state.close().await;
     result
@@ -183,6 +217,69 @@ async fn cancel(args: &JobArgs, state: &State, context: &Context) -> Result<Exit
         .ok_or_else(|| no_such_job(&args.id))?;
     tell(&job, context)?;
     Ok(ExitCode::Done)
+}
+
+async fn perform(
+    args: &PerformArgs,
+    config: Config,
+    state: &State,
+    context: &Context,
+) -> Result<ExitCode, Failure> {
+    let handover = Handover {
+        fence: Fence {
+            job: args.job,
+            token: args.token,
+        },
+        holder: args.holder,
+    };
+    let stop = context.interrupt.clone();
+    if let Some(shards) = args.shards {
+        return shard(&handover.fence, shards, &config, state, context).await;
+    }
+    let Some(job) = daemon::perform(state, config, handover, stop.clone()).await? else {
+        return Err(Failure::unproven(format_args!(
+            "job {} is no longer held by its attempt {}; nothing was done",
+            args.job, args.token
+        )));
+    };
+    tell(&job, context)?;
+    Ok(match job.status {
+        JobStatus::Done => ExitCode::Done,
+        _ if *stop.borrow() => ExitCode::Interrupted,
+        _ => ExitCode::Unproven,
+    })
+}
+
+/// Reads the part of the index that Kubernetes gives to each pod of an indexed Job.
+async fn shard(
+    fence: &Fence,
+    shards: u32,
+    config: &Config,
+    state: &State,
+    context: &Context,
+) -> Result<ExitCode, Failure> {
+    let index = std::env::var("JOB_COMPLETION_INDEX").unwrap_or_default();
+    let part = index
+        .parse::<u32>()
+        .ok()
+        .and_then(|index| index.checked_add(1));
+    let Some(shard) = part.and_then(|part| Subset::new(part, shards)) else {
+        return Err(Failure::usage(format_args!(
+            "JOB_COMPLETION_INDEX is {index:?}, and --shards {shards} needs one from 0 to {}",
+            shards.saturating_sub(1)
+        )));
+    };
+    let stop = context.interrupt.clone();
+    match daemon::perform_shard(state, config, *fence, shard, stop).await? {
+        Some(done) => {
+            verify_shards::tell(shard, &done, context)?;
+            Ok(ExitCode::Done)
+        }
+        None => Err(Failure::unproven(format_args!(
+            "job {} is no longer held by its attempt {}; nothing was read",
+            fence.job, fence.token
+        ))),
+    }
 }
 
 fn tell(job: &Job, context: &Context) -> Result<(), Failure> {

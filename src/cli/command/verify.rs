@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::verify_depth::DepthArgs;
+use super::verify_shards::{self as shards, ShardArgs};
 use crate::cli::alone::AloneArgs;
 use crate::cli::recording::Recording;
 use crate::cli::render::verify as render;
@@ -16,6 +17,7 @@ use crate::config::{AloneSetting, Config, Period, Tier};
 use crate::drill::Cancellation;
 use crate::finding::Severity;
 use crate::operation::alone;
+use crate::operation::shards::Campaign;
 use crate::operation::source::Source;
 use crate::operation::verify::{
     VerifyRequest, has_no_usable_backup, is_problem, not_alone, verify,
@@ -29,7 +31,7 @@ use crate::verify::{ReadProgress, VerifyReport};
 #[derive(Args, Clone, Debug)]
 #[command(
     long_about = "Check what a repository holds, without restoring it: which base backups are usable, from when to when the database can be brought back, how fresh the archive is, and what is wrong.\n\nOf a cluster every copy is checked, of a URL that one place. The report always says at which depth it speaks:\n\n  listed   names and sizes, and the WAL around the tip, around gaps and at timeline switches. Takes seconds; run it every few minutes for the exposure.\n  sampled  every byte of what is new or changed, and of the rest of what was read longest ago, so that everything is read again within --reread-within (30d). The state database remembers what was read; a run that is interrupted is gone on with by the next one.\n  read     every byte that lies there: each object decoded with its codec's own checks, every WAL record by its checksum and its place in the chain, every archive's structure, every page of every relation. Finds what names cannot show and most tools restore without a word: flipped bytes, cut objects, foreign or recycled segments, damaged pages. Costs one download of the repository; run it every night while that is cheap.\n\nAn object that is no longer what it was when it was first read is a finding at every depth.\n\nA page torn while the backup ran is no damage: the WAL of the backup heals it, which is looked up. Only a restore proves (`walproof drill run`).",
-    after_long_help = "Examples:\n  walproof verify orders\n  walproof verify orders --depth read\n  walproof verify orders --depth read --segments --output json | jq '.wal.by_segment[] | select(.sound | not)'\n  walproof verify orders --depth sampled\n  walproof verify orders --depth sampled --max-bytes 50GiB\n  walproof verify orders --subset 1/7\n  walproof verify orders --depth read --reread-within 1d\n  walproof verify orders --copy second-region\n  walproof verify orders --copy second-region --depth read --alone\n  walproof verify s3://backups/orders\n  walproof verify s3://backups/orders --endpoint-url http://127.0.0.1:9000 --max-backup-age 26h\n  walproof verify orders --output json | jq '.findings[].code'\n\nExit codes: 0 no finding at or above --fail-on; 1 there is one; 3 could not check, or with --alone another copy answered."
+    after_long_help = "Examples:\n  walproof verify orders\n  walproof verify orders --depth read\n  walproof verify orders --depth read --segments --output json | jq '.wal.by_segment[] | select(.sound | not)'\n  walproof verify orders --depth sampled\n  walproof verify orders --depth sampled --max-bytes 50GiB\n  walproof verify orders --subset 1/7\n  walproof verify orders --depth read --reread-within 1d\n  walproof verify orders --depth read --shards 4\n  walproof verify orders --copy second-region\n  walproof verify orders --copy second-region --depth read --alone\n  walproof verify s3://backups/orders\n  walproof verify s3://backups/orders --endpoint-url http://127.0.0.1:9000 --max-backup-age 26h\n  walproof verify orders --output json | jq '.findings[].code'\n\nExit codes: 0 no finding at or above --fail-on; 1 there is one; 3 could not check, or with --alone another copy answered."
 )]
 pub struct VerifyArgs {
     /// What to verify.
@@ -41,6 +43,9 @@ pub struct VerifyArgs {
     /// How deeply to look, and how much to read.
     #[command(flatten)]
     pub depth: DepthArgs,
+    /// Dividing the reading.
+    #[command(flatten)]
+    pub shards: ShardArgs,
     /// List every WAL segment that was read in the JSON: records, commits, times
     #[arg(long)]
     pub segments: bool,
@@ -130,6 +135,9 @@ pub async fn run(args: VerifyArgs, context: &Context) -> Result<ExitCode, Failur
             );
         }
     };
+    if let Some(shard) = args.shards.shard {
+        return shards::run_one(shard, &sources, &config, context).await;
+    }
     let threshold = Severity::from(args.fail_on);
     let mut reports = Vec::new();
     // One copy that cannot be reached must not hide what the others say.
@@ -214,6 +222,15 @@ async fn verify_one(
         Recording::try_begin(RunKind::Verify, source, config, context).await
     };
     let (recording, state) = Recording::split(recording);
+    let shards = args.shards.asked(source, &args.depth);
+    if shards > 1 && state.is_none() {
+        return Err(Failure::unproven(
+            "read in shards: there is no state database that they could share",
+        ));
+    }
+    if shards > 1 {
+        shards::run_all(shards, &source.copy, context).await?;
+    }
     let request = VerifyRequest {
         depth: args.depth.wish(),
         by_segment: args.segments,
@@ -221,6 +238,7 @@ async fn verify_one(
         alone: others.clone(),
         threshold: args.fail_on.into(),
         goes_on_without_backup: false,
+        campaign: (shards > 1).then_some(Campaign::Hand),
     };
     let spinner = context
         .progress

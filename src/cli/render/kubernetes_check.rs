@@ -32,6 +32,13 @@ pub(in crate::cli) fn render(report: &CheckReport, style: Style) -> String {
     if report.permissions.iter().any(spared) {
         text.push_str("(no): not everybody needs it\n");
     }
+    if let Some(role) = &report.scratch_role {
+        let _ = writeln!(
+            text,
+            "What is done inside scratch namespaces is held by ClusterRole {role}, to which walproof\n\
+             binds itself there and nowhere else."
+        );
+    }
     text.push('\n');
     match &report.trials {
         Some(trials) => tried(&mut text, trials, style),

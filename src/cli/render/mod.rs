@@ -1,6 +1,7 @@
 //! Renderings for people. The same reports are written as JSON for programs.
 
 pub mod alone;
+pub mod definition;
 pub mod discover;
 pub mod drill;
 pub mod evidence;
@@ -14,6 +15,7 @@ mod recoverability_tests;
 pub mod replicate;
 pub mod replicate_expire;
 pub mod replicate_status;
+pub mod request;
 pub mod restore;
 pub mod status;
 mod status_cluster;

@@ -4,9 +4,11 @@
 mod hold;
 mod jitter;
 mod moments;
+mod once;
 mod outline;
 
 pub use hold::Hold;
 pub use jitter::share;
 pub use moments::{Moments, Passed};
+pub use once::once;
 pub use outline::{Due, Outline, Outlines, Situation, Target, outline};

@@ -138,6 +138,7 @@ const fn kind_of(job: ScheduledJob) -> JobKind {
         ScheduledJob::Replicate => JobKind::Replicate,
         ScheduledJob::Drill => JobKind::Drill,
         ScheduledJob::Report => JobKind::Report,
+        ScheduledJob::Capture => JobKind::Capture,
     }
 }
 
@@ -189,6 +190,17 @@ fn targets(config: &Config, schedule: &Schedule, cluster: &Cluster) -> Vec<Targe
             })
             .collect(),
         ScheduledJob::Drill => drills(config, schedule, cluster),
+        ScheduledJob::Capture => cluster
+            .copies()
+            .skip(1)
+            .filter(|(label, _)| wanted(label))
+            // What is read is the API server; what is written are a few small objects.
+            .map(|(label, _)| Target {
+                copy: label,
+                bucket: String::new(),
+                spec: JobSpec::Capture,
+            })
+            .collect(),
     }
 }
 
@@ -241,7 +253,7 @@ fn drills(config: &Config, schedule: &Schedule, cluster: &Cluster) -> Vec<Target
 
 /// What stands for a bucket in the budget per bucket. Directories of this machine have
 /// none.
-fn bucket(repository: &RepositoryConfig) -> String {
+pub(super) fn bucket(repository: &RepositoryConfig) -> String {
     if repository.url.bucket().is_empty() {
         return String::new();
     }
@@ -426,6 +438,8 @@ impl Outline {
             JobKind::Replicate => EntryKind::Replicate,
             JobKind::Drill => EntryKind::Drill,
             JobKind::Report => EntryKind::Report,
+            JobKind::Capture => EntryKind::Capture,
+            JobKind::Request => EntryKind::Request,
             JobKind::Verify | JobKind::Sweep => EntryKind::Verify,
         }
     }

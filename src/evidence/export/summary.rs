@@ -224,9 +224,19 @@ impl Summary {
                 let outcome = Outcome::of(entry.kind, &body.run);
                 self.ran(entry, entry.kind, &body.run.asked, outcome);
             }
-            Body::Compare(body) | Body::Restore(body) | Body::Backup(body) | Body::Expire(body) => {
+            Body::Compare(body)
+            | Body::Restore(body)
+            | Body::Backup(body)
+            | Body::Expire(body)
+            | Body::Capture(body) => {
                 let outcome = Outcome::of(entry.kind, &body.run);
                 self.ran(entry, entry.kind, &body.run.asked, outcome);
+            }
+            // What happened to it beside its runs is no run.
+            Body::Request(body) => {
+                if let Some(run) = &body.run {
+                    self.ran(entry, entry.kind, &run.asked, Outcome::of(entry.kind, run));
+                }
             }
             Body::Report(body) => {
                 let outcome = if body.error.is_none() {

@@ -69,6 +69,10 @@ kinds! {
     Interrupted = "interrupted",
     /// A daemon saw, apart from any run, that something is wrong or no longer so.
     Noticed = "noticed",
+    /// A capture of a cluster's definition ended.
+    Capture = "capture",
+    /// A person's request ended.
+    Request = "request",
 }
 
 impl std::fmt::Display for EntryKind {

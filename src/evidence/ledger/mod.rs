@@ -17,8 +17,8 @@ mod walk;
 pub use body::{
     Asked, Body, ClosedIncident, ConfigurationBody, DaemonBody, DrillBody, FoundCount,
     InterruptedBody, LateBody, LateReason, MissedBody, MissedReason, NoticedBody, OpenedIncident,
-    OtherBody, PhaseTime, RecordReference, ReplicateBody, ReportBody, RunBody, SkippedBody,
-    SkippedReason, VerifyBody, cut, note_incidents, tally,
+    OtherBody, PhaseTime, RecordReference, ReplicateBody, ReportBody, RequestBody, RequestEvent,
+    RunBody, SkippedBody, SkippedReason, VerifyBody, cut, note_incidents, tally,
 };
 pub use canonical::{CanonicalError, canonical_json};
 pub use entry::{

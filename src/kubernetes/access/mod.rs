@@ -10,9 +10,13 @@ mod needs;
 mod role;
 mod trial;
 
-pub use needs::{DrillForm, Source, for_backup, for_drill, for_scan};
-pub use role::roles;
-pub use trial::{Trial, try_out};
+pub use needs::{
+    DrillForm, Source, for_backup, for_controller, for_definition, for_drill, for_drill_outside,
+    for_executor, for_request, for_scan, for_scratch,
+};
+pub(crate) use role::{RBAC, subject};
+pub use role::{roles, split_roles};
+pub use trial::{Trial, try_namespace, try_out};
 
 use std::fmt;
 
@@ -20,10 +24,11 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
+use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 use kube::api::{Api, PostParams};
 use serde::Serialize;
 
-use super::{Kube, KubeError};
+use super::{Kube, KubeError, KubeErrorKind};
 
 /// How many questions are under way at a time.
 const AT_ONCE: usize = 8;
@@ -31,7 +36,7 @@ const AT_ONCE: usize = 8;
 /// One thing that walproof must be allowed to do.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Permission {
-    /// `get`, `list`, `watch`, `create`, `update`, `patch` or `delete`.
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete` or `bind`.
     pub verb: &'static str,
     /// The API group; empty for the core group.
     pub group: &'static str,
@@ -119,6 +124,46 @@ pub async fn check(kube: &Kube, permissions: &[Permission]) -> Result<Vec<Answer
         .await
 }
 
+/// Whether a ClusterRole holds permissions, by its own rules: for one that is not bound yet.
+///
+/// # Errors
+///
+/// It cannot be read.
+pub async fn check_role(
+    kube: &Kube,
+    role: &str,
+    permissions: &[Permission],
+) -> Result<Vec<Answer>, KubeError> {
+    let roles: Api<ClusterRole> = Api::all(kube.client());
+    let action = format!("get ClusterRole {role}");
+    let rules = match kube.call(action, roles.get(role)).await {
+        Ok(role) => role.rules.unwrap_or_default(),
+        Err(error) if error.kind == KubeErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let answers = permissions.iter().map(|permission| Answer {
+        allowed: rules.iter().any(|rule| gives(rule, permission)),
+        permission: permission.clone(),
+        reason: Some(format!("ClusterRole {role}, in scratch namespaces")),
+    });
+    Ok(answers.collect())
+}
+
+/// Whether a rule gives a permission (`k8s.io/kubernetes/pkg/apis/rbac/v1/evaluation_helpers.go`).
+fn gives(rule: &PolicyRule, permission: &Permission) -> bool {
+    let has = |values: Option<&Vec<String>>, wanted: &str| {
+        values.is_some_and(|values| values.iter().any(|value| value == "*" || value == wanted))
+    };
+    let named = rule.resource_names.as_ref().is_none_or(|names| {
+        let name = permission.name.as_ref();
+        names.is_empty() || name.is_some_and(|name| names.contains(name))
+    });
+    has(Some(&rule.verbs), permission.verb)
+        && has(rule.api_groups.as_ref(), permission.group)
+        && has(rule.resources.as_ref(), &permission.rbac_resource())
+        && named
+}
+
 async fn ask(kube: &Kube, permission: &Permission) -> Result<Answer, KubeError> {
     let reviews: Api<SelfSubjectAccessReview> = Api::all(kube.client());
     let text = |text: &str| Some(text.to_owned());
@@ -148,4 +193,52 @@ async fn ask(kube: &Kube, permission: &Permission) -> Result<Answer, KubeError> 
         allowed: status.allowed,
         reason: status.reason.filter(|reason| !reason.is_empty()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_rule_gives_what_it_names() {
+        let rule: PolicyRule = serde_json::from_value(json!({
+            "apiGroups": [""], "resources": ["secrets", "pods/log"],
+            "resourceNames": ["drill-ca"], "verbs": ["get"],
+        }))
+        .unwrap();
+        let wish = |verb, resource, subresource, name: Option<&str>| Permission {
+            verb,
+            group: "",
+            resource,
+            subresource,
+            name: name.map(str::to_owned),
+            namespace: None,
+            purpose: "",
+            optional: false,
+        };
+        assert!(gives(
+            &rule,
+            &wish("get", "secrets", None, Some("drill-ca"))
+        ));
+        assert!(gives(
+            &rule,
+            &wish("get", "pods", Some("log"), Some("drill-ca"))
+        ));
+        for refused in [
+            wish("get", "secrets", None, None),
+            wish("get", "secrets", None, Some("payroll")),
+            wish("list", "secrets", None, Some("drill-ca")),
+            wish("get", "pods", None, Some("drill-ca")),
+            wish("get", "pods", Some("exec"), Some("drill-ca")),
+        ] {
+            assert!(!gives(&rule, &refused), "{refused}");
+        }
+        let all: PolicyRule = serde_json::from_value(json!({
+            "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"],
+        }))
+        .unwrap();
+        assert!(gives(&all, &wish("get", "pods", Some("exec"), Some("x"))));
+    }
 }

@@ -8,7 +8,8 @@ use super::Permission;
 use crate::kubernetes::Identity;
 use crate::kubernetes::names::{MANAGED_BY, WALPROOF};
 
-const RBAC: &str = "rbac.authorization.k8s.io";
+/// The API group of roles and bindings.
+pub(crate) const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// A ClusterRole for what is needed everywhere and a Role for each namespace, all called
 /// `name`, and their bindings to an identity.
@@ -42,6 +43,26 @@ pub fn roles(name: &str, permissions: &[Permission], identity: &Identity) -> Vec
             "subjects": [subject(identity)],
         }));
     }
+    manifests
+}
+
+/// The same where the rights inside of scratch namespaces are a ClusterRole of their own, called
+/// `scratch_role`. Nothing binds it: walproof does, in each scratch namespace alone.
+pub fn split_roles(
+    name: &str,
+    outside: &[Permission],
+    scratch_role: &str,
+    scratch: &[Permission],
+    identity: &Identity,
+) -> Vec<Value> {
+    let mut manifests = roles(name, outside, identity);
+    let scratch: Vec<&Permission> = scratch.iter().collect();
+    manifests.push(json!({
+        "apiVersion": format!("{RBAC}/v1"),
+        "kind": "ClusterRole",
+        "metadata": { "name": scratch_role, "labels": { MANAGED_BY: WALPROOF } },
+        "rules": rules(&scratch),
+    }));
     manifests
 }
 
@@ -79,7 +100,8 @@ fn rules(permissions: &[&Permission]) -> Vec<Value> {
     plain.chain(named).collect()
 }
 
-fn subject(identity: &Identity) -> Value {
+/// An identity as a binding names it.
+pub(crate) fn subject(identity: &Identity) -> Value {
     let account = identity
         .username
         .strip_prefix("system:serviceaccount:")

@@ -9,7 +9,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::DrillForm;
-use crate::kubernetes::names::{MANAGED_BY, WALPROOF};
+use crate::kubernetes::names::{DRILL, MANAGED_BY, WALPROOF};
+use crate::kubernetes::scratch::namespace_name;
 use crate::kubernetes::{Kube, KubeError, KubeErrorKind};
 
 /// What came of asking for one object.
@@ -48,6 +49,31 @@ pub async fn try_out(
     let mut trials = Vec::new();
     for part in parts(form) {
         trials.push(attempt(kube, &part, namespace).await?);
+    }
+    Ok(trials)
+}
+
+/// The same for the namespace alone, named and labelled as a drill's: where the rights in it are
+/// given by a binding in it, nothing can be tried in any other.
+pub async fn try_namespace(kube: &Kube, prefix: &str) -> Result<Vec<Trial>, KubeError> {
+    let id = uuid::Uuid::now_v7();
+    let mut all = parts(DrillForm::InTree);
+    all.truncate(1);
+    let mut trials = Vec::new();
+    for mut part in all {
+        if let Some(metadata) = part
+            .manifest
+            .get_mut("metadata")
+            .and_then(Value::as_object_mut)
+        {
+            metadata.remove("generateName");
+            let name = namespace_name(prefix, "trial", id);
+            metadata.insert("name".to_owned(), name.into());
+            if let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut) {
+                labels.insert(DRILL.to_owned(), id.to_string().into());
+            }
+        }
+        trials.push(attempt(kube, &part, "").await?);
     }
     Ok(trials)
 }

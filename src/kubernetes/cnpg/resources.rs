@@ -35,6 +35,41 @@ pub fn object_store() -> ApiResource {
     resource("barmancloud.cnpg.io", "v1", "ObjectStore", "objectstores")
 }
 
+/// `Pooler`.
+pub fn pooler() -> ApiResource {
+    resource("postgresql.cnpg.io", "v1", "Pooler", "poolers")
+}
+
+/// `Database`.
+pub fn database() -> ApiResource {
+    resource("postgresql.cnpg.io", "v1", "Database", "databases")
+}
+
+/// `Publication`.
+pub fn publication() -> ApiResource {
+    resource("postgresql.cnpg.io", "v1", "Publication", "publications")
+}
+
+/// `Subscription`.
+pub fn subscription() -> ApiResource {
+    resource("postgresql.cnpg.io", "v1", "Subscription", "subscriptions")
+}
+
+/// `ImageCatalog`.
+pub fn image_catalog() -> ApiResource {
+    resource("postgresql.cnpg.io", "v1", "ImageCatalog", "imagecatalogs")
+}
+
+/// `ClusterImageCatalog`, which belongs to no namespace.
+pub fn cluster_image_catalog() -> ApiResource {
+    resource(
+        "postgresql.cnpg.io",
+        "v1",
+        "ClusterImageCatalog",
+        "clusterimagecatalogs",
+    )
+}
+
 /// `VolumeSnapshot`.
 pub fn volume_snapshot() -> ApiResource {
     resource(

@@ -1,17 +1,22 @@
 //! Making the objects of a scratch namespace.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube::api::{DynamicObject, PostParams};
 use serde_json::Value;
 
 use super::kinds::Kind;
+use crate::kubernetes::access::{self, DrillForm};
 use crate::kubernetes::{Kube, KubeError, KubeErrorKind, names};
 
 /// How often a wish is repeated that may succeed by itself.
 const TRIES: u32 = 6;
 /// The wait before the first repetition; it doubles.
 const WAIT: Duration = Duration::from_millis(500);
+/// How long a binding may take to have its effect.
+const SETTLE: Duration = Duration::from_secs(30);
+/// How often it is looked whether it has.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Makes the objects in their order, and calls `on_each` with each that is there. An object
 /// that is already there passes if it is the same drill's, as after an answer that was lost.
@@ -25,11 +30,70 @@ pub async fn create(
     manifests: &[Value],
     mut on_each: impl FnMut(&Value) + Send,
 ) -> Result<(), KubeError> {
+    let mut bound = false;
     for manifest in manifests {
-        one(kube, manifest, false).await?;
+        one(kube, manifest, false, bound).await?;
+        if manifest.get("kind").and_then(Value::as_str) == Some("RoleBinding") {
+            bound = true;
+            settle(kube, manifest, manifests).await?;
+        }
         on_each(manifest);
     }
     Ok(())
+}
+
+/// Waits until the rights that a binding gives are known to who judges requests. It learns of
+/// a binding by itself, mostly within milliseconds.
+///
+/// # Errors
+///
+/// The role that was bound does not hold what a drill needs, or is not there.
+async fn settle(kube: &Kube, binding: &Value, manifests: &[Value]) -> Result<(), KubeError> {
+    let text = |pointer: &str| {
+        let text = binding.pointer(pointer).and_then(Value::as_str);
+        text.unwrap_or_default()
+    };
+    let namespace = text("/metadata/namespace");
+    let needed = access::for_scratch(form_of(manifests), Some(namespace));
+    let until = Instant::now() + SETTLE;
+    loop {
+        let answers = access::check(kube, &needed).await?;
+        let missing: Vec<String> = answers
+            .iter()
+            .filter(|answer| answer.is_missing())
+            .map(|answer| answer.permission.to_string())
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= until {
+            let role = text("/roleRef/name");
+            return Err(KubeError::new(
+                KubeErrorKind::Forbidden,
+                format!("take the rights of ClusterRole {role} in {namespace}"),
+                format!(
+                    "it does not let walproof {}; `walproof kubernetes check --scratch-role {role} \
+                     --print-role` prints the one that does",
+                    missing.join(", ")
+                ),
+            ));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// What the objects recover from.
+fn form_of(manifests: &[Value]) -> DrillForm {
+    let has = |kind: &str| {
+        let of = |one: &Value| one.get("kind").and_then(Value::as_str) == Some(kind);
+        manifests.iter().any(of)
+    };
+    match (has("VolumeSnapshot"), has("ObjectStore")) {
+        // Without an ObjectStore its WAL is the operator's matter, and nothing is made for it.
+        (true, _) => DrillForm::Snapshot,
+        (false, true) => DrillForm::Plugin,
+        (false, false) => DrillForm::InTree,
+    }
 }
 
 /// Asks the API server, with all its admission, whether it would take the objects, without
@@ -41,12 +105,14 @@ pub async fn create(
 /// The first that it would not take.
 pub async fn dry_run(kube: &Kube, manifests: &[Value]) -> Result<(), KubeError> {
     for manifest in manifests {
-        one(kube, manifest, true).await?;
+        one(kube, manifest, true, false).await?;
     }
     Ok(())
 }
 
-async fn one(kube: &Kube, manifest: &Value, dry_run: bool) -> Result<(), KubeError> {
+/// `bound`: whether the right to do so was given a moment ago, so that not every API server
+/// need know of it.
+async fn one(kube: &Kube, manifest: &Value, dry_run: bool, bound: bool) -> Result<(), KubeError> {
     let text = |pointer: &str| {
         let text = manifest.pointer(pointer).and_then(Value::as_str);
         text.unwrap_or_default()
@@ -100,7 +166,8 @@ async fn one(kube: &Kube, manifest: &Value, dry_run: bool) -> Result<(), KubeErr
             });
             return if is_ours { Ok(()) } else { Err(error) };
         }
-        if !error.is_transient() || tries >= TRIES {
+        let early = bound && error.kind == KubeErrorKind::Forbidden;
+        if !(error.is_transient() || early) || tries >= TRIES {
             return Err(error);
         }
         tracing::debug!(%error, "trying again");

@@ -139,9 +139,40 @@ fn one(plan: &ScratchPlan, manifest: &Value) -> Check {
             let known = |name: &str| name == STORE_SECRET || plan.pull_secrets.contains_key(name);
             demand(name.is_some_and(known), "is a Secret that nothing needs")
         }
+        "RoleBinding" => binding(plan, manifest),
         "ResourceQuota" | "LimitRange" | "VolumeSnapshot" => Ok(()),
         _ => Err("is of a kind that a recovery does not need".to_owned()),
     }
+}
+
+/// One ClusterRole, the one that was asked for, for one subject: walproof itself.
+fn binding(plan: &ScratchPlan, manifest: &Value) -> Check {
+    let Some(grant) = &plan.grant else {
+        return Err("binds a role that nothing asked for".to_owned());
+    };
+    only(
+        Some(manifest),
+        &["apiVersion", "kind", "metadata", "roleRef", "subjects"],
+    )?;
+    equal(manifest, "/roleRef/kind", "ClusterRole")?;
+    equal(manifest, "/roleRef/name", &grant.role)?;
+    let subjects = manifest.get("subjects").and_then(Value::as_array);
+    let Some([subject]) = subjects.map(Vec::as_slice) else {
+        return Err("must have one subject".to_owned());
+    };
+    let text = |key: &str| subject.get(key).and_then(Value::as_str).unwrap_or_default();
+    let name = match text("kind") {
+        "ServiceAccount" => format!(
+            "system:serviceaccount:{}:{}",
+            text("namespace"),
+            text("name")
+        ),
+        _ => text("name").to_owned(),
+    };
+    demand(
+        name == grant.identity.username,
+        "must be for walproof itself and nobody else",
+    )
 }
 
 /// In the namespace, and with the drill's labels.
@@ -399,6 +430,7 @@ fn together(plan: &ScratchPlan, manifests: &[Value]) -> Check {
     for (kind, wanted) in [
         ("Namespace", 1),
         ("Cluster", 1),
+        ("RoleBinding", usize::from(plan.grant.is_some())),
         ("ResourceQuota", 1),
         ("LimitRange", 1),
         ("ObjectStore", usize::from(uses_plugin(plan))),

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
+use crate::kubernetes::Identity;
 use crate::kubernetes::cnpg::SourceCluster;
 
 /// A plan that recovers a source.
@@ -86,6 +87,7 @@ pub(super) fn plan(source: Value, form: Form) -> ScratchPlan {
             walproof: None,
         },
         pull_secrets: BTreeMap::new(),
+        grant: None,
         source,
     }
 }
@@ -591,4 +593,56 @@ proptest! {
             prop_assert!(library != "pg_cron" && !library.contains('/'), "{}", library);
         }
     }
+}
+
+/// walproof binds one role, to itself, and only where it was asked for.
+#[test]
+fn a_binding_is_for_walproof_itself_and_comes_first() {
+    let mut plan = plan(hostile(), Form::Plugin);
+    let without = manifests(&plan).unwrap();
+    assert!(without.iter().all(|one| one["kind"] != "RoleBinding"));
+    plan.grant = Some(Grant {
+        role: "walproof-scratch".to_owned(),
+        identity: Identity {
+            username: "system:serviceaccount:backups:walproof".to_owned(),
+            groups: Vec::new(),
+        },
+    });
+    let all = manifests(&plan).unwrap();
+    assert_eq!(all.len(), without.len() + 1);
+    assert_eq!(
+        (&all[0]["kind"], &all[1]["kind"]),
+        (&json!("Namespace"), &json!("RoleBinding"))
+    );
+    assert_eq!(
+        all[1]["subjects"],
+        json!([{"kind": "ServiceAccount", "namespace": "backups", "name": "walproof"}])
+    );
+    for (pointer, value) in [
+        ("/roleRef/kind", json!("Role")),
+        ("/roleRef/name", json!("cluster-admin")),
+        ("/metadata/namespace", json!("kube-system")),
+        ("/subjects/0/name", json!("default")),
+        ("/subjects/0/namespace", json!("kube-system")),
+        (
+            "/subjects",
+            json!([{"kind": "Group", "name": "system:authenticated"}]),
+        ),
+        (
+            "/subjects",
+            json!([all[1]["subjects"][0], all[1]["subjects"][0]]),
+        ),
+    ] {
+        let mut changed = all.clone();
+        *changed[1].pointer_mut(pointer).unwrap() = value;
+        assert!(invariant::check(&plan, &changed).is_err(), "{pointer}");
+    }
+    // Nobody asked for one, and it is there; somebody did, and it is not.
+    plan.grant = None;
+    assert!(invariant::check(&plan, &all).is_err());
+    plan.grant = Some(Grant {
+        role: "walproof-scratch".to_owned(),
+        identity: Identity::default(),
+    });
+    assert!(invariant::check(&plan, &without).is_err());
 }

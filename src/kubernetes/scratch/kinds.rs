@@ -67,6 +67,7 @@ const MADE: &[Kind] = &[
         "networkpolicies",
         true,
     ),
+    ROLE_BINDING,
     kind("", "v1", "ResourceQuota", "resourcequotas", true),
     kind("", "v1", "LimitRange", "limitranges", true),
     SECRET,
@@ -75,6 +76,13 @@ const MADE: &[Kind] = &[
     VOLUME_SNAPSHOT,
     CLUSTER,
 ];
+pub(crate) const ROLE_BINDING: Kind = kind(
+    "rbac.authorization.k8s.io",
+    "v1",
+    "RoleBinding",
+    "rolebindings",
+    true,
+);
 const SECRET: Kind = kind("", "v1", "Secret", "secrets", true);
 const OBJECT_STORE: Kind = kind(
     "barmancloud.cnpg.io",

@@ -16,6 +16,7 @@ mod keep;
 mod kinds;
 mod manifests;
 pub mod network;
+mod open;
 pub mod plan;
 mod quantity;
 mod remove;
@@ -29,11 +30,12 @@ pub use create::{create, dry_run};
 pub use error::ManifestError;
 pub use keep::{CLOSED, close, keep};
 pub use manifests::{
-    CLUSTER_SOURCE, OBJECT_STORE, POLICY, STORE_CA_KEY, STORE_SECRET, manifests, settings_of,
+    CLUSTER_SOURCE, GRANT, OBJECT_STORE, POLICY, STORE_CA_KEY, STORE_SECRET, manifests, settings_of,
 };
+pub use open::{PlacedSecret, open, place_secret, remove_secret};
 pub use plan::{
-    Form, NetworkPlan, Overrides, Peer, Port, Protocol, Quota, RecoveryTarget, ScratchPlan,
-    SecretBytes, Side, SnapshotSet, SnapshotSource, Stop, StoreAccess, namespace_name,
+    Form, Grant, NetworkPlan, Overrides, PREFIX, Peer, Port, Protocol, Quota, RecoveryTarget,
+    ScratchPlan, SecretBytes, Side, SnapshotSet, SnapshotSource, Stop, StoreAccess, namespace_name,
 };
 pub use remove::{Removal, remove};
 pub use store::StoreKeys;

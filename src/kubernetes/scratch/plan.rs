@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::kubernetes::Identity;
 use crate::kubernetes::cnpg::SourceCluster;
 
 /// Everything that a recovery in a scratch namespace needs. [`manifests`](super::manifests())
@@ -49,6 +50,18 @@ pub struct ScratchPlan {
     /// Secrets for pulling the image, by the name that the source's Cluster gives them:
     /// each the content of `.dockerconfigjson`.
     pub pull_secrets: BTreeMap<String, SecretBytes>,
+    /// What walproof binds itself to in the namespace before it makes anything in it; nothing
+    /// where its rights hold there anyway.
+    pub grant: Option<Grant>,
+}
+
+/// A right that walproof gives itself in its own scratch namespace, and nowhere else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The ClusterRole.
+    pub role: String,
+    /// Who gets it: walproof, as the API server knows it.
+    pub identity: Identity,
 }
 
 /// How a recovery is asked of CloudNativePG.
@@ -311,6 +324,9 @@ impl Protocol {
     }
 }
 
+/// What the names of scratch namespaces begin with where nothing else is said.
+pub const PREFIX: &str = "walproof-drill";
+
 /// The name of a drill's namespace: `<prefix>-<cluster>-<tail of the drill's id>`, at most
 /// 63 characters, the cluster's name shortened to what fits. The tail, eight hexadecimal
 /// digits, holds the random part of a time-ordered UUID.
@@ -320,7 +336,7 @@ pub fn namespace_name(prefix: &str, cluster: &str, id: Uuid) -> String {
     let mut prefix = dns_label(prefix);
     prefix.truncate(30);
     let prefix = match prefix.trim_end_matches('-') {
-        "" => "walproof-drill",
+        "" => PREFIX,
         prefix => prefix,
     };
     let mut cluster = dns_label(cluster);

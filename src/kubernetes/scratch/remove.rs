@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
@@ -19,6 +19,8 @@ use crate::kubernetes::{Kube, KubeError, KubeErrorKind, names, time};
 const LOOK: Duration = Duration::from_millis(500);
 /// Seconds that a pod has to end. Its data is thrown away.
 const GRACE_SECONDS: u32 = 1;
+/// So many volumes are read at a time.
+const PAGE: u32 = 500;
 /// At most so many of what is left are named.
 const MOST_NAMED: usize = 20;
 
@@ -87,10 +89,11 @@ pub async fn remove(
             break;
         }
         // A volume may be bound while the deletion begins.
-        volumes.look(kube, namespace, until).await?;
+        volumes.look(kube, &there, until).await?;
         tokio::time::sleep(LOOK).await;
     }
     if removal.gone {
+        volumes.look_again(kube, namespace, until).await?;
         removal.left.extend(remove_contents(kube, id, until).await?);
     }
     removal.volumes_released = volumes.unseen.is_none();
@@ -125,9 +128,11 @@ async fn begin(
 ) -> Result<(), KubeError> {
     if let Some(found) = get_namespace(kube, namespace, until).await? {
         must_be_ours(&found, namespace, id)?;
-        volumes.look(kube, namespace, until).await?;
+        volumes.look(kube, &found, until).await?;
+        // Where its rights hold in this namespace alone, they go with it, soon after this.
+        let pods = pods(kube, namespace).await;
         delete(kube, namespace, &found, until).await?;
-        hurry_pods(kube, namespace).await;
+        hurry(kube, namespace, &pods).await;
     }
     Ok(())
 }
@@ -224,10 +229,20 @@ fn must_be_ours(found: &Namespace, namespace: &str, id: Uuid) -> Result<(), Kube
     ))
 }
 
+/// The claims of a namespace cannot be seen.
+#[derive(Clone, Copy)]
+struct Blind {
+    /// When the namespace was made.
+    made: Option<DateTime<Utc>>,
+}
+
 /// The volumes that were seen bound to the namespace's claims.
 #[derive(Default)]
 struct Volumes {
     bound: Vec<Bound>,
+    /// Set once the claims could not be seen: the right to see them goes with the namespace,
+    /// where it is given by a binding in it.
+    blind: Option<Blind>,
     /// Why they could not be seen.
     unseen: Option<String>,
 }
@@ -237,21 +252,25 @@ impl Volumes {
     async fn look(
         &mut self,
         kube: &Kube,
-        namespace: &str,
+        namespace: &Namespace,
         until: Instant,
     ) -> Result<(), KubeError> {
-        let claims: Api<PersistentVolumeClaim> = Api::namespaced(kube.client(), namespace);
-        let action = format!("list PersistentVolumeClaims in {namespace}");
+        if self.blind.is_some() {
+            return Ok(());
+        }
+        let name = namespace.metadata.name.as_deref().unwrap_or_default();
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(kube.client(), name);
+        let action = format!("list PersistentVolumeClaims in {name}");
         let parameters = ListParams::default();
         let listed = patient(kube, &action, until, || claims.list(&parameters).boxed());
         let list = match listed.await {
             Ok(list) => list,
             Err(error) if error.kind == KubeErrorKind::Forbidden => {
-                self.unseen = Some(format!(
-                    "the volumes of {namespace} are not known, for this identity may not look \
-                     at PersistentVolumeClaims"
-                ));
-                return Ok(());
+                let made = namespace.metadata.creation_timestamp.as_ref();
+                self.blind = Some(Blind {
+                    made: made.and_then(time::from_api),
+                });
+                return self.look_again(kube, name, until).await;
             }
             Err(error) => return Err(error),
         };
@@ -259,23 +278,77 @@ impl Volumes {
             let volume = claim.spec.and_then(|spec| spec.volume_name);
             let claimed = claim.metadata.creation_timestamp.as_ref();
             let claimed = claimed.and_then(time::from_api);
-            let (Some(volume), Some(claim), Some(uid)) =
+            if let (Some(volume), Some(claim), Some(uid)) =
                 (volume, claim.metadata.name, claim.metadata.uid)
-            else {
-                continue;
-            };
-            if self.bound.iter().all(|known| known.uid != uid) {
+            {
                 let bound = Bound {
                     volume,
                     claim,
                     uid,
                     claimed,
                 };
-                release_with_claim(kube, &bound).await;
-                self.bound.push(bound);
+                self.see(kube, bound).await;
             }
         }
         Ok(())
+    }
+
+    async fn see(&mut self, kube: &Kube, bound: Bound) {
+        if self.bound.iter().all(|known| known.uid != bound.uid) {
+            release_with_claim(kube, &bound).await;
+            self.bound.push(bound);
+        }
+    }
+
+    /// Where the claims could not be seen: the volumes themselves say whose they are. All of
+    /// the cluster's are looked through, a page at a time, so not at every look.
+    async fn look_again(
+        &mut self,
+        kube: &Kube,
+        namespace: &str,
+        until: Instant,
+    ) -> Result<(), KubeError> {
+        let Some(Blind { made }) = self.blind else {
+            return Ok(());
+        };
+        let volumes: Api<PersistentVolume> = Api::all(kube.client());
+        let mut parameters = ListParams::default().limit(PAGE);
+        loop {
+            let action = "list PersistentVolumes";
+            let listed = patient(kube, action, until, || volumes.list(&parameters).boxed());
+            let page = match listed.await {
+                Ok(page) => page,
+                Err(error) if error.kind == KubeErrorKind::Forbidden => {
+                    self.unseen = Some(format!(
+                        "the volumes of {namespace} are not known, for this identity may look \
+                         neither at PersistentVolumeClaims there nor at PersistentVolumes"
+                    ));
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            };
+            for volume in page.items {
+                let claim = volume.spec.and_then(|spec| spec.claim_ref);
+                let claim = claim.filter(|claim| claim.namespace.as_deref() == Some(namespace));
+                if let Some(claim) = claim
+                    && let (Some(volume), Some(claim), Some(uid)) =
+                        (volume.metadata.name, claim.name, claim.uid)
+                {
+                    let bound = Bound {
+                        volume,
+                        claim,
+                        uid,
+                        // A claim is never older than its namespace.
+                        claimed: made,
+                    };
+                    self.see(kube, bound).await;
+                }
+            }
+            match page.metadata.continue_.filter(|more| !more.is_empty()) {
+                Some(more) => parameters.continue_token = Some(more),
+                None => return Ok(()),
+            }
+        }
     }
 }
 
@@ -334,23 +407,27 @@ async fn release_with_claim(kube: &Kube, bound: &Bound) {
     }
 }
 
+/// The pods of the namespace, if they can be seen.
+async fn pods(kube: &Kube, namespace: &str) -> Vec<String> {
+    let pods: Api<Pod> = Api::namespaced(kube.client(), namespace);
+    let action = format!("list Pods in {namespace}");
+    let listed = kube.call(action, pods.list(&ListParams::default())).await;
+    let pods = listed.map(|list| list.items).unwrap_or_default();
+    let names = pods.into_iter().filter_map(|pod| pod.metadata.name);
+    names.collect()
+}
+
 /// Tells pods to end soon: the operator gives a server minutes for its clients and its WAL.
-async fn hurry_pods(kube: &Kube, namespace: &str) {
+async fn hurry(kube: &Kube, namespace: &str, names: &[String]) {
     let pods: Api<Pod> = Api::namespaced(kube.client(), namespace);
     let parameters = DeleteParams::default().grace_period(GRACE_SECONDS);
-    let action = format!("list Pods in {namespace}");
-    let Ok(list) = kube.call(action, pods.list(&ListParams::default())).await else {
-        return;
-    };
-    for pod in list.items {
-        let Some(name) = pod.metadata.name else {
-            continue;
-        };
+    let all = names.iter().map(|name| {
         let action = format!("delete Pod {namespace}/{name}");
+        kube.call(action, pods.delete(name, &parameters))
+    });
+    for error in join_all(all).await.into_iter().filter_map(Result::err) {
         // They go with the namespace in any case.
-        if let Err(error) = kube.call(action, pods.delete(&name, &parameters)).await {
-            tracing::debug!(%error, "left to the namespace");
-        }
+        tracing::debug!(%error, "left to the namespace");
     }
 }
 

@@ -208,7 +208,15 @@ async fn walk(kube: &Kube, now: DateTime<Utc>, alive: Alive) -> Result<Walk, Kub
     for namespace in &list.items {
         let found = read(namespace);
         walk.there.push(found.name.clone());
-        match decide(&found, walk.now, alive) {
+        // Elsewhere a pod that told its name can be asked for.
+        let lives = match found.holder.as_deref() {
+            Some(by) => match (alive(by), holder::pod(by)) {
+                (None, Some(pod)) => holder::pod_lives(kube, &pod).await,
+                (lives, _) => lives,
+            },
+            None => None,
+        };
+        match decide(&found, walk.now, |_| lives) {
             Decision::Remove(id, reason) => walk.wanted.push((found.name, id, reason)),
             Decision::Keep(reason) => walk.kept.push(Swept {
                 name: found.name,
@@ -248,7 +256,11 @@ fn read(namespace: &Namespace) -> Found {
 
 /// What is done with a namespace. Its holder's death needs no clock; all else needs one that
 /// can be believed.
-fn decide(found: &Found, now: Option<DateTime<Utc>>, alive: Alive) -> Decision {
+fn decide(
+    found: &Found,
+    now: Option<DateTime<Utc>>,
+    alive: impl Fn(&str) -> Option<bool>,
+) -> Decision {
     let Some(id) = found.id else {
         return Decision::Keep("its drill label is no identifier".to_owned());
     };

@@ -330,9 +330,10 @@ impl Work {
             }
             let verdict = match incident.kind {
                 // Overdue proofs and the like: nothing is wrong with the backup.
-                IncidentKind::Schedule => Verdict::Unproven,
+                // Nor is it where only what a rebuild needs besides data is amiss.
+                IncidentKind::Schedule | IncidentKind::Capture => Verdict::Unproven,
                 // A restore for use, a removal by policy: no statement on the copies.
-                IncidentKind::Restore | IncidentKind::Expire => continue,
+                IncidentKind::Restore | IncidentKind::Expire | IncidentKind::Request => continue,
                 IncidentKind::Verify
                 | IncidentKind::Drill
                 | IncidentKind::Backup
@@ -373,7 +374,9 @@ impl Work {
             IncidentKind::Restore
             | IncidentKind::Backup
             | IncidentKind::Compare
-            | IncidentKind::Expire => false,
+            | IncidentKind::Expire
+            | IncidentKind::Capture
+            | IncidentKind::Request => false,
         }
     }
 }

@@ -30,6 +30,7 @@ const HOURLY: fn() -> Due = || Due {
     verify: Some(period("1h")),
     replicate: Some(period("2h")),
     drill: Some(period("1d")),
+    capture: None,
 };
 
 /// What the newest look at a copy may be.

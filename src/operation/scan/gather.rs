@@ -87,6 +87,7 @@ pub async fn scan(
             kubeconfig: options.access.kubeconfig.clone(),
             // The current context may be another tomorrow.
             context: kube.context().map(str::to_owned),
+            ..KubernetesConfig::default()
         },
         ..Config::default()
     };

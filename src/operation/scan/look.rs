@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
+use super::locate;
 use super::place::{Place, place};
 use super::report::{ScanOutcome, ScanTrouble, ScannedCluster};
 use crate::config::{Cluster, Config, GuardedCluster, SecretReader as _};
 use crate::drill::Cancellation;
 use crate::finding::{Code, Finding, Severity};
 use crate::kubernetes::Kube;
-use crate::kubernetes::cnpg::{self, Archive, ObjectStore, SourceCluster, StoreConfiguration};
+use crate::kubernetes::cnpg::{self, Archive, SourceCluster, StoreConfiguration};
 use crate::operation::secrets::KubernetesSecrets;
 use crate::operation::source::{Reach, Source};
 use crate::operation::standing::VerifyStanding;
@@ -161,52 +162,28 @@ async fn find(
     cluster: &SourceCluster,
     looked: &mut Looked,
 ) -> Result<Option<Place>, ScanTrouble> {
-    let store = match &cluster.archive {
-        Archive::None => return Ok(None),
-        Archive::Unknown { plugin } => {
-            return Err(ScanTrouble::configuration(
-                format!("it archives through the plugin {plugin}, which walproof does not know"),
-                "only Barman Cloud repositories are read so far",
-            ));
-        }
-        Archive::Plugin { store, .. } => {
-            looked.report.object_store = Some(store.clone());
-            let found = object_store(kube, cluster, store).await?;
+    let mut store: Option<StoreConfiguration> = None;
+    if let Some(name) = locate::object_store_of(&cluster.archive) {
+        looked.report.object_store = Some(name.to_owned());
+        let found = cnpg::object_store(kube, &cluster.namespace, name).await;
+        if let Some(found) = found.map_err(Failure::from)? {
             looked.report.retention = found.retention;
-            found.configuration
+            store = Some(found.configuration);
         }
-        Archive::InTree { configuration, .. } => {
-            let object = format!("Cluster {}", looked.report.title());
-            StoreConfiguration::parse(&object, configuration).map_err(|error| {
-                ScanTrouble::configuration(error.to_string(), "complete the resource")
-            })?
-        }
-    };
-    let server = cluster.archive.server_name().unwrap_or(&cluster.name);
-    looked.report.endpoint.clone_from(&store.endpoint_url);
-    let found = place(&cluster.namespace, &store, server);
-    looked.store = Some(store);
-    Ok(Some(found.map_err(ScanTrouble::from)?))
-}
-
-async fn object_store(
-    kube: &Kube,
-    cluster: &SourceCluster,
-    name: &str,
-) -> Result<ObjectStore, ScanTrouble> {
-    if name.is_empty() {
-        return Err(ScanTrouble::configuration(
-            "the plugin is given no ObjectStore",
-            "set the parameter barmanObjectName under spec.plugins",
-        ));
     }
-    let found = cnpg::object_store(kube, &cluster.namespace, name).await;
-    found.map_err(Failure::from)?.ok_or_else(|| {
-        ScanTrouble::configuration(
-            format!("there is no ObjectStore {}/{name}", cluster.namespace),
-            "nothing is archived without it: make it, or mend barmanObjectName under spec.plugins",
-        )
-    })
+    let (namespace, name) = (&cluster.namespace, &cluster.name);
+    let found = locate::configuration(namespace, name, &cluster.archive, store.as_ref())?;
+    let Some(configuration) = found else {
+        return Ok(None);
+    };
+    looked
+        .report
+        .endpoint
+        .clone_from(&configuration.endpoint_url);
+    let server = cluster.archive.server_name().unwrap_or(name);
+    let found = place(namespace, &configuration, server);
+    looked.store = Some(configuration);
+    Ok(Some(found.map_err(ScanTrouble::from)?))
 }
 
 /// The repository at depth `listed`, opened as the configuration that is written opens it.

@@ -7,6 +7,7 @@
 //! [`verify`](super::verify) alone.
 
 mod gather;
+mod locate;
 mod look;
 mod needs;
 mod place;
@@ -14,6 +15,7 @@ mod report;
 pub mod written;
 
 pub use gather::{Scan, ScanOptions, scan};
+pub use locate::{Located, locate, object_store_of};
 pub use report::{
     Need, NeedKind, OperatorReport, SCHEMA, ScanCounts, ScanOutcome, ScanReport, ScanTrouble,
     ScannedCluster,

@@ -60,6 +60,7 @@ impl Written {
         let KubernetesConfig {
             kubeconfig,
             context,
+            ..
         } = &self.kubernetes;
         if kubeconfig.is_none() && context.is_none() {
             text.push_str("# The API of Kubernetes is reached as the pod's ServiceAccount.\n");
@@ -277,6 +278,7 @@ mod tests {
             kubernetes: KubernetesConfig {
                 kubeconfig: Some(PathBuf::from("/home/a b/.kube/config")),
                 context: Some("admin@lab: 1".to_owned()),
+                ..KubernetesConfig::default()
             },
             clusters: ["orders", "no", "123"].map(cluster).to_vec(),
         };

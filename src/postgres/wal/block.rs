@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::fault::BodyFault;
 use super::version::WalVersion;
@@ -24,7 +24,7 @@ const SAME_RELATION: u8 = 0x80;
 const IMAGE_HAS_HOLE: u8 = 0x01;
 
 /// A relation's files on disk: tablespace, database and file number (`RelFileLocator`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RelationLocator {
     /// OID of the tablespace; 1663 is `pg_default`, 1664 `pg_global`.
     pub tablespace: u32,

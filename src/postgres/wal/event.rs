@@ -1,7 +1,7 @@
 //! Records that decide where recovery can end and what it needs.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::block::RelationLocator;
 use super::fault::BodyFault;
@@ -16,7 +16,7 @@ use crate::postgres::timestamp::from_timestamptz;
 use crate::postgres::{Checkpoint, Lsn, TimelineId, WalLevel};
 
 /// What a record means for recovery.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum WalEvent {
     /// A transaction committed.
@@ -175,7 +175,7 @@ pub enum WalEvent {
 /// The settings that replay depends on (`xl_parameter_change` in
 /// `src/include/access/xlog_internal.h`, the same in 13 to 18). A restored server must
 /// have at least these numbers, else recovery pauses or stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParameterChange {
     /// `max_connections`.
     pub max_connections: i32,

@@ -7,7 +7,7 @@
     reason = "too short and uninteresting are different answers"
 )]
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::block::RelationLocator;
 use super::event::WalEvent;
@@ -17,7 +17,7 @@ use super::transaction::text;
 use crate::postgres::little_endian::{Reader, u32_at};
 
 /// The directory of a database in a tablespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DatabaseDirectory {
     /// OID of the tablespace; 1663 is `pg_default`.
     pub tablespace: u32,

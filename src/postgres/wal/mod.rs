@@ -33,7 +33,7 @@ pub use event::{ParameterChange, WalEvent};
 pub use fault::{BodyFault, ContinuationFault, WalFault};
 pub use files::DatabaseDirectory;
 pub use page::{FirstPage, PAGE_SIZE, first_record, read_first_page};
-pub use piece::{PieceOptions, WalPiece};
+pub use piece::{PieceData, PieceOptions, WalPiece};
 pub use record::WalRecord;
 pub use resource_manager::resource_manager_name;
 pub use stream::{WalPosition, WalStream, WalStreamOptions};

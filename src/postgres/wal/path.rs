@@ -43,6 +43,25 @@ impl TimelinePath {
         path
     }
 
+    /// Where it stands, to be written down: the timeline, where it is left, whether it was
+    /// announced.
+    pub(super) const fn stand(&self) -> (TimelineId, Lsn, bool) {
+        (self.timeline, self.left_at, self.announced)
+    }
+
+    /// The path at a stand that was written down.
+    pub(super) const fn at(
+        history: Arc<TimelineHistory>,
+        (timeline, left_at, announced): (TimelineId, Lsn, bool),
+    ) -> Self {
+        Self {
+            history,
+            timeline,
+            left_at,
+            announced,
+        }
+    }
+
     /// The path itself.
     pub(super) const fn history(&self) -> &Arc<TimelineHistory> {
         &self.history

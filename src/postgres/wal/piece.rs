@@ -3,11 +3,13 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::fault::WalFault;
 use super::page::{PAGE_SIZE, PageExpectation, search_first_record};
 use super::path::may_precede_announcement;
 use super::record::WalRecord;
-use super::stream::{Next, WalStream};
+use super::stream::{Next, StreamData, WalStream};
 use crate::postgres::{Lsn, SegmentNumber, SegmentSize, SystemId, TimelineHistory};
 
 /// What a piece is read with: the same as the stream that it will be joined to, see
@@ -49,7 +51,51 @@ pub struct WalPiece {
     after: WalStream,
 }
 
+/// A piece without a fault, as plain data. Its bytes travel beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PieceData {
+    number: SegmentNumber,
+    length: usize,
+    first: Option<Lsn>,
+    settled: Option<Lsn>,
+    /// How many of the bytes are the kept ones; the rest are of the open record.
+    kept: usize,
+    after: StreamData,
+}
+
 impl WalPiece {
+    /// The piece as plain data, to be joined by another process, with its bytes. `None` for
+    /// one in which something is wrong: that is better read once more.
+    pub fn to_data(&self) -> Option<(PieceData, Vec<u8>)> {
+        let (after, buffer) = self.after.to_data()?;
+        let data = PieceData {
+            number: self.number,
+            length: self.length,
+            first: self.first,
+            settled: self.settled,
+            kept: self.kept.len(),
+            after,
+        };
+        Some((data, [self.kept.as_slice(), buffer].concat()))
+    }
+
+    /// The piece that was written down. It must be joined to a stream of the options with
+    /// which it was read. `None` when the bytes are not its own.
+    pub fn of_data(data: &PieceData, mut bytes: Vec<u8>, options: &PieceOptions) -> Option<Self> {
+        if data.kept > bytes.len() {
+            return None;
+        }
+        let buffer = bytes.split_off(data.kept);
+        Some(Self {
+            number: data.number,
+            length: data.length,
+            first: data.first,
+            kept: bytes,
+            settled: data.settled,
+            after: WalStream::of_data(&data.after, buffer, options),
+        })
+    }
+
     /// Reads one whole segment and hands its records to `visit`, except those that joining
     /// hands out: the one that comes from the segment before and, as a rule, the first
     /// one that begins here. Which of the two visitors gets a record depends on the bytes

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::block::Layout;
 use super::event::{self, WalEvent};
@@ -14,7 +14,7 @@ use super::piece::PieceOptions;
 use super::record::{HEADER_UNDER_CRC, RECORD_HEADER, RECORD_MAX, RecordHeader, WalRecord, align8};
 use super::version::WalVersion;
 use crate::postgres::little_endian::u32_at;
-use crate::postgres::{Lsn, SegmentNumber, SegmentSize, SystemId, TimelineHistory};
+use crate::postgres::{Lsn, SegmentNumber, SegmentSize, SystemId, TimelineHistory, TimelineId};
 
 /// A buffer that grew beyond this for one long record is given back after it.
 const BUFFER_KEPT: usize = 1 << 20;
@@ -82,6 +82,21 @@ struct OpenRecord {
     judged: bool,
 }
 
+/// Where a stream without a fault stands, as plain data. Its bytes travel beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StreamData {
+    major: Option<u32>,
+    system_id: Option<SystemId>,
+    path: (TimelineId, Lsn, bool),
+    segment: SegmentNumber,
+    cursor: Lsn,
+    page: Lsn,
+    last_record: Option<Lsn>,
+    end: Lsn,
+    open: Option<(Lsn, u32, bool)>,
+    given_up: Option<Lsn>,
+}
+
 /// What comes after a record or page.
 pub(super) enum Next {
     /// More on this page, or the next page.
@@ -134,6 +149,53 @@ impl WalStream {
             open: None,
             given_up: None,
             buffer: Vec::new(),
+            fault: None,
+            adopted: false,
+        }
+    }
+
+    /// The stream as plain data, with the bytes of the record that is open; `None` for one
+    /// with a fault.
+    pub(super) fn to_data(&self) -> Option<(StreamData, &[u8])> {
+        if self.fault.is_some() {
+            return None;
+        }
+        let data = StreamData {
+            major: self.pages.version.map(WalVersion::major),
+            system_id: self.pages.system_id,
+            path: self.path.stand(),
+            segment: self.segment,
+            cursor: self.cursor,
+            page: self.page,
+            last_record: self.last_record,
+            end: self.end,
+            open: self.open.map(|open| (open.start, open.length, open.judged)),
+            given_up: self.given_up,
+        };
+        Some((data, &self.buffer))
+    }
+
+    /// The stream that was written down, read with the same options.
+    pub(super) fn of_data(data: &StreamData, buffer: Vec<u8>, options: &PieceOptions) -> Self {
+        Self {
+            pages: PageExpectation {
+                version: data.major.and_then(WalVersion::of_major),
+                system_id: data.system_id,
+                segment_size: options.segment_size,
+            },
+            path: TimelinePath::at(Arc::clone(&options.history), data.path),
+            segment: data.segment,
+            cursor: data.cursor,
+            page: data.page,
+            last_record: data.last_record,
+            end: data.end,
+            open: data.open.map(|(start, length, judged)| OpenRecord {
+                start,
+                length,
+                judged,
+            }),
+            given_up: data.given_up,
+            buffer,
             fault: None,
             adopted: false,
         }

@@ -15,6 +15,14 @@ pub(super) const KNOWN_MAJORS: (u32, u32) = (13, 18);
 pub const PREVIEW_MAJOR: u32 = 19;
 
 impl WalVersion {
+    /// The one of a major version; `None` for one whose WAL is not read.
+    pub(super) const fn of_major(major: u32) -> Option<Self> {
+        match major {
+            13..=18 | PREVIEW_MAJOR => Some(Self { major }),
+            _ => None,
+        }
+    }
+
     pub(super) const fn from_magic(magic: u16) -> Option<Self> {
         let major = match magic {
             0xD106 => 13,

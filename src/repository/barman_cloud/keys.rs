@@ -3,7 +3,7 @@
 
 use crate::codec::Codec;
 use crate::postgres::WalFileName;
-use crate::repository::{ArchiveContents, OWN_FOLDER};
+use crate::repository::{ArchiveContents, is_own};
 
 /// The folder of base backups.
 pub const BASE: &str = "base";
@@ -49,8 +49,8 @@ pub enum Key<'a> {
     },
     /// An empty object that some browsers of buckets make for a folder.
     Folder,
-    /// Something that walproof put here for its own use, below [`OWN_FOLDER`]: no part of any
-    /// backup, and no tool looks there.
+    /// Something that walproof put here ([`is_own`]): no part of any backup, and no tool looks
+    /// there.
     Own,
     /// None of these.
     Unknown,
@@ -59,10 +59,7 @@ pub enum Key<'a> {
 impl<'a> Key<'a> {
     /// Reads a key.
     pub fn parse(key: &'a str) -> Self {
-        if key
-            .strip_prefix(OWN_FOLDER)
-            .is_some_and(|rest| rest.starts_with('/'))
-        {
+        if is_own(key) {
             return Self::Own;
         }
         let mut parts = key.split('/');
@@ -232,6 +229,13 @@ mod tests {
         assert_eq!(Key::parse("base/20261121T133159"), Key::Folder);
         assert_eq!(Key::parse(".walproof/lock-trial-1"), Key::Own);
         assert_eq!(Key::parse(".walproof-else/x"), Key::Unknown);
+        let captured = "walproof/definitions/orders/20261121T133159Z-0123456789ab/manifest.json";
+        assert_eq!(Key::parse(captured), Key::Own);
+        assert_eq!(Key::parse("walproof-else/x"), Key::Unknown);
+        assert_eq!(
+            Key::parse("base/walproof/backup.info"),
+            Key::Info { id: "walproof" }
+        );
     }
 
     #[test]

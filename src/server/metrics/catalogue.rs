@@ -158,6 +158,8 @@ catalogue! {
         "Whether the configuration's file as it is now is refused, so that an older one is in use: 1, or 0.";
     CLUSTERS = Gauge "walproof_clusters" "" []
         "Clusters in the configuration.";
+    REQUESTS = Counter "walproof_kubernetes_requests" "" ["verb", "group", "resource", "code"]
+        "What this process asked of API servers of Kubernetes, by verb, API group (empty for the core group), resource with its subresource, and the status of the answer (0 for none). A watch counts once, when it begins.";
     PROCESS_CPU = Counter "process_cpu" "seconds" []
         "Time that this process used of the processors, user and system.";
     PROCESS_MEMORY = Gauge "process_resident_memory" "bytes" []

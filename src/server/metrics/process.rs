@@ -5,7 +5,7 @@ use std::fmt;
 use super::catalogue::{
     BUILD, CLUSTERS, COLLECTION_TIME, COLLECTIONS, CONFIGURATION_LOADED_AT, CONFIGURATION_REFUSED,
     CONFIGURATION_REFUSED_AT, FACTS_AT, LEASE_SEEN_AT, PROCESS_CPU, PROCESS_FDS, PROCESS_FDS_MAX,
-    PROCESS_MEMORY, PROCESS_STARTED_AT, PROCESS_VIRTUAL, STARTED_AT, STATE_UP, TICK_AT,
+    PROCESS_MEMORY, PROCESS_STARTED_AT, PROCESS_VIRTUAL, REQUESTS, STARTED_AT, STATE_UP, TICK_AT,
 };
 use super::render::Scene;
 use super::writer::{Writer, moment, seconds};
@@ -32,6 +32,18 @@ pub(super) fn write(writer: &mut Writer<'_>, scene: &Scene) -> fmt::Result {
     let refused = u32::from(health.is_configuration_refused());
     writer.single(&CONFIGURATION_REFUSED, Some(refused))?;
     writer.single(&CLUSTERS, Some(scene.clusters))?;
+    writer.family(&REQUESTS, |family| {
+        for count in &scene.requests {
+            let labels = [
+                count.verb,
+                &count.group,
+                &count.resource,
+                &count.code.to_string(),
+            ];
+            family.counter(labels, count.number)?;
+        }
+        Ok(())
+    })?;
     writer.family(&PROCESS_CPU, |family| match process.cpu {
         Some(cpu) => family.counter_seconds([], cpu),
         None => Ok(()),

@@ -15,6 +15,7 @@ use super::super::process::ProcessFacts;
 use super::super::tally::Tally;
 use super::writer::Writer;
 use super::{cluster, copy, process, shared};
+use crate::kubernetes::calls::Count;
 
 /// How the state answered.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,6 +47,8 @@ pub struct Scene {
     pub clusters: u64,
     /// The process.
     pub process: ProcessFacts,
+    /// What was asked of API servers of Kubernetes.
+    pub requests: Vec<Count>,
     /// How the state answered.
     pub scrape: ScrapeFacts,
 }

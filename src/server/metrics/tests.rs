@@ -18,6 +18,7 @@ use super::{CATALOGUE, MetricKind, Scene, ScrapeFacts, render};
 use crate::drill::Phase;
 use crate::evidence::Verdict;
 use crate::finding::Severity;
+use crate::kubernetes::calls::Count;
 
 fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000, 0).unwrap()
@@ -156,6 +157,13 @@ fn scene(clusters: Vec<ClusterFacts>) -> Scene {
         tally: Arc::new(tally),
         health: Arc::new(health),
         process: ProcessFacts::read(),
+        requests: vec![Count {
+            verb: "get",
+            group: String::new(),
+            resource: "pods/log".to_owned(),
+            code: 200,
+            number: 3,
+        }],
         scrape: ScrapeFacts {
             up: true,
             took_ms: 12,

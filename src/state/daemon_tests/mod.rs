@@ -2,7 +2,9 @@
 
 mod attempts;
 mod crash;
+mod handover;
 mod incidents;
+mod kinds;
 mod ledger;
 mod queue;
 mod sequences;

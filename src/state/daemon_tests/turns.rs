@@ -59,7 +59,7 @@ async fn a_claim_finds_its_rows_by_indexes() {
             .rows(
                 &format!("EXPLAIN QUERY PLAN {statement}"),
                 super::super::database::values![
-                    5_i64, 0_i64, "orders", "", "", "", "", "", 0_i64, 0_i64, 0_i64, 0_i64
+                    5_i64, 0_i64, "orders", "", "", "", "", "", 0_i64, 0_i64, 0_i64, 0_i64, "", ""
                 ],
             )
             .await

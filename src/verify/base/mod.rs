@@ -40,4 +40,4 @@ pub use options::{BaseProgress, BaseReadOptions, OnBaseProgress};
 pub use read::read;
 pub use report::{ArchiveReading, BaseReading, BaseReport, PageCounts};
 pub use suspects::Suspects;
-pub use touched::{TouchedBlocks, TouchedPiece};
+pub use touched::{TouchedBlocks, TouchedData, TouchedPiece};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Suspects;
 use crate::codec::Sha256;
@@ -27,7 +27,7 @@ pub struct BaseReading {
 }
 
 /// Figures of a base backup that was read.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BaseReport {
     /// The backup.
     pub backup_id: String,
@@ -56,7 +56,7 @@ pub struct BaseReport {
 }
 
 /// One archive that was read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ArchiveReading {
     /// Its key, relative to the repository.
     pub key: String,
@@ -74,7 +74,7 @@ pub struct ArchiveReading {
 
 /// Pages of 8 KiB, by what became of them. Every page read is in exactly one of the other
 /// counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PageCounts {
     /// Pages read.
     pub read: u64,

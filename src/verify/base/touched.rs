@@ -5,6 +5,8 @@ use std::hash::BuildHasher;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 use super::effects;
 use super::quick_hash::QuickHash;
 use crate::postgres::Lsn;
@@ -224,7 +226,49 @@ impl Default for TouchedPiece {
     }
 }
 
+/// A piece as plain data.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TouchedData {
+    events: Vec<WalEvent>,
+    /// Per relation its blocks with the ends of the records that changed them last.
+    blocks: Vec<(RelationLocator, Vec<(u32, u64)>)>,
+}
+
 impl TouchedPiece {
+    /// The piece as plain data.
+    pub fn to_data(&self) -> TouchedData {
+        let mut blocks: Vec<_> = self
+            .own
+            .blocks
+            .iter()
+            .map(|(relation, blocks)| {
+                let mut blocks: Vec<(u32, u64)> = blocks
+                    .iter()
+                    .map(|(block, lsn)| (*block, lsn.bytes()))
+                    .collect();
+                blocks.sort_unstable();
+                (*relation, blocks)
+            })
+            .collect();
+        blocks.sort_unstable();
+        TouchedData {
+            events: self.events.clone(),
+            blocks,
+        }
+    }
+
+    /// The piece that was written down.
+    pub fn of_data(data: TouchedData) -> Self {
+        let mut piece = Self::default();
+        for (relation, blocks) in data.blocks {
+            for (block, lsn) in blocks {
+                piece.own.set(relation, block, Lsn::new(lsn));
+            }
+        }
+        piece.events = data.events;
+        piece
+    }
+
     /// Takes the next record.
     pub fn take(&mut self, record: &WalRecord<'_>) {
         if let Some(event) = effects::of_files(record) {

@@ -1,5 +1,6 @@
 //! What a reader of objects tells the ledger.
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::codec::Sha256;
@@ -7,7 +8,7 @@ use crate::finding::Finding;
 use crate::storage::ObjectEntry;
 
 /// One object that was read from its first stored byte to its last.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectReading {
     /// What the store told when the object was opened for reading
     /// ([`crate::storage::ObjectRead::entry`]).

@@ -12,7 +12,7 @@ use crate::verify::VerifyError;
 use crate::verify::backups::Way;
 use crate::verify::base::{self, BaseReadOptions, BaseReport, Suspects, TouchedBlocks};
 use crate::verify::ledger::ObjectReading;
-use crate::verify::rotation::Selection;
+use crate::verify::parts::{KeptBase, Parts};
 use crate::verify::wal_range::{RangeRequest, StopReason, Until, scan};
 
 /// How many blocks that WAL changed are remembered between base backups: some 40 MiB.
@@ -74,13 +74,13 @@ impl<'a> Bases<'a> {
         repository: &'a Repository,
         way: Way<'a>,
         system_id: Option<SystemId>,
-        selection: &Selection,
+        wanted: &dyn Fn(&str) -> bool,
     ) -> Self {
         let (mut pending, mut beside) = (Vec::new(), Vec::new());
         let readable = way.catalog.backups.iter().filter(|backup| {
             backup.status == BackupStatus::Done
                 && backup.method == BackupMethod::Archives
-                && selection.wants_backup(&backup.id)
+                && wanted(&backup.id)
         });
         for backup in readable {
             match backup.begin_lsn {
@@ -103,6 +103,45 @@ impl<'a> Bases<'a> {
             outcomes: Vec::new(),
             judged: Vec::new(),
         }
+    }
+
+    /// Takes a base backup over that a shard has read.
+    pub(super) fn take_over(&mut self, kept: KeptBase, teller: &mut Teller<'_>) {
+        let stored = kept.report.archives.iter();
+        teller.base_done(stored.map(|archive| archive.stored_bytes).sum());
+        self.judged.push(self.outcomes.len());
+        self.outcomes.push(BaseOutcome {
+            report: kept.report,
+            settings: kept.settings,
+            from_standby: kept.from_standby,
+            findings: kept.findings,
+            settled: kept.settled,
+            unlogged: kept.archives,
+        });
+    }
+
+    /// Keeps for who concludes what has been judged since.
+    pub(super) async fn keep_judged(&mut self, parts: &Parts) -> Result<(), VerifyError> {
+        for index in std::mem::take(&mut self.judged) {
+            let Some(outcome) = self.outcomes.get(index) else {
+                continue;
+            };
+            let kept = KeptBase {
+                report: outcome.report.clone(),
+                settings: outcome.settings,
+                from_standby: outcome.from_standby,
+                findings: outcome.findings.clone(),
+                settled: outcome.settled,
+                archives: outcome.unlogged.clone(),
+            };
+            parts.keep_base(&kept).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether no base backup on the way is left to be read or settled.
+    pub(super) fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.waiting.is_empty()
     }
 
     /// The segments whose every record must be shown in order: from the begin to the end of
@@ -307,7 +346,7 @@ impl<'a> Bases<'a> {
     ) -> Result<(usize, Suspects), VerifyError> {
         let options = BaseReadOptions {
             parallel: PARALLEL,
-            digest: teller.log.is_kept(),
+            digest: teller.digest,
             touched: touched.filter(|touched| !touched.is_empty()),
             system_id: self.system_id,
         };
@@ -348,7 +387,7 @@ impl<'a> Bases<'a> {
 }
 
 /// Whether a base backup begins on the way to the current timeline.
-fn on_the_way(way: Way<'_>, backup: &BaseBackup) -> bool {
+pub(super) fn on_the_way(way: Way<'_>, backup: &BaseBackup) -> bool {
     backup.timeline.is_some_and(|timeline| {
         let switch = way.history.switch_from(timeline);
         way.history.contains(timeline)

@@ -17,6 +17,7 @@ use crate::repository::{Catalog, ReadWalError, Repository, WalObject};
 use crate::storage::ObjectEntry;
 use crate::verify::VerifyError;
 use crate::verify::base::TouchedPiece;
+use crate::verify::parts::Parts;
 use crate::verify::segment_reader::SegmentRead;
 
 /// How many decoded bytes may wait ahead of the segment that is checked.
@@ -48,6 +49,8 @@ pub(super) struct Source {
     pub(super) touched_until: Option<SegmentNumber>,
     /// The redo points of base backups.
     pub(super) begins: Arc<BTreeSet<Lsn>>,
+    /// What shards have read.
+    pub(super) parts: Parts,
 }
 
 impl Source {
@@ -94,6 +97,17 @@ pub(super) struct Fetched {
     pub(super) differs: Option<(String, String)>,
     /// Its records, read without those of its neighbours.
     pub(super) piece: Option<Box<ReadPiece>>,
+    /// When a shard read it: what is told of its bytes, which are not here.
+    pub(super) kept: Option<KeptBytes>,
+}
+
+/// What is told of bytes that are not here.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeptBytes {
+    /// How many.
+    pub(super) count: u64,
+    /// Where reading can begin in them; `None` where no record begins.
+    pub(super) begin: Option<Lsn>,
 }
 
 /// A task that ends when nobody waits for it any more.
@@ -142,6 +156,9 @@ async fn fetch(
     name: SegmentName,
     objects: &[WalObject],
 ) -> Result<Fetched, VerifyError> {
+    if let Some(kept) = kept(source, number, name).await? {
+        return Ok(kept);
+    }
     let mut fetched = Fetched {
         number,
         name,
@@ -149,7 +166,9 @@ async fn fetch(
         objects: Vec::new(),
         differs: None,
         piece: None,
+        kept: None,
     };
+    source.parts.read_here();
     let whole = |read: &SegmentRead| matches!(read, SegmentRead::Bytes { bytes, .. } if bytes.len() as u64 == source.size.bytes());
     for object in objects {
         let (read, fact) = read_object(source, object).await?;
@@ -188,6 +207,42 @@ async fn fetch(
         fetched = task.await?;
     }
     Ok(fetched)
+}
+
+/// A segment that a shard has read, where a piece will do.
+async fn kept(
+    source: &Source,
+    number: SegmentNumber,
+    name: SegmentName,
+) -> Result<Option<Fetched>, VerifyError> {
+    if !source.parts.is_kept() || !source.is_piece(number) {
+        return Ok(None);
+    }
+    let touched = source.touched_until.is_some_and(|until| number <= until);
+    let found = source.parts.segment(name, &source.pieces, touched).await?;
+    Ok(found.map(|(kept, wal, touched)| Fetched {
+        number,
+        name,
+        read: SegmentRead::Bytes {
+            key: kept.key,
+            bytes: Vec::new(),
+        },
+        objects: kept
+            .objects
+            .into_iter()
+            .map(|(entry, sha256)| ObjectFact { entry, sha256 })
+            .collect(),
+        differs: None,
+        piece: Some(Box::new(ReadPiece {
+            wal,
+            seen: kept.seen,
+            touched,
+        })),
+        kept: Some(KeptBytes {
+            count: kept.bytes,
+            begin: kept.begin,
+        }),
+    }))
 }
 
 /// Reads one object of the archive, with what the store says of it.

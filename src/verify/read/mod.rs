@@ -23,6 +23,7 @@ mod pass;
 mod replayed;
 mod report;
 mod seen;
+mod shard;
 mod teller;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +41,8 @@ pub use pass::Break;
 use pass::Pass;
 pub use replayed::raised_finding;
 pub use report::{CheckpointPoint, SegmentReading, WalReading, WalStop, WalStretch, XidRange};
+pub(in crate::verify) use seen::Seen;
+pub use shard::{ShardRead, read_shard};
 use teller::Teller;
 pub use teller::{OnReadProgress, ReadProgress, Reading};
 
@@ -48,6 +51,7 @@ use super::chain::known_end;
 use super::duplicates::differs_finding;
 use super::ledger::ObjectReading;
 use super::listed::Survey;
+use super::parts::Parts;
 use super::range_facts::Facts;
 use super::rotation::Selection;
 use super::{VerifyError, VerifyOptions};
@@ -86,42 +90,62 @@ pub async fn read(
     on_progress: OnReadProgress<'_>,
 ) -> Result<WalPass, VerifyError> {
     let started = Instant::now();
-    let (catalog, selection) = (way.catalog, &options.selection);
-    let wal = &catalog.wal;
-    let bases = Bases::new(repository, way, system_id, selection);
-    let begins: BTreeSet<Lsn> = catalog
-        .backups
-        .iter()
-        .filter_map(|backup| backup.begin_lsn)
-        .collect();
-    let begins = Arc::new(begins);
-    let mut source = Source {
-        repository: repository.clone(),
-        size: wal.segment_size,
-        digest: options.log.is_kept(),
-        pieces: PieceOptions {
-            segment_size: wal.segment_size,
-            system_id,
-            history: Arc::new(way.history.clone()),
-            start: None,
-        },
-        in_order: Arc::new(bases.in_order()),
-        touched_until: bases.touched_until(),
-        begins: Arc::clone(&begins),
-    };
+    let selection = &options.selection;
+    let mut kept = BTreeMap::new();
+    if options.parts.is_kept() {
+        for backup in &way.catalog.backups {
+            if let Some(base) = options.parts.base(&backup.id).await? {
+                kept.insert(backup.id.clone(), base);
+            }
+        }
+    }
+    let wanted = |id: &str| selection.wants_backup(id) && !kept.contains_key(id);
+    let bases = Bases::new(repository, way, system_id, &wanted);
+    let begins = all_begins(way);
+    let mut source = source_of(repository, way, system_id, &bases, Arc::clone(&begins));
+    source.digest = options.log.is_kept();
+    source.parts = options.parts.clone();
     let mut teller = Teller {
         on_progress,
         log: &options.log,
+        digest: options.log.is_kept(),
         progress: ReadProgress {
             of_bytes: expected_bytes(way, selection),
             ..ReadProgress::default()
         },
     };
-    let mut pass = Pass::new(way, system_id, begins, bases, options.by_segment);
+    let mut pass = Pass::new(
+        way,
+        system_id,
+        begins,
+        bases,
+        options.by_segment,
+        source.clone(),
+    );
     let mut findings = Vec::new();
-    read_way(&source, &mut pass, &mut teller, selection, &mut findings).await?;
+    let order = in_reading_order(way);
+    for id in &order {
+        if let Some(base) = kept.remove(id) {
+            pass.bases.take_over(base, &mut teller);
+        }
+    }
+    read_way(
+        &source,
+        &mut pass,
+        &mut teller,
+        selection,
+        &mut findings,
+        None,
+    )
+    .await?;
     pass.bases.rest(&mut teller).await?;
     pass.bases.log(&teller).await;
+    if options.parts.is_kept() {
+        pass.bases.outcomes.sort_by_key(|outcome| {
+            let id = &outcome.report.backup_id;
+            order.iter().position(|known| known == id)
+        });
+    }
     // What lies beside is read for itself.
     source.in_order = Arc::new(vec![SegmentNumber(0)..=SegmentNumber(u64::MAX)]);
     let beside = Beside::new(way, &survey.timelines, system_id);
@@ -144,6 +168,49 @@ pub async fn read(
         findings,
         facts: pass.facts,
     })
+}
+
+/// The redo points of all base backups.
+fn all_begins(way: Way<'_>) -> Arc<BTreeSet<Lsn>> {
+    let backups = way.catalog.backups.iter();
+    Arc::new(backups.filter_map(|backup| backup.begin_lsn).collect())
+}
+
+/// Where the segments come from, for these base backups.
+fn source_of(
+    repository: &Repository,
+    way: Way<'_>,
+    system_id: Option<SystemId>,
+    bases: &Bases<'_>,
+    begins: Arc<BTreeSet<Lsn>>,
+) -> Source {
+    let size = way.catalog.wal.segment_size;
+    Source {
+        repository: repository.clone(),
+        size,
+        digest: false,
+        pieces: PieceOptions {
+            segment_size: size,
+            system_id,
+            history: Arc::new(way.history.clone()),
+            start: None,
+        },
+        in_order: Arc::new(bases.in_order()),
+        touched_until: bases.touched_until(),
+        begins,
+        parts: Parts::none(),
+    }
+}
+
+/// The base backups in the order in which one process reads them: those on the way as they
+/// begin, then the others.
+fn in_reading_order(way: Way<'_>) -> Vec<String> {
+    let mut order: Vec<&BaseBackup> = way.catalog.backups.iter().collect();
+    order.sort_by_key(|backup| match backup.begin_lsn {
+        Some(begin) if bases::on_the_way(way, backup) => (false, Some(begin)),
+        _ => (true, None),
+    });
+    order.into_iter().map(|backup| backup.id.clone()).collect()
 }
 
 /// The stored bytes that a selection takes, as far as a listing tells.
@@ -174,13 +241,15 @@ fn expected_bytes(way: Way<'_>, selection: &Selection) -> u64 {
         .saturating_add(each.saturating_mul(segments))
 }
 
-/// Reads the WAL on the way to the current timeline, with the base backups on it.
+/// Reads the WAL on the way to the current timeline, with the base backups on it. A shard
+/// `keeps` the base backups as soon as they are settled, and ends behind the last of them.
 async fn read_way(
     source: &Source,
     pass: &mut Pass<'_>,
     teller: &mut Teller<'_>,
     selection: &Selection,
     findings: &mut Vec<Finding>,
+    keeps: Option<&Parts>,
 ) -> Result<(), VerifyError> {
     let way = pass.way;
     let (catalog, wal) = (way.catalog, &way.catalog.wal);
@@ -222,6 +291,13 @@ async fn read_way(
             pass.segment(fetched, &objects, teller).await?;
             let breaks = pass.breaks.get(before..).unwrap_or_default();
             own.extend(breaks.iter().map(|found| found.finding.clone()));
+            if let Some(parts) = keeps {
+                pass.bases.keep_judged(parts).await?;
+                if pass.bases.is_idle() {
+                    return Ok(());
+                }
+                continue;
+            }
             note(teller, objects, &own).await;
             pass.bases.log(teller).await;
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::bases::Bases;
-use super::fetch::{Fetched, ObjectFact};
+use super::fetch::{Fetched, ObjectFact, Source, read_object};
 use super::report::{CheckpointPoint, SegmentReading, WalReading, WalStop, WalStretch, XidRange};
 use super::seen::{How, Notes, ReadPiece, Seen, Step, next_start};
 use super::teller::Teller;
@@ -12,7 +12,9 @@ use crate::finding::{Code, Finding};
 use crate::postgres::wal::{
     ParameterChange, WalEvent, WalFault, WalStream, WalStreamOptions, first_record,
 };
-use crate::postgres::{Lsn, SegmentName, SegmentNumber, SystemId, WalLevel};
+use crate::postgres::{
+    Lsn, SegmentName, SegmentNumber, SegmentSize, SystemId, WalFileName, WalLevel,
+};
 use crate::verify::backups::Way;
 use crate::verify::range_facts::Facts;
 use crate::verify::segment_reader::{SegmentRead, fault_finding, unreadable_finding};
@@ -51,6 +53,8 @@ pub(super) struct Pass<'a> {
     pub(super) totals: WalReading,
     /// Stored bytes read on the way.
     pub(super) stored_bytes: u64,
+    /// Where bytes come from that a shard has read and that are wanted after all.
+    source: Source,
 }
 
 /// A decoded segment.
@@ -58,10 +62,24 @@ struct Segment {
     number: SegmentNumber,
     name: SegmentName,
     key: String,
-    bytes: Arc<Vec<u8>>,
+    /// None that a shard has read.
+    bytes: Option<Arc<Vec<u8>>>,
+    /// Where reading can begin in it.
+    begin: Begin,
+}
+
+/// Where the first record begins in a segment; `None` where none does. What is wrong with the
+/// segment's head is left to the stream to tell.
+pub(super) fn first_in(number: SegmentNumber, bytes: &[u8], size: SegmentSize) -> Option<Lsn> {
+    match first_record(bytes) {
+        Ok(Some(lsn)) if size.segment_of(lsn) == number => Some(lsn),
+        Ok(None) if bytes.len() as u64 == size.bytes() => None,
+        _ => Some(number.begin_lsn(size)),
+    }
 }
 
 /// Where reading can begin in a segment.
+#[derive(Clone, Copy)]
 enum Begin {
     At(Lsn),
     /// No record begins in it.
@@ -75,6 +93,7 @@ impl<'a> Pass<'a> {
         begins: Arc<BTreeSet<Lsn>>,
         bases: Bases<'a>,
         by_segment: bool,
+        source: Source,
     ) -> Self {
         Self {
             way,
@@ -93,6 +112,7 @@ impl<'a> Pass<'a> {
                 ..WalReading::default()
             },
             stored_bytes: 0,
+            source,
         }
     }
 
@@ -108,6 +128,7 @@ impl<'a> Pass<'a> {
             name,
             read,
             piece,
+            kept,
             ..
         } = fetched;
         let breaks = self.breaks.len();
@@ -161,12 +182,18 @@ impl<'a> Pass<'a> {
                 self.stop(number, None, stop, finding);
             }
             SegmentRead::Bytes { key, bytes } => {
-                self.totals.bytes += bytes.len() as u64;
+                let size = self.way.catalog.wal.segment_size;
+                let (count, begin) = match kept {
+                    Some(kept) => (kept.count, kept.begin),
+                    None => (bytes.len() as u64, first_in(number, &bytes, size)),
+                };
+                self.totals.bytes += count;
                 let segment = Segment {
                     number,
                     name,
                     key,
-                    bytes: Arc::new(bytes),
+                    bytes: kept.is_none().then(|| Arc::new(bytes)),
+                    begin: begin.map_or(Begin::Nowhere, Begin::At),
                 };
                 self.check(segment, piece, teller).await?;
             }
@@ -188,7 +215,7 @@ impl<'a> Pass<'a> {
     /// place to go on, because recovery could begin there.
     async fn check(
         &mut self,
-        segment: Segment,
+        mut segment: Segment,
         mut piece: Option<Box<ReadPiece>>,
         teller: &mut Teller<'_>,
     ) -> Result<(), VerifyError> {
@@ -202,7 +229,7 @@ impl<'a> Pass<'a> {
         let mut from = if joined {
             Begin::Nowhere
         } else {
-            self.first(number, &segment.bytes)
+            segment.begin
         };
         loop {
             let (stream, at) = match (self.stream.take(), &from) {
@@ -225,7 +252,7 @@ impl<'a> Pass<'a> {
                 Some(piece) => How::Join(piece),
                 None => How::Push {
                     number,
-                    bytes: Arc::clone(&segment.bytes),
+                    bytes: self.bytes_of(&mut segment).await?,
                     until: self.bases.next_begin().filter(|begin| *begin < end),
                     size,
                 },
@@ -267,7 +294,7 @@ impl<'a> Pass<'a> {
             self.stop(number, Some(&fault), stop, finding);
             from = if joined && !own {
                 // The segment may be sound by itself.
-                self.first(number, &segment.bytes)
+                segment.begin
             } else {
                 let behind = fault.lsn().max(tried);
                 self.begins
@@ -279,16 +306,27 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Where the first record begins in a segment. What is wrong with the segment's head
-    /// is left to the stream to tell.
-    fn first(&self, number: SegmentNumber, bytes: &[u8]) -> Begin {
-        let size = self.way.catalog.wal.segment_size;
-        let begin = number.begin_lsn(size);
-        match first_record(bytes) {
-            Ok(Some(lsn)) if size.segment_of(lsn) == number => Begin::At(lsn),
-            Ok(None) if bytes.len() as u64 == size.bytes() => Begin::Nowhere,
-            _ => Begin::At(begin),
+    /// The bytes of a segment; those that a shard has read are read once more.
+    async fn bytes_of(&self, segment: &mut Segment) -> Result<Arc<Vec<u8>>, VerifyError> {
+        if let Some(bytes) = &segment.bytes {
+            return Ok(Arc::clone(bytes));
         }
+        self.source.parts.read_here();
+        let objects = self
+            .source
+            .repository
+            .wal_objects(self.way.catalog, WalFileName::Segment(segment.name));
+        let mut bytes = Vec::new();
+        if let Some(object) = objects.iter().find(|object| object.key == segment.key)
+            && let (SegmentRead::Bytes { bytes: read, .. }, _) =
+                read_object(&self.source, object).await?
+        {
+            bytes = read;
+        }
+        // One that is gone since is taken for an empty one, which is a fault.
+        let bytes = Arc::new(bytes);
+        segment.bytes = Some(Arc::clone(&bytes));
+        Ok(bytes)
     }
 
     /// Begins a stretch.

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::postgres::wal::{
     PAGE_SIZE, WalEvent, WalFault, WalPiece, WalPosition, WalRecord, WalStream,
 };
@@ -12,7 +14,7 @@ use crate::verify::VerifyError;
 use crate::verify::base::{Suspects, TouchedBlocks, TouchedPiece};
 
 /// A record that means something for recovery.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Noted {
     pub(super) start: Lsn,
     pub(super) end: Lsn,
@@ -23,8 +25,8 @@ pub(super) struct Noted {
 
 /// The records of one segment, in short. Memory: the records that mean something, of
 /// which a segment has at most one per 34 bytes; seldom more than a few thousand.
-#[derive(Debug, Default)]
-pub(super) struct Seen {
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(in crate::verify) struct Seen {
     /// How many there were.
     pub(super) records: u64,
     /// Those that decide where recovery can end and what it needs.

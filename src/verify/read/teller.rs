@@ -38,6 +38,8 @@ pub type OnReadProgress<'p> = &'p (dyn Fn(ReadProgress) + Send + Sync);
 pub(super) struct Teller<'o> {
     pub(super) on_progress: OnReadProgress<'o>,
     pub(super) log: &'o ReadLog,
+    /// Whether the stored bytes of base backups are digested.
+    pub(super) digest: bool,
     pub(super) progress: ReadProgress,
 }
 

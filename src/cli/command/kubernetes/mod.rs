@@ -1,12 +1,14 @@
 //! `walproof kubernetes`: clusters that an operator runs.
 
 mod check;
+mod crds;
 mod scan;
 
 use clap::Subcommand;
 
 pub(in crate::cli) use check::CheckReport;
 pub use check::{CheckArgs, FormArg, WorkArg};
+pub use crds::CrdsArgs;
 pub use scan::ScanArgs;
 
 use crate::cli::{Context, ExitCode, Failure};
@@ -23,6 +25,7 @@ use crate::kubernetes::{KubeError, KubeErrorKind};
 pub enum KubernetesCommand {
     Scan(ScanArgs),
     Check(CheckArgs),
+    Crds(CrdsArgs),
 }
 
 /// Runs `kubernetes …`.
@@ -30,6 +33,7 @@ pub async fn run(command: KubernetesCommand, context: &Context) -> Result<ExitCo
     match command {
         KubernetesCommand::Scan(args) => Box::pin(scan::run(args, context)).await,
         KubernetesCommand::Check(args) => check::run(args, context).await,
+        KubernetesCommand::Crds(args) => crds::run(&args, context),
     }
 }
 

@@ -22,7 +22,8 @@ use crate::kubernetes::scratch::{
     self, Form, RecoveryTarget, ScratchPlan, SecretBytes, namespace_name,
 };
 use crate::kubernetes::watch::TroubleClass;
-use crate::kubernetes::{Kube, KubeErrorKind, access, holder};
+use crate::kubernetes::{Identity, Kube, KubeErrorKind, access, holder};
+use crate::replicate::definition::{self, DefinitionError};
 use crate::repository::{BaseBackup, Catalog, Repository};
 use crate::restore::Watch;
 use crate::verify::VerifyOptions;
@@ -104,16 +105,21 @@ fn hopeless(operator: &Operator, namespace: &str) -> Option<TroubleReport> {
 }
 
 /// The Cluster that the drill takes after.
-async fn source(kube: &Kube, definition: &Definition) -> Result<SourceCluster, Stop> {
+async fn source(
+    kube: &Kube,
+    definition: &Definition,
+    repository: &Repository,
+) -> Result<SourceCluster, Stop> {
     match definition {
+        Definition::Captured { cluster } => captured(cluster, repository).await,
         Definition::Live { namespace, name } => {
             let found = resources::read(kube, &resources::cluster(), namespace, name)
                 .await
                 .map_err(|error| stopped_by(&error))?;
             let Some(manifest) = found else {
                 return Err(Stop::Unproven(format!(
-                    "there is no Cluster {namespace}/{name} to take after; if it is gone, name a file \
-                     with its definition under `cnpg.definition` in the drill definition"
+                    "there is no Cluster {namespace}/{name} to take after; if it is gone, say \
+                     `captured` or name a file under `cnpg.definition` in the drill definition"
                 )));
             };
             SourceCluster::parse(manifest).map_err(Stop::unproven)
@@ -121,6 +127,25 @@ async fn source(kube: &Kube, definition: &Definition) -> Result<SourceCluster, S
         Definition::File(path) => scratch::definition::read(path)
             .map(|definition| definition.cluster)
             .map_err(Stop::unproven),
+    }
+}
+
+/// The Cluster as the newest captured definition beside the copy has it, every digest checked.
+async fn captured(cluster: &str, repository: &Repository) -> Result<SourceCluster, Stop> {
+    let store = repository.store();
+    match definition::newest(store, cluster).await {
+        Ok(Some(stored)) => stored.content.source().map_err(Stop::unproven),
+        Ok(None) => Err(Stop::Unproven(format!(
+            "no definition of `{cluster}` was captured beside {}: run `walproof definition capture \
+             {cluster}` while the Cluster is there, or name a file under `cnpg.definition`",
+            store.location()
+        ))),
+        Err(DefinitionError::Changed { name, problem }) => Err(Stop::failed(Finding::new(
+            Code::DefinitionChangedDigest,
+            name,
+            problem.to_string(),
+        ))),
+        Err(DefinitionError::Storage(error)) => Err(Stop::unproven(error)),
     }
 }
 
@@ -140,10 +165,10 @@ fn form(asked: Option<Form>, operator: &Operator) -> Result<Form, Stop> {
 }
 
 /// The permissions that the drill needs and does not have.
-async fn missing_permissions(kube: &Kube, form: Form, definition: &Definition) -> Result<(), Stop> {
-    let namespace = match definition {
+async fn missing_permissions(kube: &Kube, form: Form, cnpg: &CnpgOptions) -> Result<(), Stop> {
+    let namespace = match &cnpg.definition {
         Definition::Live { namespace, .. } => Some(namespace.clone()),
-        Definition::File(_) => None,
+        Definition::File(_) | Definition::Captured { .. } => None,
     };
     // The credentials that pods get are walproof's own, not the source's.
     let place = access::Source {
@@ -155,7 +180,12 @@ async fn missing_permissions(kube: &Kube, form: Form, definition: &Definition) -
         Form::InTree => access::DrillForm::InTree,
         Form::Snapshot => access::DrillForm::Snapshot,
     };
-    let answers = access::check(kube, &access::for_drill(form, &place))
+    // What is to hold in the scratch namespace alone is asked for when that is there.
+    let needed = match &cnpg.scratch_role {
+        Some(role) => access::for_drill_outside(form, &place, role),
+        None => access::for_drill(form, &place),
+    };
+    let answers = access::check(kube, &needed)
         .await
         .map_err(|error| stopped_by(&error))?;
     let missing: Vec<String> = answers
@@ -171,6 +201,31 @@ async fn missing_permissions(kube: &Kube, form: Form, definition: &Definition) -
          needs",
         missing.join(", ")
     )))
+}
+
+/// What walproof binds itself to in the scratch namespace.
+///
+/// # Errors
+///
+/// The API server does not say as whom it takes walproof.
+fn grant(cnpg: &CnpgOptions, username: Option<&str>) -> Result<Option<scratch::Grant>, Stop> {
+    let Some(role) = &cnpg.scratch_role else {
+        return Ok(None);
+    };
+    let username = username.ok_or_else(|| {
+        Stop::Unproven(format!(
+            "the API server does not say who walproof is, so nobody can be bound to `{role}` in the \
+             scratch namespace; leave out `kubernetes.scratch_role` and grant its rights in all \
+             namespaces"
+        ))
+    })?;
+    Ok(Some(scratch::Grant {
+        role: role.clone(),
+        identity: Identity {
+            username: username.to_owned(),
+            groups: Vec::new(),
+        },
+    }))
 }
 
 /// What the source and the backup say of each other.
@@ -223,6 +278,10 @@ async fn pull_secrets(
     source: &SourceCluster,
 ) -> Result<BTreeMap<String, SecretBytes>, Stop> {
     let mut found = BTreeMap::new();
+    // Nothing of the source's namespace is needed, or asked for.
+    if matches!(cnpg.definition, Definition::Captured { .. }) {
+        return Ok(found);
+    }
     for name in &source.image_pull_secrets {
         match scratch::store::read_key(kube, &source.namespace, name, ".dockerconfigjson").await {
             Ok(value) => {
@@ -268,8 +327,8 @@ pub(in crate::drill) async fn admit(
         .map_err(|error| stopped_by(&error))?
         .ok_or_else(|| Stop::unproven("CloudNativePG's operator is not installed there"))?;
     let form = form(cnpg.form, &operator)?;
-    missing_permissions(&kube, form, &cnpg.definition).await?;
-    let source = source(&kube, &cnpg.definition).await?;
+    missing_permissions(&kube, form, cnpg).await?;
+    let source = source(&kube, &cnpg.definition, repository).await?;
 
     let location = repository.store().location();
     let role = !cnpg.overrides.service_account_annotations.is_empty();
@@ -369,6 +428,7 @@ pub(in crate::drill) async fn admit(
         quota: cnpg.quota.clone(),
         network,
         pull_secrets: pull_secrets(&kube, cnpg, &source).await?,
+        grant: grant(cnpg, identity.as_deref())?,
     };
     let manifests = scratch::manifests(&plan).map_err(|error| Stop::Refused {
         reason: error.to_string(),

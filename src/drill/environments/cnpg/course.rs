@@ -97,6 +97,10 @@ pub(in crate::drill) async fn drill(
     if let Some(hopeless) = &admitted.hopeless {
         place.tell(|report| report.trouble = Some(hopeless.clone()));
     }
+    if options.only_whole && !admitted.plan.holes.is_empty() {
+        // They are in the plan, and the reason.
+        return Err(Stop::Failed(Vec::new()));
+    }
     admitted.has_hope()?;
     let kube = &admitted.kube;
 

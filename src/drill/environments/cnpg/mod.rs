@@ -8,6 +8,7 @@
 pub(in crate::drill) mod admit;
 mod cost;
 pub(in crate::drill) mod course;
+mod hand_over;
 mod logs;
 mod options;
 pub mod plan;
@@ -19,6 +20,7 @@ mod store;
 pub(in crate::drill) mod tear_down;
 mod trouble;
 
+pub use hand_over::{Connection, HandOver, HandedOver, LoginRole, hand_over};
 pub use options::{CnpgOptions, Definition};
 pub use plan::PlannedCnpg;
 pub use report::{Cost, KubernetesReport, TroubleReport};

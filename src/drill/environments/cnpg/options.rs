@@ -20,6 +20,11 @@ pub enum Definition {
     },
     /// A file that was captured before.
     File(PathBuf),
+    /// The newest that was captured beside the copy that is restored.
+    Captured {
+        /// The guarded cluster's name, by which it was stored.
+        cluster: String,
+    },
 }
 
 impl fmt::Display for Definition {
@@ -27,6 +32,7 @@ impl fmt::Display for Definition {
         match self {
             Self::Live { namespace, name } => write!(f, "cluster {namespace}/{name}"),
             Self::File(path) => write!(f, "definition {}", path.display()),
+            Self::Captured { cluster } => write!(f, "the captured definition of {cluster}"),
         }
     }
 }
@@ -36,6 +42,9 @@ impl fmt::Display for Definition {
 pub struct CnpgOptions {
     /// Which Kubernetes.
     pub access: Access,
+    /// The ClusterRole that walproof binds itself to in the scratch namespace; none where its
+    /// rights hold there anyway.
+    pub scratch_role: Option<String>,
     /// What the recovery Cluster takes after.
     pub definition: Definition,
     /// The form of recovery; the plugin's, or in-tree where there is no plugin, if not given.

@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use uuid::Uuid;
 
-use crate::drill::restored::{ConnectError, ProgramEnd, Restored, SessionSettings, open_session};
+use crate::drill::restored::{
+    ConnectError, ProgramEnd, Restored, SessionSettings, open_session, open_session_of_anybody,
+};
 use crate::kubernetes::exec::{ExecOutput, exec};
 use crate::kubernetes::forward::Forward;
 use crate::kubernetes::names::SCRATCH_CLUSTER;
@@ -48,6 +50,45 @@ impl Drop for SocketDirectory {
     }
 }
 
+/// Who logs in to the restored server, and by whose word it is that server. Never shown.
+pub(super) struct Login {
+    pub(super) user: String,
+    pub(super) password: String,
+    pub(super) authority: Vec<u8>,
+}
+
+impl Login {
+    /// Reads it from the operator's Secret of that suffix: `superuser`, or `app` for the
+    /// owner of the application's database.
+    pub(super) async fn read(
+        kube: &Kube,
+        namespace: &str,
+        suffix: &str,
+    ) -> Result<Self, KubeError> {
+        let user = secret(kube, namespace, suffix).await?;
+        let authority = secret(kube, namespace, "ca").await?;
+        let value = |secret: &Secret, key: &str| -> Result<Vec<u8>, KubeError> {
+            let data = secret.data.as_ref();
+            data.and_then(|data| data.get(key))
+                .map(|bytes| bytes.0.clone())
+                .ok_or_else(|| {
+                    let name = secret.metadata.name.as_deref().unwrap_or_default();
+                    KubeError::new(
+                        KubeErrorKind::NotFound,
+                        format!("read secret {namespace}/{name}"),
+                        format!("it has no key `{key}`"),
+                    )
+                })
+        };
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Self {
+            user: text(value(&user, "username")?),
+            password: text(value(&user, "password")?),
+            authority: value(&authority, "ca.crt")?,
+        })
+    }
+}
+
 /// The restored server.
 #[derive(Debug)]
 pub(super) struct PodServer {
@@ -70,22 +111,19 @@ impl PodServer {
         major: u32,
         id: Uuid,
     ) -> Result<Self, KubeError> {
-        let user = secret(kube, namespace, "superuser").await?;
-        let authority = secret(kube, namespace, "ca").await?;
-        let value = |secret: &Secret, key: &str| -> Result<Vec<u8>, KubeError> {
-            let data = secret.data.as_ref();
-            data.and_then(|data| data.get(key))
-                .map(|bytes| bytes.0.clone())
-                .ok_or_else(|| {
-                    let name = secret.metadata.name.as_deref().unwrap_or_default();
-                    KubeError::new(
-                        KubeErrorKind::NotFound,
-                        format!("read secret {namespace}/{name}"),
-                        format!("it has no key `{key}`"),
-                    )
-                })
-        };
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let login = Login::read(kube, namespace, "superuser").await?;
+        Self::open_as(kube, namespace, pod, major, id, &login).await
+    }
+
+    /// The same as somebody else.
+    pub(super) async fn open_as(
+        kube: &Kube,
+        namespace: &str,
+        pod: &str,
+        major: u32,
+        id: Uuid,
+        login: &Login,
+    ) -> Result<Self, KubeError> {
         let directory = SocketDirectory::create(id).map_err(|error| {
             KubeError::new(
                 KubeErrorKind::Other,
@@ -99,10 +137,10 @@ impl PodServer {
             .host(&format!("{SCRATCH_CLUSTER}-rw.{namespace}.svc"))
             .socket(&directory.0)
             .port(PORT)
-            .username(&text(value(&user, "username")?))
-            .password(&text(value(&user, "password")?))
+            .username(&login.user)
+            .password(&login.password)
             .ssl_mode(PgSslMode::VerifyFull)
-            .ssl_root_cert_from_pem(value(&authority, "ca.crt")?);
+            .ssl_root_cert_from_pem(login.authority.clone());
         Ok(Self {
             kube: kube.clone(),
             pod: PodRef::new(namespace, pod).container("postgres"),
@@ -117,6 +155,19 @@ impl PodServer {
     /// What went wrong between here and the pod since this was last asked.
     pub(super) fn trouble(&self) -> Option<KubeError> {
         self.forward.trouble()
+    }
+
+    /// Connects as who need not be a superuser.
+    pub(super) async fn log_in(
+        &self,
+        database: &str,
+        settings: &SessionSettings<'_>,
+    ) -> Result<PgConnection, ConnectError> {
+        let opened = open_session_of_anybody(self.options.clone(), database, settings).await;
+        match (opened, self.trouble()) {
+            (Err(_), Some(trouble)) => Err(ConnectError::NotYet(trouble.to_string())),
+            (opened, _) => opened,
+        }
     }
 
     /// Runs a program in the pod.

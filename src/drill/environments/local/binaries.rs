@@ -199,6 +199,13 @@ pub fn find(wanted: u32, explicit: Option<&Path>) -> Result<Binaries, BinariesEr
     find_among(wanted, &usual_places())
 }
 
+/// Whether there is any PostgreSQL in the places where packages put it. Blocking.
+pub fn any() -> bool {
+    usual_places()
+        .iter()
+        .any(|place| place.join("postgres").is_file())
+}
+
 fn find_among(wanted: u32, places: &[PathBuf]) -> Result<Binaries, BinariesError> {
     let mut found: BTreeMap<u32, PathBuf> = BTreeMap::new();
     for place in places {

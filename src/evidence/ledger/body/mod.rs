@@ -8,6 +8,7 @@ mod daemon;
 mod drill;
 mod due;
 mod incident;
+mod request;
 mod run;
 
 use schemars::JsonSchema;
@@ -18,6 +19,7 @@ pub use daemon::{ConfigurationBody, DaemonBody, NoticedBody, ReportBody};
 pub use drill::{DrillBody, PhaseTime, RecordReference};
 pub use due::{LateBody, LateReason, MissedBody, MissedReason, SkippedBody, SkippedReason};
 pub use incident::{ClosedIncident, OpenedIncident, note_incidents};
+pub use request::{RequestBody, RequestEvent};
 pub use run::{
     Asked, FoundCount, InterruptedBody, OtherBody, ReplicateBody, RunBody, VerifyBody, tally,
 };
@@ -95,6 +97,8 @@ bodies! {
     Stopped(DaemonBody),
     Interrupted(InterruptedBody),
     Noticed(NoticedBody),
+    Capture(OtherBody),
+    Request(RequestBody),
 }
 
 #[cfg(test)]

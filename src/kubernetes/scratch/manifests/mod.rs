@@ -1,6 +1,7 @@
 //! The objects of a scratch namespace, one file for each kind, in the order of creation.
 
 mod cluster;
+mod grant;
 mod limits;
 mod meta;
 mod namespace;
@@ -16,6 +17,7 @@ use super::{Form, ManifestError, ScratchPlan, invariant, resources};
 
 pub use cluster::settings_of;
 pub(crate) use cluster::{SKIP_ARCHIVING, uses_plugin};
+pub use grant::GRANT;
 
 /// The Secret with the object store's credentials.
 pub const STORE_SECRET: &str = "walproof-store";
@@ -38,6 +40,7 @@ pub const POLICY: &str = "walproof";
 pub fn manifests(plan: &ScratchPlan) -> Result<Vec<Value>, ManifestError> {
     resources::check(plan)?;
     let mut all = vec![namespace::manifest(plan)];
+    all.extend(grant::manifest(plan));
     all.extend(policy::manifests(plan)?);
     all.push(quota::manifest(plan));
     all.push(limits::manifest(plan));
