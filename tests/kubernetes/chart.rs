@@ -18,8 +18,9 @@ use serde_json::{Value, json};
 use crate::common::deploy::{documents, helm_template, missing, rules_of};
 use crate::common::kubernetes::source::Source;
 use crate::common::kubernetes::{Lab, cluster};
-use crate::common::process::try_run;
+use crate::common::process::{try_run, wait_until};
 use crate::common::scratch;
+use crate::controller::{install, only_one, resource};
 use crate::inside::Inside;
 use crate::kit::{Drilled, kubeconfig_of};
 
@@ -207,16 +208,39 @@ async fn every_right_of_the_chart_is_used_and_every_other_call_refused() {
         "replicas": 0,
         "serviceAccount": {"name": Inside::ACCOUNT},
         "scratch": {"namespacePrefixes": [prefix]},
-        "rbac": {"forms": forms, "backups": [sources[0].name()], "secrets": secrets, "requests": [name]},
+        "state": {"kind": "postgres", "postgres": {
+            "url": state_url(&name), "passwordSecret": {"name": "state-app", "key": "password"},
+        }},
+        "executor": {"kind": "kubernetes"},
+        "controller": {"enabled": true, "namespaces": [sources[0].name()]},
+        "rbac": {"forms": forms, "backups": [sources[0].name()], "secrets": secrets,
+            "requests": [name], "definitions": [sources[0].name()]},
         "networkPolicy": {"enabled": false},
         "crds": {"install": false},
     });
     let applied = Applied::new(lab, &name, &values, directory.path());
     let role = format!("{}-scratch", applied.release);
     let retaining = Retaining::new(lab);
+    let catalogs = Catalogs::new(lab, sources[0]);
+    lab.apply(&[json!({"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster",
+        "metadata": {"name": "state", "namespace": name},
+        "spec": {"instances": 1, "imageName": lab.postgres_image, "storage": {"size": "1Gi"},
+            "bootstrap": {"initdb": {"database": "walproof", "owner": "walproof"}}}})]);
     let inside = Inside::with_account(lab, namespace);
 
-    let done = work(lab, &inside, &sources, &prefix, &role, &retaining.1);
+    let mut done = work(lab, &inside, &sources, &prefix, &role, &retaining.1);
+    drop(catalogs);
+    let mut seen = done.iter().map(|done| done.calls.len()).sum();
+    let mut note = |what: &'static str| {
+        let calls = inside.calls();
+        let new = calls[seen..].to_vec();
+        seen = calls.len();
+        done.push(Done { what, calls: new });
+    };
+    declare(lab, &inside, sources[0], &prefix, &role);
+    note("the controller of custom resources");
+    in_pods(lab, &inside, sources[0]);
+    note("jobs in pods");
     let rights: Vec<Right> = rules_of(&applied.objects)
         .iter()
         .map(|text| Right::read(text))
@@ -258,6 +282,153 @@ fn form(source: &Source) -> &'static str {
     }
 }
 
+/// The database of the chart's state, in the chart's own namespace.
+fn state_url(namespace: &str) -> String {
+    format!("postgres://walproof@state-rw.{namespace}.svc:5432/walproof?sslmode=require")
+}
+
+/// Clusters that nobody runs, whose images come from catalogs.
+struct Catalogs(&'static Lab, String);
+
+impl Catalogs {
+    fn new(lab: &'static Lab, source: &Source) -> Self {
+        let (name, namespace) = (format!("{}-catalog", lab.prefix), source.name());
+        let major = lab
+            .postgres_image
+            .rsplit_once(':')
+            .and_then(|(_, tag)| tag.split('.').next()?.parse::<u32>().ok())
+            .unwrap();
+        let images = json!({"images": [{"major": major, "image": lab.postgres_image}]});
+        let mut objects = vec![
+            json!({"apiVersion": "postgresql.cnpg.io/v1", "kind": "ImageCatalog",
+                "metadata": {"name": name, "namespace": namespace}, "spec": images}),
+            json!({"apiVersion": "postgresql.cnpg.io/v1", "kind": "ClusterImageCatalog",
+                "metadata": {"name": name}, "spec": images}),
+        ];
+        for kind in ["ImageCatalog", "ClusterImageCatalog"] {
+            objects.push(json!({"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster",
+                "metadata": {"name": Self::cluster(kind), "namespace": namespace,
+                    "annotations": {"cnpg.io/reconciliationLoop": "disabled"}},
+                "spec": {"instances": 1, "storage": {"size": "1Gi"}, "imageCatalogRef": {
+                    "apiGroup": "postgresql.cnpg.io", "kind": kind, "name": name, "major": major}}}));
+        }
+        lab.apply(&objects);
+        Self(lab, namespace.to_owned())
+    }
+
+    fn cluster(kind: &str) -> String {
+        format!("of-{}", kind.to_lowercase())
+    }
+}
+
+impl Drop for Catalogs {
+    fn drop(&mut self) {
+        let name = format!("{}-catalog", self.0.prefix);
+        let _ = self.0.try_ask(&["delete", "clusterimagecatalog", &name]);
+        for kind in ["ImageCatalog", "ClusterImageCatalog"] {
+            let cluster = format!("cluster/{}", Self::cluster(kind));
+            let _ = self.0.try_ask(&["-n", &self.1, "delete", &cluster]);
+        }
+    }
+}
+
+/// What the controller does: it takes up resources, and lets one go in the middle.
+fn declare(lab: &'static Lab, inside: &Inside, source: &Source, prefix: &str, role: &str) {
+    let _one = only_one();
+    install(lab);
+    let config = json!({
+        "version": 1, "state": "sqlite:///work/declared.sqlite",
+        "kubernetes": {"scratch_role": role,
+            "controller": {"namespaces": [source.name()], "namespace": inside.name()}},
+        "daemon": {"listen": "127.0.0.1:0", "lease": "5s", "reload": "1s"},
+    });
+    inside.write("declared.yaml", &config.to_string());
+    inside.begin("", &["--config", "declared.yaml", "daemon"]);
+    let by = |key: &str| json!({"kubernetes": {"name": Source::READER, "key": key}});
+    let of = |kind: &str, spec: Value| resource(kind, source.name(), "rights", &spec);
+    let target = "time:2001-01-01T00:00:00Z";
+    lab.apply(&[
+        of("ProtectedCluster", json!({
+            "name": Source::CLUSTER,
+            "credentials": {"accessKeyId": by("ACCESS_KEY_ID"), "secretAccessKey": by("SECRET_ACCESS_KEY")},
+        })),
+        of("RecoveryDrill", json!({
+            "clusterRef": {"name": Source::CLUSTER}, "cnpg": {"namespacePrefix": prefix},
+        })),
+        of("RecoveryRequest", json!({"clusterRef": {"name": Source::CLUSTER}, "target": target})),
+    ]);
+    let phase = |kind: &str, phase: &str| {
+        let object = format!("{kind}.walproof.dev/rights");
+        wait_until(Duration::from_mins(4), phase, || {
+            let there = lab.get(source.name(), &object).unwrap();
+            there["status"]["phase"] == phase
+        });
+    };
+    phase("recoveryrequest", "Refused");
+    phase("recoverydrill", "Running");
+    for kind in ["recoveryrequest", "recoverydrill", "protectedcluster"] {
+        let object = format!("{kind}.walproof.dev/rights");
+        let words = ["-n", source.name(), "delete", &object, "--timeout", "240s"];
+        lab.ask(&words);
+    }
+    inside.end();
+}
+
+/// What the executor does: a Job that cannot start, and one that does its work.
+fn in_pods(lab: &'static Lab, inside: &Inside, source: &Source) {
+    let limit = Duration::from_mins(5);
+    lab.wait(inside.name(), "cluster/state", "condition=Ready", limit);
+    let secret = lab.get(inside.name(), "secret/state-app").unwrap();
+    inside.write("password.base64", secret["data"]["password"].as_str().unwrap());
+    let password = json!({"name": "PGPASSWORD",
+        "valueFrom": {"secretKeyRef": {"name": "state-app", "key": "password"}}});
+    let template = json!({"spec": {
+        "serviceAccountName": Inside::ACCOUNT,
+        "containers": [{"name": "walproof", "image": lab.walproof_image(),
+            "env": [{"name": "HOME", "value": "/tmp"}, password],
+            "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}]}],
+        "volumes": [{"name": "tmp", "emptyDir": {}}],
+    }});
+    inside.write("pod.yaml", &template.to_string());
+    let credential = |key: &str| json!({"kubernetes": {"namespace": source.name(), "name": Source::READER, "key": key}});
+    let finished = |condition: &str| {
+        lab.list(inside.name(), "jobs.batch", "walproof.dev/kind=verify")
+            .iter()
+            .any(|job| job["status"][condition] == json!(1))
+    };
+    let word = "PGPASSWORD=$(base64 -d password.base64)";
+    for image in [Some("lab.local/none:0"), None] {
+        let mut pods = json!({"template": "pod.yaml", "namespace": inside.name(), "start_within": "20s"});
+        if let Some(image) = image {
+            pods["image"] = json!(image);
+        }
+        let config = json!({
+            "version": 1, "state": state_url(inside.name()),
+            "clusters": [{"name": "orders", "primary": {
+                "url": source.url(), "endpoint": source.store.endpoint(),
+                "region": "us-east-1", "path_style": true,
+                "credentials": {"access_key_id": credential("ACCESS_KEY_ID"),
+                    "secret_access_key": credential("SECRET_ACCESS_KEY")},
+            }}],
+            "schedules": [{"name": "verify", "job": "verify", "cron": "*/30 * * * * *"}],
+            "daemon": {"listen": "127.0.0.1:0", "lease": "10s", "executor": "kubernetes", "kubernetes": pods},
+        });
+        inside.write("pods.yaml", &config.to_string());
+        inside.begin(word, &["--config", "pods.yaml", "daemon"]);
+        if image.is_some() {
+            let before = inside.calls().len();
+            wait_until(limit, "a Job that is removed", || {
+                inside.calls()[before..].iter().any(|call| {
+                    call["verb"] == "delete" && call["resource"] == "jobs"
+                })
+            });
+        } else {
+            wait_until(limit, "a Job that is done", || finished("succeeded"));
+        }
+        inside.end();
+    }
+}
+
 /// Everything that walproof does in a cluster, as the chart's account.
 fn work(
     lab: &'static Lab,
@@ -293,6 +464,16 @@ fn work(
             })
         })
         .collect();
+    let mut clusters = clusters;
+    clusters[0]["replicas"] = json!([{"name": "here", "url": "file:///work/copy"}]);
+    for kind in ["ImageCatalog", "ClusterImageCatalog"] {
+        let name = Catalogs::cluster(kind);
+        clusters.push(json!({
+            "name": name, "kubernetes": {"namespace": sources[0].name(), "name": name},
+            "primary": {"url": format!("file:///work/{name}")},
+            "replicas": [{"name": "here", "url": format!("file:///work/{name}-copy")}],
+        }));
+    }
     let config = json!({
         "version": 1, "state": "sqlite:///work/state.sqlite",
         "kubernetes": {"scratch_role": role}, "clusters": clusters,
@@ -432,6 +613,11 @@ fn work(
     note("drill sweep", &mut done);
     run(&["backup", "request", "plugin", "--output", "json"]).expect_code(0);
     note("backup request", &mut done);
+    for cluster in ["plugin", "of-imagecatalog", "of-clusterimagecatalog"] {
+        let captured = run(&["definition", "capture", cluster, "--output", "json"]).json();
+        assert_eq!(captured["outcome"], "stored", "{captured:#}");
+    }
+    note("definition capture", &mut done);
     done
 }
 
@@ -806,14 +992,14 @@ fn tempt(
             None,
         ),
         (
-            "run a Job in its own namespace",
+            "run a Job in a source's namespace",
             vec![
                 "create",
                 "job",
                 "thief",
                 "--image=x",
                 "-n",
-                own,
+                source,
                 "--dry-run=server",
             ],
             None,

@@ -20,14 +20,14 @@ const LIMIT: Duration = Duration::from_mins(5);
 
 /// An empty namespace with what a pod of walproof needs that is no matter of the chart: the
 /// program that was just built, on a volume, and a database for the state.
-struct Ground {
+pub(crate) struct Ground {
     lab: &'static Lab,
     namespace: Namespace,
-    release: String,
+    pub(crate) release: String,
 }
 
 impl Ground {
-    fn new(lab: &'static Lab) -> Self {
+    pub(crate) fn new(lab: &'static Lab) -> Self {
         let namespace = lab.namespace("install");
         let name = namespace.name.clone();
         let standard = "pod-security.kubernetes.io/enforce=restricted";
@@ -69,11 +69,11 @@ impl Ground {
         }
     }
 
-    fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.namespace.name
     }
 
-    fn helm(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn helm(&self, arguments: &[&str]) -> Command {
         let mut command = helm();
         command
             .env("KUBECONFIG", &self.lab.kubeconfig)
@@ -84,7 +84,7 @@ impl Ground {
     }
 
     /// Over the example values: what this cluster has in place of the example's.
-    fn adapted(&self, source: &Source, prefix: &str) -> Value {
+    pub(crate) fn adapted(&self, source: &Source, prefix: &str) -> Value {
         let credential = |key: &str| json!({"kubernetes": {"namespace": source.name(), "name": Source::READER, "key": key}});
         let (name, tag) = self.lab.postgres_image.rsplit_once(':').unwrap();
         let everywhere = |port: u16| json!([{"ports": [{"port": port, "protocol": "TCP"}]}]);
@@ -148,7 +148,7 @@ impl Ground {
     }
 
     /// What the daemons serve, through the API server.
-    fn metrics(&self) -> Result<String, String> {
+    pub(crate) fn metrics(&self) -> Result<String, String> {
         let path = format!(
             "/api/v1/namespaces/{}/services/{}:http/proxy/metrics",
             self.name(),
@@ -159,7 +159,7 @@ impl Ground {
 
     /// Waits for a metric of the daemons that is so.
     #[track_caller]
-    fn wait_for_metric(&self, begin: &str, value: f64) {
+    pub(crate) fn wait_for_metric(&self, begin: &str, value: f64) {
         let until = Instant::now() + Duration::from_mins(12);
         let mut last = Err(String::new());
         while Instant::now() < until {
@@ -186,7 +186,7 @@ impl Ground {
 
     /// walproof in a daemon's pod.
     #[track_caller]
-    fn walproof(&self, words: &[&str]) -> Value {
+    pub(crate) fn walproof(&self, words: &[&str]) -> Value {
         let deployment = format!("deployment/{}", self.release);
         let all = [
             &[
@@ -208,7 +208,7 @@ impl Ground {
     }
 
     /// Objects with the release's label, wherever they are.
-    fn left(&self) -> Vec<String> {
+    pub(crate) fn left(&self) -> Vec<String> {
         let label = format!("app.kubernetes.io/instance={}", self.release);
         let kinds = format!(
             "deployments,replicasets,pods,services,configmaps,serviceaccounts,roles,rolebindings,\
@@ -239,7 +239,7 @@ impl Drop for Ground {
     }
 }
 
-fn values(directory: &Path, name: &str, values: &Value) -> PathBuf {
+pub(crate) fn values(directory: &Path, name: &str, values: &Value) -> PathBuf {
     let file = directory.join(format!("{name}.json"));
     std::fs::write(&file, values.to_string()).unwrap();
     file

@@ -103,6 +103,22 @@ impl Inside {
             .collect()
     }
 
+    /// Starts walproof and leaves it running, with these variables; [`Self::end`] ends it.
+    pub(crate) fn begin(&self, variables: &str, words: &[&str]) {
+        let script = format!(
+            "cd /work; {variables} nohup ./walproof {} >begun.log 2>&1 </dev/null & echo $! >begun.pid",
+            words.join(" ")
+        );
+        self.lab.ask(&self.exec(false, &["sh", "-c", &script]));
+    }
+
+    /// Asks what was begun to end, and gives what it said.
+    pub(crate) fn end(&self) -> String {
+        let script = "cd /work; kill $(cat begun.pid); \
+            while kill -0 $(cat begun.pid) 2>/dev/null; do sleep 0.2; done; cat begun.log";
+        self.lab.ask(&self.exec(false, &["sh", "-c", script]))
+    }
+
     pub(crate) fn run(&self, words: &[&str]) -> Run {
         let all = [&["/work/walproof"][..], words].concat();
         walproof::run_command(self.lab.kubectl(&self.exec(false, &all)))

@@ -167,6 +167,11 @@ impl Place {
         Running::start(self.command(&["daemon"]))
     }
 
+    /// Starts the daemon as one of which more is logged.
+    pub(crate) fn start_daemon_logging(&self, level: &str) -> Running {
+        Running::start(self.command(&["daemon", "--log-level", level]))
+    }
+
     /// Starts the daemon, which writes each of its calls of the API to a file.
     pub(crate) fn start_daemon_counted(&self, calls: &Path) -> Running {
         let mut command = self.command(&["daemon"]);
@@ -183,10 +188,21 @@ impl Place {
 /// How long a drill may take on a busy machine.
 const LIMIT: Duration = Duration::from_mins(15);
 
+/// A process that does not outlive the test that started it, however that ends.
+#[derive(Debug)]
+struct Kept(Child);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A walproof that runs.
 #[derive(Debug)]
 pub(crate) struct Running {
-    child: Child,
+    child: Kept,
     begin: Instant,
     stdout: JoinHandle<String>,
     lines: Receiver<String>,
@@ -195,13 +211,15 @@ pub(crate) struct Running {
 
 impl Running {
     fn start(mut command: Command) -> Self {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdout = child.stdout.take().unwrap();
-        let stderr: ChildStderr = child.stderr.take().unwrap();
+        let mut child = Kept(
+            command
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap(),
+        );
+        let mut stdout = child.0.stdout.take().unwrap();
+        let stderr: ChildStderr = child.0.stderr.take().unwrap();
         let (sender, lines) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
@@ -243,7 +261,7 @@ impl Running {
 
     /// Its resident memory in bytes, by the kernel.
     pub(crate) fn memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.0.id())).unwrap();
         let line = status
             .lines()
             .find(|line| line.starts_with("VmRSS:"))
@@ -254,14 +272,14 @@ impl Running {
 
     /// Kills it: nothing of it can clean up.
     pub(crate) fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.child.0.kill().unwrap();
+        self.child.0.wait().unwrap();
     }
 
     /// Asks it to stop, and waits for its end.
     #[track_caller]
     pub(crate) fn stop(self) {
-        let id = i32::try_from(self.child.id()).unwrap();
+        let id = i32::try_from(self.child.0.id()).unwrap();
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), nix::sys::signal::SIGTERM).unwrap();
         self.wait().expect_code(0);
     }
@@ -270,11 +288,11 @@ impl Running {
     #[track_caller]
     pub(crate) fn wait(mut self) -> Run {
         let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.child.0.try_wait().unwrap() {
                 break status;
             }
             if self.begin.elapsed() > LIMIT {
-                let _ = self.child.kill();
+                let _ = self.child.0.kill();
                 panic!("a drill took more than {LIMIT:?}");
             }
             std::thread::sleep(Duration::from_millis(20));

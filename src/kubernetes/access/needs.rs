@@ -145,7 +145,7 @@ pub fn for_backup(source: &Source) -> Vec<Permission> {
 pub fn for_executor(namespace: Option<&str>) -> Vec<Permission> {
     let mut needs = Needs::default();
     needs.inside(namespace);
-    let verbs = ["create", "get", "list", "watch", "patch", "delete"];
+    let verbs = ["create", "list", "watch", "patch", "delete"];
     needs.add(
         "batch",
         "jobs",
@@ -172,7 +172,7 @@ pub fn for_executor(namespace: Option<&str>) -> Vec<Permission> {
 pub fn for_controller(namespace: Option<&str>) -> Vec<Permission> {
     let mut needs = Needs::default();
     needs.inside(namespace);
-    let look = ["get", "list", "watch"];
+    let look = ["list", "watch"];
     for resource in ["protectedclusters", "recoverydrills", "recoveryrequests"] {
         needs.add(OWN, resource, &look, "take up the resources");
         needs
@@ -187,11 +187,19 @@ pub fn for_controller(namespace: Option<&str>) -> Vec<Permission> {
             "hold their removal until all is cleaned up",
         );
     }
+    needs.add("events.k8s.io", "events", &["create"], "tell what happens");
     needs.add(
-        "events.k8s.io",
-        "events",
-        &["create", "patch"],
-        "tell what happens",
+        CNPG,
+        "clusters",
+        &look,
+        "know which clusters there are, and which come and go",
+    );
+    needs.optional();
+    needs.add(
+        BARMAN,
+        "objectstores",
+        &look,
+        "with the Barman Cloud plugin: where the repositories are",
     );
     needs.list
 }

@@ -29,17 +29,17 @@ pub async fn make(kube: &Kube, wanted: &PodJob) -> Result<(), KubeError> {
     let made = match kube.call(&action, jobs.create(&parameters, &job)).await {
         Ok(made) => made,
         Err(error) if error.kind == KubeErrorKind::AlreadyExists => {
-            let there = kube
-                .call(
-                    format!("read Job {}/{name}", wanted.namespace),
-                    jobs.get(&name),
-                )
-                .await?;
-            let labels = there.metadata.labels.as_ref();
-            let own = labels.and_then(|labels| labels.get(JOB));
-            if own != Some(&wanted.job.to_string()) {
+            // By a list: to `get` one would be a further right, for this case alone.
+            let action = format!("look for Job {}/{name}", wanted.namespace);
+            let of_that_name = ListParams::default().fields(&format!("metadata.name={name}"));
+            let list = kube.call(action, jobs.list(&of_that_name)).await?;
+            let own = |job: &Job| {
+                let labels = job.metadata.labels.as_ref();
+                labels.and_then(|labels| labels.get(JOB)) == Some(&wanted.job.to_string())
+            };
+            let Some(there) = list.items.into_iter().find(own) else {
                 return Err(error);
-            }
+            };
             there
         }
         Err(error) => return Err(error),

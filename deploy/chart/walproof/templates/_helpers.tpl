@@ -143,16 +143,23 @@ seccompProfile: {type: RuntimeDefault}
 {{- define "walproof.controllerRules" -}}
 - apiGroups: [walproof.dev]
   resources: [protectedclusters]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [walproof.dev]
   resources: [recoverydrills, recoveryrequests]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch, patch]
 - apiGroups: [walproof.dev]
   resources: [protectedclusters/status, recoverydrills/status, recoveryrequests/status]
   verbs: [patch]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
+# Which Clusters there are, where they archive, and which come and go.
+- apiGroups: [postgresql.cnpg.io]
+  resources: [clusters]
+  verbs: [list, watch]
+- apiGroups: [barmancloud.cnpg.io]
+  resources: [objectstores]
+  verbs: [list, watch]
 {{- end }}
 
 {{/* What contradicts itself is said before anything is made. */}}
