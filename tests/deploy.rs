@@ -2,8 +2,8 @@
 //! walproof takes the configuration that they write, they grant what `walproof kubernetes check`
 //! prints and nothing else, and contradictions are refused before anything is made.
 //!
-//! Needs helm and kustomize (`scripts/install --deploy`); without them it is said that nothing
-//! was tested. With `WALPROOF_DEPLOY=required` that is a failure.
+//! Needs helm and kustomize (`scripts/install`); without them it is said that nothing was tested.
+//! With `CI=true` or `WALPROOF_DEPLOY=required` that is a failure.
 
 #![allow(
     clippy::unwrap_used,
