@@ -15,6 +15,8 @@
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "deploy/jobs.rs"]
+mod jobs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -58,7 +58,9 @@ seccompProfile: {type: RuntimeDefault}
 {{- define "walproof.podSecurity" -}}
 runAsNonRoot: true
 seccompProfile: {type: RuntimeDefault}
-{{ toYaml .Values.podSecurityContext }}
+{{- with .Values.podSecurityContext }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "walproof.environment" -}}
