@@ -17,6 +17,8 @@
 mod common;
 #[path = "deploy/jobs.rs"]
 mod jobs;
+#[path = "deploy/whole.rs"]
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -308,6 +310,19 @@ fn nonsense_is_refused_before_anything_is_made() {
             "a password does not stand in the URL",
         ),
         ("state.postgres.url=postgres://w@db/w", "which is meant"),
+        (
+            "state.files.enabled=true",
+            "with sqlite the files lie on its volume",
+        ),
+        (
+            format!("{postgres},replicas=2,state.files.enabled=true").as_str(),
+            "ReadWriteMany",
+        ),
+        (
+            format!("{postgres},config.schedules[0].name=week,config.schedules[0].job=report")
+                .as_str(),
+            "its reports would go with the pod",
+        ),
         ("executor.kind=kubernetes", "needs state.kind: postgres"),
         ("config.state=sqlite:///x", "the chart writes that itself"),
         ("daemon.listen=0.0.0.0:1", "the chart writes that itself"),
