@@ -2,8 +2,8 @@
 //! walproof takes the configuration that they write, they grant what `walproof kubernetes check`
 //! prints and nothing else, and contradictions are refused before anything is made.
 //!
-//! Needs helm and kustomize (`scripts/install --deploy`); without them it is said that nothing
-//! was tested. With `WALPROOF_DEPLOY=required` that is a failure.
+//! Needs helm and kustomize (`scripts/install`); without them it is said that nothing was tested.
+//! With `CI=true` or `WALPROOF_DEPLOY=required` that is a failure.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,6 +15,10 @@
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "deploy/jobs.rs"]
+mod jobs;
+#[path = "deploy/whole.rs"]
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -306,6 +310,19 @@ fn nonsense_is_refused_before_anything_is_made() {
             "a password does not stand in the URL",
         ),
         ("state.postgres.url=postgres://w@db/w", "which is meant"),
+        (
+            "state.files.enabled=true",
+            "with sqlite the files lie on its volume",
+        ),
+        (
+            format!("{postgres},replicas=2,state.files.enabled=true").as_str(),
+            "ReadWriteMany",
+        ),
+        (
+            format!("{postgres},config.schedules[0].name=week,config.schedules[0].job=report")
+                .as_str(),
+            "its reports would go with the pod",
+        ),
         ("executor.kind=kubernetes", "needs state.kind: postgres"),
         ("config.state=sqlite:///x", "the chart writes that itself"),
         ("daemon.listen=0.0.0.0:1", "the chart writes that itself"),

@@ -1,19 +1,18 @@
 //! helm and kustomize, and what they give.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
 
 use super::process;
-use super::require;
+use super::require::{self, Need, all_present};
 
 /// How the tests go on without helm or kustomize: `required` makes that a failure.
 const WISH: &str = "WALPROOF_DEPLOY";
 
-/// A program from the PATH, else from where `scripts/install --deploy` puts it.
+/// A program from the PATH, else from where `scripts/install` puts it.
 fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
@@ -22,25 +21,17 @@ fn program(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// Whether helm or kustomize is not here, which is said past the test runner's capture.
+/// Whether helm or kustomize is not here: a failure under `CI=true` and where it is wished, else
+/// said past the test runner's capture.
 pub fn missing() -> bool {
-    let lacking: Vec<&str> = ["helm", "kustomize"]
-        .into_iter()
-        .filter(|name| program(name).is_none())
-        .collect();
-    if lacking.is_empty() {
+    let test = std::thread::current().name().unwrap_or("test").to_owned();
+    if all_present(&[Need::Helm, Need::Kustomize], &test) {
         return false;
     }
-    let test = std::thread::current().name().unwrap_or("test").to_owned();
-    let message = format!(
-        "{test}: NOT RUN, without {}: scripts/install --deploy",
-        lacking.join(" and ")
-    );
     assert!(
         std::env::var(WISH).as_deref() != Ok("required"),
-        "{message}; {WISH}=required makes that a failure"
+        "{test}: NOT RUN; {WISH}=required makes that a failure"
     );
-    let _ = writeln!(std::io::stderr().lock(), "\n*** {message}\n");
     true
 }
 

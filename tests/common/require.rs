@@ -30,6 +30,10 @@ pub enum Need {
     CargoDeny,
     /// buildah, and newuidmap for it to work without root.
     Buildah,
+    /// helm, which renders the chart.
+    Helm,
+    /// kustomize, which builds the overlays.
+    Kustomize,
 }
 
 /// Where `scripts/install` puts what no Debian package brings.
@@ -145,6 +149,8 @@ impl Need {
             Self::Image => image().is_file(),
             Self::CargoDeny => command("cargo-deny") || cache().join("bin/cargo-deny").is_file(),
             Self::Buildah => command("buildah") && command("newuidmap"),
+            Self::Helm => command("helm") || cache().join("bin/helm").is_file(),
+            Self::Kustomize => command("kustomize") || cache().join("bin/kustomize").is_file(),
         }
     }
 }

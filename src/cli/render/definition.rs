@@ -21,6 +21,11 @@ pub fn capture(report: &CaptureReport, style: Style) -> String {
     let mut text = String::new();
     let what = match report.outcome {
         Outcome::Stored => style.paint(Tone::Good, "captured, stored and read back"),
+        Outcome::Renewed => format!(
+            "{} since {}; stored once more, because half of its lock was over",
+            style.paint(Tone::Good, "unchanged"),
+            utc(report.since)
+        ),
         Outcome::Unchanged => format!(
             "{} since {}; read back",
             style.paint(Tone::Good, "unchanged"),

@@ -68,6 +68,9 @@ fn parse(text: &str) -> Result<Value, String> {
 pub fn built_in(image: &str) -> Value {
     json!({
         "spec": {
+            // Secrets and scratch namespaces are reached through the API, whatever the account says.
+            "automountServiceAccountToken": true,
+            "enableServiceLinks": false,
             "securityContext": {
                 "runAsNonRoot": true,
                 "seccompProfile": {"type": "RuntimeDefault"},
@@ -94,6 +97,14 @@ pub fn built_in(image: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A ServiceAccount may say that its pods get no token.
+    #[test]
+    fn the_built_in_template_asks_for_a_token() {
+        let spec = &built_in("walproof:1")["spec"];
+        assert_eq!(spec["automountServiceAccountToken"], true);
+        assert_eq!(spec["enableServiceLinks"], false);
+    }
 
     #[test]
     fn what_has_containers_is_a_template() {

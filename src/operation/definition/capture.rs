@@ -14,7 +14,7 @@ use crate::operation::recording::{failed, outcome};
 use crate::operation::secrets::access_of;
 use crate::operation::{Failure, Leaves, Recording};
 use crate::replicate::ReplicateOptions;
-use crate::replicate::definition::{DefinitionError, PutDefinition, put};
+use crate::replicate::definition::{DefinitionError, PutDefinition, put, since};
 use crate::state;
 
 /// A capture that was made.
@@ -29,7 +29,7 @@ pub struct Captured {
 }
 
 /// Captures the definition of a cluster and stores it beside a replica, unless the newest
-/// there is the same. Looks for copies of its Secrets at the disaster site, if one is
+/// there is the same and locked for long enough. Looks for copies of its Secrets at the disaster site, if one is
 /// configured. The primary repository is not touched.
 ///
 /// # Errors
@@ -124,9 +124,11 @@ async fn make(place: &Place, config: &Config) -> Result<CaptureReport, Failure> 
     }
     let outcome = match &stored {
         PutDefinition::Stored(_) => Outcome::Stored,
+        PutDefinition::Renewed(_) => Outcome::Renewed,
         PutDefinition::Unchanged(_) => Outcome::Unchanged,
     };
     let stored = stored.stored();
+    let since = since(&store, name, stored).await?;
     let folder = crate::replicate::definition::folder(name);
     Ok(CaptureReport {
         schema: CaptureReport::SCHEMA.to_owned(),
@@ -142,7 +144,7 @@ async fn make(place: &Place, config: &Config) -> Result<CaptureReport, Failure> 
             .join(&format!("{folder}/{}", stored.stamp))
             .to_string(),
         sha256: stored.manifest.sha256.clone(),
-        since: stored.manifest.captured_at,
+        since,
         objects: content
             .objects
             .iter()

@@ -51,6 +51,9 @@ pub struct CaptureReport {
 pub enum Outcome {
     /// It is new, was written, and was read back.
     Stored,
+    /// The newest that is stored is the same, and half of its object lock was over: it was written
+    /// once more with a lock of its own, and read back.
+    Renewed,
     /// The newest that is stored is the same; it was read back.
     Unchanged,
 }
@@ -117,6 +120,7 @@ impl CaptureReport {
     pub fn summary(&self) -> String {
         let what = match self.outcome {
             Outcome::Stored => "stored",
+            Outcome::Renewed => "unchanged, locked anew as",
             Outcome::Unchanged => "unchanged since",
         };
         let mut line = format!(

@@ -1,5 +1,5 @@
 //! Captured definitions beside a replica: written once, read back with every digest checked,
-//! removed by plan.
+//! written anew before their lock ends, removed by plan.
 //!
 //! They lie below `walproof/definitions/<cluster>/<stamp>/` of a replica, where no reader of a
 //! layout looks ([`crate::repository::is_own`]). A folder counts once its `manifest.json` is
@@ -12,7 +12,7 @@ mod retention;
 mod tests;
 
 pub use put::{PutDefinition, put};
-pub use read::{StoredDefinition, list, newest, read};
+pub use read::{StoredDefinition, list, newest, read, since};
 pub use retention::{Removed, Retention, keep, remove};
 
 use crate::kubernetes::definition::ContentError;

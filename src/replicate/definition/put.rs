@@ -13,6 +13,9 @@ use crate::storage::{OnceOutcome, Retention, Store, WriteOptions};
 pub enum PutDefinition {
     /// It was written, and read back.
     Stored(Box<StoredDefinition>),
+    /// The newest that is stored is the same, and half of its lock was over: it was written once
+    /// more under a name and with a lock of its own, and read back.
+    Renewed(Box<StoredDefinition>),
     /// The newest that is stored is the same: nothing was written.
     Unchanged(Box<StoredDefinition>),
 }
@@ -21,13 +24,15 @@ impl PutDefinition {
     /// What lies there now.
     pub fn stored(&self) -> &StoredDefinition {
         match self {
-            Self::Stored(stored) | Self::Unchanged(stored) => stored,
+            Self::Stored(stored) | Self::Renewed(stored) | Self::Unchanged(stored) => stored,
         }
     }
 }
 
 /// Stores a definition unless the newest is the same, and reads it back. `damaged` is told of
 /// a newest one that is not what was captured; it stays where it is, and a new one is written.
+/// With `retention`, one that is the same is written anew when half of its lock is over: a lock
+/// counts from the writing, and the definition that counts must not be the one that may be removed.
 ///
 /// # Errors
 ///
@@ -40,9 +45,14 @@ pub async fn put(
     retention: Option<Retention>,
     damaged: &mut Vec<DefinitionError>,
 ) -> Result<PutDefinition, DefinitionError> {
+    let mut renewed = false;
     match newest(store, cluster).await {
         Ok(Some(stored)) if stored.content.sha256() == content.sha256() => {
-            return Ok(PutDefinition::Unchanged(Box::new(stored)));
+            renewed = retention
+                .is_some_and(|lock| is_half_over(stored.manifest.captured_at, captured_at, lock));
+            if !renewed {
+                return Ok(PutDefinition::Unchanged(Box::new(stored)));
+            }
         }
         Ok(_) => {}
         Err(error @ DefinitionError::Changed { .. }) => damaged.push(error),
@@ -76,6 +86,20 @@ pub async fn put(
                 problem: ContentError::Missing(Manifest::FILE.to_owned()),
             })
         },
-        |stored| Ok(PutDefinition::Stored(Box::new(stored))),
+        |stored| {
+            let stored = Box::new(stored);
+            Ok(if renewed {
+                PutDefinition::Renewed(stored)
+            } else {
+                PutDefinition::Stored(stored)
+            })
+        },
     )
+}
+
+/// Whether half of the time is over for which what was written at a moment is locked, if it got
+/// the lock that is given now.
+fn is_half_over(written: DateTime<Utc>, now: DateTime<Utc>, lock: Retention) -> bool {
+    let period = lock.until.signed_duration_since(now);
+    now.signed_duration_since(written) > period / 2
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
+
 use super::{DefinitionError, MOST_BYTES, MOST_FILE, MOST_MANIFEST, folder};
 use crate::kubernetes::definition::{Content, ContentError, Manifest, Stamp, restored};
 use crate::storage::Store;
@@ -110,4 +112,29 @@ pub async fn newest(
         }
     }
     Ok(None)
+}
+
+/// Since when a definition is as it is: when the first of those was captured that lie right before
+/// it and hold the same.
+///
+/// # Errors
+///
+/// The store cannot be asked.
+pub async fn since(
+    store: &Store,
+    cluster: &str,
+    stored: &StoredDefinition,
+) -> Result<DateTime<Utc>, DefinitionError> {
+    let stamps = list(store, cluster).await?;
+    let same = |stamp: &&Stamp| stamp.digest() == stored.stamp.digest();
+    let first = stamps
+        .iter()
+        .rev()
+        .skip_while(|stamp| **stamp != stored.stamp)
+        .take_while(same)
+        .last();
+    Ok(match first {
+        Some(first) if *first != stored.stamp => first.moment(),
+        _ => stored.manifest.captured_at,
+    })
 }

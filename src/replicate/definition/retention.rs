@@ -11,7 +11,8 @@ use crate::storage::Store;
 /// What stays, whatever its age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// At least so many, the newest; one at least stays always.
+    /// At least so many, the newest; one at least stays always. What was written anew, being the
+    /// same, counts once.
     pub newest: usize,
     /// Everything that held at some moment within this time: what was captured in it, and the
     /// one before.
@@ -33,13 +34,28 @@ pub fn keep(stamps: &[Stamp], retention: Retention, now: DateTime<Utc>) -> Vec<S
     let begin = now
         .checked_sub_signed(retention.within)
         .unwrap_or(DateTime::<Utc>::MIN_UTC);
-    let newest = stamps.len().saturating_sub(retention.newest.max(1));
+    let newest = nth_newest(stamps, retention.newest.max(1));
     // The last one that was captured before the window held at its beginning.
     let held = stamps
         .iter()
         .rposition(|stamp| stamp.moment() <= begin)
         .unwrap_or(0);
     stamps.iter().take(newest.min(held)).cloned().collect()
+}
+
+/// Where the nth of the newest that differ lies. Of neighbours that are the same the newest counts:
+/// the others are what it was written in place of.
+fn nth_newest(stamps: &[Stamp], nth: usize) -> usize {
+    let later = stamps.iter().skip(1).map(Some).chain([None]);
+    let distinct: Vec<usize> = stamps
+        .iter()
+        .zip(later)
+        .enumerate()
+        .filter(|(_, (stamp, later))| later.is_none_or(|later| later.digest() != stamp.digest()))
+        .map(|(at, _)| at)
+        .collect();
+    let before = distinct.len().saturating_sub(nth);
+    distinct.get(before).copied().unwrap_or(0)
 }
 
 /// Removes one: its manifest first, so that it counts for nothing from then on.

@@ -74,6 +74,70 @@ async fn it_is_written_once_and_read_back() {
 }
 
 #[tokio::test]
+async fn one_that_is_the_same_is_written_anew_when_half_of_its_lock_is_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory);
+    stored(&store, 1, 0).await;
+    let again = async |day| {
+        let lock = crate::storage::Retention {
+            mode: crate::storage::LockMode::Governance,
+            until: moment(day + 30),
+        };
+        let content = content(1);
+        put(
+            &store,
+            "orders",
+            &content,
+            moment(day),
+            Some(lock),
+            &mut Vec::new(),
+        )
+        .await
+    };
+    let half = again(15).await.unwrap();
+    assert!(matches!(half, PutDefinition::Unchanged(_)), "{half:?}");
+    // A directory keeps no locks: that it refuses one shows that it was to be written.
+    let refused = again(16).await.unwrap_err().to_string();
+    assert!(refused.contains("a directory cannot keep"), "{refused}");
+    let unlocked = stored(&store, 1, 400).await;
+    assert!(matches!(unlocked, PutDefinition::Unchanged(_)));
+}
+
+#[tokio::test]
+async fn one_that_was_written_anew_is_the_same_definition() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory);
+    stored(&store, 1, 0).await;
+    let first = stored(&store, 2, 1).await.stored().clone();
+    assert_eq!(since(&store, "orders", &first).await.unwrap(), moment(1));
+    // What a renewal leaves: the same content under a later name.
+    let other = tempfile::tempdir().unwrap();
+    for day in [20, 40] {
+        let elsewhere = tempfile::tempdir_in(&other).unwrap();
+        let anew = stored(&self::store(&elsewhere), 2, day).await;
+        let name = anew.stored().stamp.to_string();
+        let place = |root: &tempfile::TempDir| root.path().join(folder("orders")).join(&name);
+        std::fs::rename(place(&elsewhere), place(&directory)).unwrap();
+    }
+    let renewed = newest(&store, "orders").await.unwrap().unwrap();
+    assert_eq!(renewed.stamp.moment(), moment(40));
+    assert_eq!(since(&store, "orders", &renewed).await.unwrap(), moment(1));
+    assert_eq!(since(&store, "orders", &first).await.unwrap(), moment(1));
+
+    let stamps = list(&store, "orders").await.unwrap();
+    let gone = |newest| {
+        let retention = Retention {
+            newest,
+            within: TimeDelta::days(1),
+        };
+        keep(&stamps, retention, moment(50)).len()
+    };
+    // Days 0, 1, 20 and 40, the last three the same: they count once.
+    assert_eq!(gone(1), 3);
+    assert_eq!(gone(2), 0, "the one of day 0 is the second newest");
+}
+
+#[tokio::test]
 async fn what_was_changed_is_not_used_and_what_was_not_finished_does_not_count() {
     let directory = tempfile::tempdir().unwrap();
     let store = store(&directory);

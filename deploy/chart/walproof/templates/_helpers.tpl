@@ -58,7 +58,9 @@ seccompProfile: {type: RuntimeDefault}
 {{- define "walproof.podSecurity" -}}
 runAsNonRoot: true
 seccompProfile: {type: RuntimeDefault}
-{{ toYaml .Values.podSecurityContext }}
+{{- with .Values.podSecurityContext }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "walproof.environment" -}}
@@ -101,6 +103,13 @@ seccompProfile: {type: RuntimeDefault}
 {{- end }}
 {{- with .Values.volumes }}
 {{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The claim for the files beside a state in PostgreSQL; empty where there is none. */}}
+{{- define "walproof.filesClaim" -}}
+{{- if and (eq .Values.state.kind "postgres") .Values.state.files.enabled }}
+{{- default (printf "%s-files" (include "walproof.fullname" .)) .Values.state.files.existingClaim }}
 {{- end }}
 {{- end }}
 
@@ -183,6 +192,21 @@ seccompProfile: {type: RuntimeDefault}
 {{- end }}
 {{- else if .Values.state.postgres.url }}
 {{- fail "state.postgres.url is given, and state.kind is sqlite: which is meant?" }}
+{{- end }}
+{{- if .Values.state.files.enabled }}
+{{- if not $postgres }}
+{{- fail "state.files is for state.kind: postgres; with sqlite the files lie on its volume" }}
+{{- end }}
+{{- if and (gt (int .Values.replicas) 1) (ne .Values.state.files.accessMode "ReadWriteMany") }}
+{{- fail (printf "replicas: %d share state.files, which needs accessMode: ReadWriteMany" (int .Values.replicas)) }}
+{{- end }}
+{{- end }}
+{{- if and $postgres (not .Values.state.files.enabled) }}
+{{- range .Values.config.schedules }}
+{{- if eq .job "report" }}
+{{- fail (printf "config.schedules, %s: its reports would go with the pod; state.files.enabled gives them a volume" .name) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- if and (eq .Values.executor.kind "kubernetes") (not $postgres) }}
 {{- fail "executor.kind: kubernetes needs state.kind: postgres; its Jobs cannot reach a SQLite file" }}

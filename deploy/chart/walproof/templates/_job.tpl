@@ -1,3 +1,41 @@
+{{/* What the pod of a job refers to, as JSON: {secrets, claims, others: {KIND: volumes}}, each a
+     list as CEL writes it. */}}
+{{- define "walproof.jobReferences" -}}
+{{- $secrets := list }}
+{{- $claims := list }}
+{{- $others := dict }}
+{{- range (include "walproof.volumes" . | fromYamlArray) }}
+{{- $volume := . }}
+{{- range $kind, $source := omit . "name" }}
+{{- if eq $kind "secret" }}
+{{- $secrets = append $secrets $source.secretName }}
+{{- else if eq $kind "persistentVolumeClaim" }}
+{{- $claims = append $claims $source.claimName }}
+{{- else if eq $kind "projected" }}
+{{- range $source.sources }}
+{{- if .secret }}{{ $secrets = append $secrets .secret.name }}{{ end }}
+{{- end }}
+{{- else if not (has $kind (list "emptyDir" "configMap" "downwardAPI")) }}
+{{- $_ := set $others $kind (append (get $others $kind | default list) $volume.name) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- range .Values.env }}
+{{- with (.valueFrom | default dict).secretKeyRef }}{{ $secrets = append $secrets .name }}{{ end }}
+{{- end }}
+{{- $written := dict }}
+{{- range $kind, $names := $others }}
+{{- $_ := set $written $kind (include "walproof.celList" $names) }}
+{{- end }}
+{{- dict "secrets" (include "walproof.celList" $secrets) "claims" (include "walproof.celList" $claims) "others" $written | toJson }}
+{{- end }}
+
+{{- define "walproof.celList" -}}
+{{- $quoted := list }}
+{{- range (. | uniq | sortAlpha) }}{{ $quoted = append $quoted (printf "'%s'" .) }}{{ end }}
+{{- printf "[%s]" (join ", " $quoted) }}
+{{- end }}
+
 {{/* The pod of a job, for `daemon.kubernetes.template`. */}}
 {{- define "walproof.jobPod" -}}
 apiVersion: v1
@@ -9,11 +47,24 @@ template:
     labels:
       {{- include "walproof.selectorLabels" . | nindent 6 }}
       app.kubernetes.io/component: job
+      {{- with .Values.podLabels }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+    {{- with .Values.podAnnotations }}
+    annotations:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
   spec:
     serviceAccountName: {{ include "walproof.account" . }}
+    # The account itself gives none: a job reads Secrets and makes scratch namespaces as the daemon does.
+    automountServiceAccountToken: true
+    enableServiceLinks: false
     {{- with .Values.imagePullSecrets }}
     imagePullSecrets:
       {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- with .Values.priorityClassName }}
+    priorityClassName: {{ . }}
     {{- end }}
     securityContext:
       {{- include "walproof.podSecurity" . | nindent 6 }}
@@ -44,6 +95,10 @@ template:
     {{- end }}
     {{- with .Values.executor.tolerations }}
     tolerations:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- with .Values.executor.affinity }}
+    affinity:
       {{- toYaml . | nindent 6 }}
     {{- end }}
 {{- end }}
