@@ -92,6 +92,10 @@ impl<K: Kind> Rounds for Rounder<K> {
             let all = self.watched.as_ref().map(Watched::all).unwrap_or_default();
             self.done.retain(|key, _| all.contains_key(key));
             for (key, object) in all {
+                // Whatever is left is not done, and comes first thing in the next round.
+                if !around.is_held() {
+                    break;
+                }
                 let version = object.metadata.resource_version.clone().unwrap_or_default();
                 let known = self.done.get(&key);
                 if known.is_some_and(|(seen, queue, again)| {

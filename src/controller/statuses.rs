@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
+use std::time::Instant;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use kube::api::ApiResource;
@@ -29,6 +30,7 @@ impl Controller {
     pub(super) async fn write(
         &mut self,
         lease: Lease,
+        until: Instant,
         protected: &BTreeMap<Key, Arc<ProtectedCluster>>,
         drills: &BTreeMap<Key, Arc<RecoveryDrill>>,
         now: DateTime<Utc>,
@@ -39,6 +41,7 @@ impl Controller {
             config: Arc::clone(&self.options.in_force.borrow()),
             own_namespace: self.own_namespace.clone(),
             lease,
+            until,
             now,
         };
         let queue = Queue::read(&around.state).await?;
@@ -53,9 +56,15 @@ impl Controller {
         let mut refusals = self.compiled.refusals.clone();
         refusals.extend(self.options.refusals.borrow().iter().cloned());
         for (key, resource) in protected {
+            if !around.is_held() {
+                return Ok(ran_out());
+            }
             self.protected(&around, key, resource, &refusals).await;
         }
         for (key, resource) in drills {
+            if !around.is_held() {
+                return Ok(ran_out());
+            }
             self.drill(&around, key, resource, &refusals, &queue).await;
         }
         let kept = |origin: &Origin| {
@@ -64,6 +73,9 @@ impl Controller {
         };
         self.done.retain(|origin, _| kept(origin));
         for kind in &mut self.options.kinds {
+            if !around.is_held() {
+                return Ok(ran_out());
+            }
             // When to come again at the latest: sooner than that anyway.
             let _ = kind.round(&around, queue.mark).await;
         }
@@ -245,6 +257,11 @@ impl Controller {
             .write(around, &target, Finalizer::Gone, &[], &status)
             .await
     }
+}
+
+/// A lease that ended within the round: another may write by now.
+fn ran_out() {
+    tracing::info!("the lease ended before everything was written; the next round goes on");
 }
 
 /// What is known of a drill beside the resource.
