@@ -15,11 +15,12 @@ use super::kind::{Around, Finalizer};
 use super::resources::{ProtectedCluster, RecoveryDrill};
 use super::run::Controller;
 use super::write::Target;
-use super::{cleanup, cluster, drill, names};
+use super::{cleanup, cluster, drill, drill_jobs, names};
+use crate::config::Config;
 use crate::daemon::schedule::once;
-use crate::daemon::{Origin, Refusal};
+use crate::daemon::{Origin, Overlay, Refusal};
 use crate::kubernetes::{KubeError, KubeErrorKind};
-use crate::operation::Failure;
+use crate::operation::{Failure, definition_digest};
 use crate::state::{Job, JobFilter, Lease, RunKind, State, StoredDrill};
 
 /// How often everything that the state says is read again.
@@ -131,7 +132,7 @@ impl Controller {
                 && refusal.by.name == key.1
         });
         let next = self.fleet.next.get(&name).copied();
-        let in_force = around.config.drill(&name).is_some();
+        let in_force = is_in_force(&self.compiled.overlay, &around.config, &name);
         let clusters = self.compiled.drilled.get(key).cloned().unwrap_or_default();
         let mut mark = DefaultHasher::new();
         (queue.of(&name), next, in_force, &clusters).hash(&mut mark);
@@ -173,14 +174,16 @@ impl Controller {
         resource: &Arc<RecoveryDrill>,
         about: &About<'_>,
     ) -> Result<bool, KubeError> {
-        let jobs = self.jobs(around, about).await.map_err(of_state)?;
+        cleanup::cancel_outdated(&around.state, about.name, resource, around.now)
+            .await
+            .map_err(|error| of_state(error.into()))?;
+        let mut jobs = jobs(around, about).await.map_err(of_state)?;
+        jobs.retain(|job| drill_jobs::is_of(resource, job));
         let status = resource.status.clone().unwrap_or_default();
+        let verdicts = around.state.verdicts(&drill_jobs::judging(&jobs)).await;
+        let verdicts = verdicts.map_err(|error| of_state(error.into()))?;
         let mut runs: BTreeMap<Uuid, StoredDrill> = BTreeMap::new();
-        for job in jobs.iter().filter(|job| job.status.is_over()).take(8) {
-            let Some(id) = job.run_id else { continue };
-            if status.runs.iter().any(|run| run.id == id.to_string()) {
-                continue;
-            }
+        for id in drill_jobs::showing(&jobs, &status) {
             if let Some(stored) = stored(&around.state, id).await.map_err(of_state)? {
                 runs.insert(id, stored);
             }
@@ -191,6 +194,7 @@ impl Controller {
             clusters: about.clusters,
             in_force: about.in_force,
             jobs: &jobs,
+            verdicts: &verdicts,
             runs: &runs,
             next: about.next.map(drill::whole),
             now: around.now,
@@ -219,16 +223,6 @@ impl Controller {
             .await
     }
 
-    async fn jobs(&self, around: &Around, about: &About<'_>) -> Result<Vec<Job>, Failure> {
-        let clusters = u32::try_from(about.clusters.len()).unwrap_or(u32::MAX);
-        let filter = JobFilter {
-            schedule: Some(about.name.to_owned()),
-            limit: clusters.saturating_mul(2).saturating_add(10),
-            ..JobFilter::default()
-        };
-        Ok(around.state.jobs(&filter).await?)
-    }
-
     /// A drill that goes: what waits or runs is cancelled, and when nothing is left of it, the
     /// finalizer is taken away.
     async fn drop_drill(
@@ -241,15 +235,7 @@ impl Controller {
         if !target.is_held() {
             return Ok(false);
         }
-        let about = About {
-            name,
-            refusal: None,
-            clusters: &[],
-            in_force: false,
-            next: None,
-        };
-        let jobs = self.jobs(around, &about).await.map_err(of_state)?;
-        if !cleanup::is_over(around, &jobs).await.map_err(of_state)? {
+        if !cleanup::is_over(around, name).await.map_err(of_state)? {
             return Ok(false);
         }
         let status = target.status.clone();
@@ -271,6 +257,27 @@ struct About<'a> {
     clusters: &'a [String],
     in_force: bool,
     next: Option<DateTime<Utc>>,
+}
+
+/// Whether a configuration has a drill as it was compiled now, and not as it was before an edit.
+/// Its clusters come and go without one.
+fn is_in_force(compiled: &Overlay, config: &Config, name: &str) -> bool {
+    let mut compiled = compiled.drills.iter().filter(|one| one.what.name == name);
+    let (new, old) = (compiled.next(), config.drill(name));
+    new.zip(old).is_some_and(|(new, old)| {
+        definition_digest(&new.what) == definition_digest(&old.definition)
+    })
+}
+
+/// Its newest jobs: twice what one round of its clusters needs.
+async fn jobs(around: &Around, about: &About<'_>) -> Result<Vec<Job>, Failure> {
+    let clusters = u32::try_from(about.clusters.len()).unwrap_or(u32::MAX);
+    let filter = JobFilter {
+        schedule: Some(about.name.to_owned()),
+        limit: clusters.saturating_mul(2).saturating_add(10),
+        ..JobFilter::default()
+    };
+    Ok(around.state.jobs(&filter).await?)
 }
 
 async fn stored(state: &State, id: Uuid) -> Result<Option<StoredDrill>, Failure> {
@@ -312,5 +319,50 @@ fn said(wrote: Result<bool, KubeError>, kind: &str, (namespace, name): &Key) {
         Err(error) => {
             tracing::warn!(kind, %namespace, %name, %error, "could not be brought up to date; trying again");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DrillDefinition;
+    use crate::daemon::{Declared, merge};
+
+    #[test]
+    fn a_drill_is_in_force_only_as_it_was_compiled_now() {
+        let overlay = |timeout: &str| {
+            let cluster = serde_json::json!([{"name": "a", "primary": {"url": "s3://b/a"}}]);
+            let files = Config {
+                clusters: serde_json::from_value(cluster).unwrap(),
+                ..Config::default()
+            };
+            let drill = Declared {
+                by: Origin {
+                    kind: "RecoveryDrill",
+                    namespace: "shop".to_owned(),
+                    name: "d".to_owned(),
+                },
+                what: DrillDefinition {
+                    // One of them is guarded by nothing, and goes.
+                    clusters: vec!["a".to_owned(), "gone".to_owned()],
+                    timeout: Some(timeout.parse().unwrap()),
+                    ..DrillDefinition::plain("shop.d")
+                },
+            };
+            let overlay = Overlay {
+                drills: vec![drill],
+                ..Overlay::default()
+            };
+            let config = merge(&files, &overlay).config;
+            (overlay, config)
+        };
+        let (before, old) = overlay("1h");
+        let (after, new) = overlay("2h");
+        assert!(is_in_force(&before, &old, "shop.d"));
+        // Between an edit and its taking up the old configuration holds.
+        assert!(!is_in_force(&after, &old, "shop.d"));
+        assert!(is_in_force(&after, &new, "shop.d"));
+        assert!(!is_in_force(&Overlay::default(), &old, "shop.d"));
+        assert!(!is_in_force(&after, &Config::default(), "shop.d"));
     }
 }
