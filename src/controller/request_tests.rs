@@ -84,6 +84,9 @@ fn how_it_is_restored_stays_within_the_bounds_of_a_drill() {
         let there = json!({"cnpg": cnpg, "clusterRef": {"name": "orders", "namespace": "shop"}});
         assert!(of("walproof", &there).unwrap().spec.cnpg.is_some());
     }
+    let wrong = json!({"clusterRef": {"name": "orders", "namespace": "shop"},
+        "cnpg": {"storeCidrs": ["10.0.0.0"]}});
+    assert_eq!(of("walproof", &wrong).unwrap_err().reason, "Invalid");
     for cnpg in [
         json!({"definition": "captured"}),
         json!({"source": {"namespace": "shop", "name": "orders"}}),
