@@ -142,7 +142,7 @@ impl<K: Kind> Rounder<K> {
         let target = Target::of(kind, resource.meta(), old.clone());
         // A status is written after its Events: one that stays has told its own. Told anew they
         // would bear the time of now.
-        let told: &[Told] = if old == new { &[] } else { &*step.told };
+        let told: &[Told] = if old == new { &[] } else { &step.told };
         self.writer
             .write(around, &target, step.finalizer, told, &new)
             .await

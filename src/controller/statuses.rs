@@ -58,13 +58,15 @@ impl Controller {
         refusals.extend(self.options.refusals.borrow().iter().cloned());
         for (key, resource) in protected {
             if !around.is_held() {
-                return Ok(ran_out());
+                ran_out();
+                return Ok(());
             }
             self.protected(&around, key, resource, &refusals).await;
         }
         for (key, resource) in drills {
             if !around.is_held() {
-                return Ok(ran_out());
+                ran_out();
+                return Ok(());
             }
             self.drill(&around, key, resource, &refusals, &queue).await;
         }
@@ -75,7 +77,8 @@ impl Controller {
         self.done.retain(|origin, _| kept(origin));
         for kind in &mut self.options.kinds {
             if !around.is_held() {
-                return Ok(ran_out());
+                ran_out();
+                return Ok(());
             }
             // When to come again at the latest: sooner than that anyway.
             let _ = kind.round(&around, queue.mark).await;
