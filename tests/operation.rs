@@ -535,7 +535,10 @@ async fn a_drill_keeps_what_was_proven_before_and_holds_to_its_budget() {
     require!(Postgres, S3, Barman);
     let tree = tree();
     let ground = Ground::new(&tree).await;
-    let spec = JobSpec::Drill { definition: None };
+    let spec = JobSpec::Drill {
+        definition: None,
+        digest: None,
+    };
     let job = ground.claimed(JobKind::Drill, "", &spec).await;
     // As `perform` does it, but for the program that the restored server calls: this test is
     // none.

@@ -1,6 +1,7 @@
 //! Checks that no schema can express: what one part of the configuration says of another.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::error::Mistake;
 use super::load::Document;
@@ -355,4 +356,32 @@ pub(super) fn check_drill(drill: &Document<DrillDefinition>, mistakes: &mut Vec<
         }
         names.push(&check.name);
     }
+    let blocks = drill.content.cnpg.iter().flat_map(|one| &one.store_cidrs);
+    for (index, block) in blocks.enumerate() {
+        if !is_address_block(block) {
+            let path = [
+                Step::Key("cnpg"),
+                Step::Key("store_cidrs"),
+                Step::Index(index),
+            ];
+            mistakes.push(
+                mistake_at(drill, &path, format!("`{block}` is no block of addresses"))
+                    .with_help("write it as `203.0.113.0/24` or `2001:db8::/32`"),
+            );
+        }
+    }
+}
+
+/// Whether a text is an address with the length of a prefix.
+fn is_address_block(text: &str) -> bool {
+    let Some((address, prefix)) = text.split_once('/') else {
+        return false;
+    };
+    let longest = match address.parse::<IpAddr>() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    prefix.bytes().all(|byte| byte.is_ascii_digit())
+        && prefix.parse::<u8>().is_ok_and(|length| length <= longest)
 }

@@ -111,6 +111,20 @@ mod tests {
         wrong["schedules"][0]["cron"] = json!("99 * * * *");
         assert!(messages(&wrong, &[])[0].contains("cron"));
         assert!(messages(&main, &[])[0].contains("there is no drill `a.b`"));
+        for (block, right) in [
+            ("203.0.113.0/24", true),
+            ("2001:db8::/32", true),
+            ("203.0.113.0", false),
+            ("203.0.113.0/33", false),
+            ("store.example/24", false),
+            ("203.0.113.0/+8", false),
+        ] {
+            let mut reached = drill.clone();
+            reached["environment"] = json!("cnpg");
+            reached["cnpg"] = json!({"store_cidrs": [block]});
+            let read = read_fragment(&main, &[reached]);
+            assert_eq!(read.is_ok(), right, "{block}: {read:?}");
+        }
         let mut wrong = drill;
         wrong["checks"][0]["rows"] = Value::Null;
         assert!(messages(&main, &[wrong])[0].contains("expects nothing"));

@@ -7,13 +7,13 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::drill_jobs::{RUNS, key, newest};
 use super::kind::{Told, Tone};
 use super::resources::{DrillPhase, DrillRun, RecoveryDrill, RecoveryDrillStatus, set_condition};
 use crate::daemon::Refusal;
+use crate::evidence::Verdict;
 use crate::state::{Job, JobStatus, StoredDrill};
 
-/// So many runs are shown.
-const RUNS: usize = 5;
 /// So many reasons of each, cut at so many characters.
 const REASONS: usize = 5;
 const REASON: usize = 250;
@@ -30,15 +30,12 @@ pub(super) struct Known<'a> {
     pub(super) in_force: bool,
     /// Its jobs, the newest first.
     pub(super) jobs: &'a [Job],
-    /// Runs that are not in its status yet.
+    /// What the newest runs of its clusters came to ([`super::drill_jobs::judging`]).
+    pub(super) verdicts: &'a BTreeMap<Uuid, Verdict>,
+    /// Runs that are to be shown and are not in its status yet ([`super::drill_jobs::showing`]).
     pub(super) runs: &'a BTreeMap<Uuid, StoredDrill>,
     pub(super) next: Option<DateTime<Utc>>,
     pub(super) now: DateTime<Utc>,
-}
-
-/// The key of a one-off drill's job: the queue has each once.
-pub(super) fn key(uid: &str, generation: i64, cluster: &str) -> String {
-    format!("recoverydrill/{uid}/{generation}/{cluster}")
 }
 
 impl Known<'_> {
@@ -119,7 +116,7 @@ impl Known<'_> {
 
     /// Of a one-off drill: the jobs of this generation.
     fn own(&self) -> Vec<&Job> {
-        let begin = format!("recoverydrill/{}/{}/", self.uid(), self.generation());
+        let begin = key(self.uid(), self.generation(), "");
         let jobs = self.jobs.iter();
         jobs.filter(|job| job.key.starts_with(&begin)).collect()
     }
@@ -174,21 +171,17 @@ impl Known<'_> {
 
     /// What the newest job of each cluster came to, together: one that failed counts most.
     fn verdicts(&self, jobs: &[&Job], status: &RecoveryDrillStatus) -> Option<DrillPhase> {
-        let mut seen: Vec<&str> = Vec::new();
         let mut worst: Option<DrillPhase> = None;
-        for job in jobs.iter().filter(|job| job.status != JobStatus::Skipped) {
-            if seen.contains(&job.cluster.as_str()) {
-                continue;
-            }
-            seen.push(&job.cluster);
+        for job in newest(jobs.iter().copied()) {
             let id = job.run_id.unwrap_or(job.id).to_string();
             let run = status.runs.iter().find(|run| run.id == id);
-            let verdict = match (run, job.run_id.and_then(|id| self.runs.get(&id))) {
-                (Some(run), _) => run.verdict.clone(),
-                (None, Some(stored)) => stored.run.verdict.map(|one| one.as_str().to_owned()),
+            let known = job.run_id.and_then(|id| self.verdicts.get(&id));
+            let verdict = match (known, run) {
+                (Some(verdict), _) => Some(verdict.as_str()),
+                (None, Some(run)) => run.verdict.as_deref(),
                 (None, None) => None,
             };
-            let phase = of_verdict(verdict.as_deref());
+            let phase = of_verdict(verdict);
             worst = Some(match (worst, phase) {
                 (Some(DrillPhase::Failed), _) | (_, DrillPhase::Failed) => DrillPhase::Failed,
                 (Some(DrillPhase::Unproven), _) | (_, DrillPhase::Unproven) => DrillPhase::Unproven,
@@ -209,6 +202,8 @@ impl Known<'_> {
             runs.push(match (known, stored) {
                 (Some(known), _) => known.clone(),
                 (None, Some(stored)) => of_stored(job, stored),
+                // Newer ones are shown.
+                (None, None) if job.run_id.is_some() => continue,
                 (None, None) => of_job(job),
             });
         }
@@ -224,12 +219,9 @@ impl Known<'_> {
     }
 
     fn reason(&self, status: &mut RecoveryDrillStatus) {
-        let last = status.last_run.as_ref();
         status.reason = match (status.phase, self.refusal) {
             (Some(DrillPhase::Refused), Some(refusal)) => Some(refusal.reason.to_owned()),
-            (Some(DrillPhase::Failed | DrillPhase::Unproven), _) => {
-                last.and_then(|run| run.reasons.first().cloned())
-            }
+            (Some(DrillPhase::Failed | DrillPhase::Unproven), _) => why(status),
             _ => None,
         };
     }
@@ -273,18 +265,14 @@ impl Known<'_> {
                 );
             }
         }
-        let verdict = status.verdict.clone();
-        let reason = status
-            .last_run
-            .as_ref()
-            .and_then(|run| run.reasons.first().cloned())
-            .unwrap_or_default();
+        let verdict = verdict(status);
+        let reason = why(status).unwrap_or_default();
         let mut set = |holds: Option<bool>, word: &str, message: &str| {
             let words = (word, message);
             let all = &mut status.conditions;
             set_condition(all, "Proven", holds, words, generation, self.now);
         };
-        match verdict.as_deref() {
+        match verdict {
             Some("proven") => set(Some(true), "Proven", "the last run was proven"),
             Some("failed") => set(Some(false), "Failed", &reason),
             Some(_) => set(None, "Unproven", &reason),
@@ -317,8 +305,7 @@ impl Known<'_> {
         for job in self.open() {
             Self::tell_open(job, told);
         }
-        let over = self.jobs.iter().filter(|job| job.status.is_over());
-        for job in over.take(RUNS) {
+        for job in self.jobs.iter().filter(|job| job.status.is_over()) {
             let id = job.run_id.unwrap_or(job.id).to_string();
             if !old.runs.iter().any(|run| run.id == id)
                 && let Some(run) = status.runs.iter().find(|run| run.id == id)
@@ -370,6 +357,30 @@ impl Known<'_> {
                 format!("{} {} {}", job.id, job.token, progress.phase),
             );
         }
+    }
+}
+
+/// What the drill came to: all its clusters together where they are over, else the last run.
+fn verdict(status: &RecoveryDrillStatus) -> Option<&'static str> {
+    match (status.phase, status.verdict.as_deref()) {
+        (Some(DrillPhase::Failed), _) => Some("failed"),
+        (Some(DrillPhase::Unproven), _) => Some("unproven"),
+        (_, Some("proven")) => Some("proven"),
+        (_, Some("failed")) => Some("failed"),
+        (_, Some(_)) => Some("unproven"),
+        (_, None) => None,
+    }
+}
+
+/// Why it came to that: the newest of the runs that came to the same says it.
+fn why(status: &RecoveryDrillStatus) -> Option<String> {
+    let verdict = verdict(status)?;
+    let mut runs = status.runs.iter();
+    match runs.find(|run| run.verdict.as_deref() == Some(verdict)) {
+        Some(run) => run.reasons.first().cloned(),
+        None => Some(format!(
+            "the newest run of one of its Clusters is {verdict}"
+        )),
     }
 }
 

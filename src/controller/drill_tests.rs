@@ -72,6 +72,8 @@ struct World {
     refusal: Option<Refusal>,
     jobs: Vec<Job>,
     runs: BTreeMap<Uuid, StoredDrill>,
+    verdicts: BTreeMap<Uuid, Verdict>,
+    clusters: Vec<String>,
     in_force: bool,
 }
 
@@ -82,18 +84,20 @@ impl World {
             refusal: None,
             jobs,
             runs: BTreeMap::new(),
+            verdicts: BTreeMap::new(),
+            clusters: vec!["shop.orders".to_owned()],
             in_force: true,
         }
     }
 
     fn with<T>(&self, look: impl FnOnce(Known<'_>) -> T) -> T {
-        let clusters = ["shop.orders".to_owned()];
         look(Known {
             resource: &self.resource,
             refusal: self.refusal.as_ref(),
-            clusters: &clusters,
+            clusters: &self.clusters,
             in_force: self.in_force,
             jobs: &self.jobs,
+            verdicts: &self.verdicts,
             runs: &self.runs,
             next: DateTime::from_timestamp(1_800_000_000, 0),
             now: DateTime::from_timestamp(1_790_000_000, 0).unwrap(),
@@ -205,6 +209,7 @@ fn the_end_is_told_with_its_numbers_and_once() {
             let jobs = vec![job(key, "done", Some(RUN))];
             let mut world = World::new(resource(schedule, |_| {}), jobs);
             world.runs = stored(verdict);
+            world.verdicts = [(RUN.parse().unwrap(), verdict.parse().unwrap())].into();
             let (status, told) = world.status();
             assert_eq!(status.phase, Some(phase));
             assert!(
@@ -264,4 +269,57 @@ fn what_is_refused_says_why() {
     // What runs already goes on, and is told.
     world.jobs = vec![job("x", "running", None)];
     assert_eq!(world.phase(), DrillPhase::Running);
+}
+
+#[test]
+fn a_drill_of_many_clusters_is_what_all_of_them_came_to() {
+    for (failed, phase) in [(None, DrillPhase::Proven), (Some(11), DrillPhase::Failed)] {
+        let mut world = World::new(resource(false, |_| {}), Vec::new());
+        world.clusters.clear();
+        for number in 0..12_u8 {
+            let cluster = format!("shop.c{number}");
+            let id = Uuid::from_u128(u128::from(number) + 1);
+            let key = key("u", 3, &cluster);
+            let mut job = job(&key, "done", Some(&id.to_string()));
+            job.id = id;
+            job.cluster.clone_from(&cluster);
+            world.jobs.push(job);
+            world.clusters.push(cluster);
+            let verdict = if failed == Some(number) {
+                Verdict::Failed
+            } else {
+                Verdict::Proven
+            };
+            world.verdicts.insert(id, verdict);
+            // As many reports are read as are shown.
+            if number < 5 {
+                let mut report = stored(verdict.as_str()).into_values().next().unwrap();
+                report.run.id = id;
+                world.runs.insert(id, report);
+            }
+        }
+        let (status, told) = world.status();
+        assert_eq!(status.phase, Some(phase));
+        assert_eq!(status.completed_generation, Some(3));
+        assert_eq!(holds(&status.conditions, "Proven"), failed.is_none());
+        assert_eq!(status.reason.is_some(), failed.is_some());
+        // Nothing is said of a run whose report was not read.
+        assert_eq!(status.runs.len(), 5);
+        let proven = status.runs.iter();
+        assert!(
+            proven
+                .clone()
+                .all(|run| run.verdict.as_deref() == Some("proven"))
+        );
+        assert!(!told.contains(&"Unproven"), "{told:?}");
+        // A run of which nothing is known proves nothing.
+        world.verdicts.pop_first();
+        world.runs.clear();
+        let expected = if failed.is_some() {
+            phase
+        } else {
+            DrillPhase::Unproven
+        };
+        assert_eq!(world.phase(), expected);
+    }
 }

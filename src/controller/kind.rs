@@ -9,6 +9,7 @@ use kube::core::object::HasStatus;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::config::Config;
 use crate::kubernetes::Kube;
@@ -28,8 +29,17 @@ pub struct Around {
     pub own_namespace: String,
     /// The right to write: the lease `controller`, held now.
     pub lease: Lease,
+    /// When that right ends, by this process's own steady clock.
+    pub until: Instant,
     /// Now, by the daemon's clock.
     pub now: DateTime<Utc>,
+}
+
+impl Around {
+    /// Whether the right to write still holds: a round may take longer than its lease.
+    pub fn is_held(&self) -> bool {
+        Instant::now() < self.until
+    }
 }
 
 /// A kind of resources, each of which is work of its own.

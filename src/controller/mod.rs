@@ -11,6 +11,7 @@ pub mod cleanup;
 mod cluster;
 pub mod compile;
 mod drill;
+mod drill_jobs;
 mod kind;
 pub mod names;
 pub mod request;

@@ -2,18 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use kube::{Resource as _, ResourceExt as _};
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
+use super::compile::{in_words, limits};
 use super::kind::{Around, Finalizer, Kind, Reconciled, Told, Tone};
 use super::resources::{
     CLEANUP, ConnectionStatus, Mirrored, RecoveryRequest, RecoveryRequestStatus, RequestPhase,
     set_condition,
 };
-use crate::config::{Config, Period};
+use crate::config::{CnpgDrill, Config, Period, read_fragment};
 use crate::operation::request::{
     RequestAccess, RequestReport, RequestSpec, SecretPlace, Wanted, ask, extend, wish_end,
 };
@@ -24,6 +26,8 @@ use crate::state::{Request, RequestFilter, RequestStatus};
 const SOON: TimeDelta = TimeDelta::seconds(5);
 /// While nothing does.
 const LATER: TimeDelta = TimeDelta::seconds(60);
+/// The condition about the lease.
+const LEASE: &str = "LeaseAccepted";
 /// What events are about.
 const ACTION: &str = "Request";
 
@@ -71,11 +75,11 @@ async fn reconcile(
             let request = wish_end(&around.state, &request, "the RecoveryRequest was deleted")
                 .await?
                 .unwrap_or(request);
-            Ok(follow(resource, around, &request, None))
+            Ok(follow(resource, around.now, &request, &Leased::AsBefore))
         }
         Some(request) => {
-            let (request, refused) = leased(resource, around, request).await?;
-            Ok(follow(resource, around, &request, refused.as_ref()))
+            let (request, leased) = leased(resource, around, request).await?;
+            Ok(follow(resource, around.now, &request, &leased))
         }
     }
 }
@@ -109,7 +113,12 @@ async fn first(
         });
     }
     match ask(&around.state, &around.config, wanted, true).await {
-        Ok(asked) => Ok(follow(resource, around, &asked.request, None)),
+        Ok(asked) => Ok(follow(
+            resource,
+            around.now,
+            &asked.request,
+            &Leased::Accepted,
+        )),
         Err(failure)
             if matches!(
                 failure.class,
@@ -249,19 +258,8 @@ fn wanted(
         .iter()
         .map(|written| read("checks", written))
         .collect::<Result<_, _>>()?;
-    wish.cnpg = spec
-        .cnpg
-        .as_ref()
-        .map(|written| read("cnpg", written))
-        .transpose()?;
-    if let Some(cnpg) = &wish.cnpg
-        && !trusted
-        && (cnpg.definition.is_some() || cnpg.source.is_some())
-    {
-        return Err(Refusal::new(
-            "NotAllowed",
-            format!("`cnpg.definition` and `cnpg.source` are only for resources in {controller}"),
-        ));
+    if let Some(written) = &spec.cnpg {
+        wish.cnpg = Some(restored_as(written, (!trusted).then_some(own.as_str()))?);
     }
     wish.access = RequestAccess {
         namespaces,
@@ -286,30 +284,72 @@ fn wanted(
     })
 }
 
+/// How it is restored: checked as a drill's `cnpg` is, and, of a resource in a namespace `of`
+/// others, within the bounds of a drill there.
+fn restored_as(written: &Mirrored<CnpgDrill>, of: Option<&str>) -> Result<CnpgDrill, Refusal> {
+    let cnpg: CnpgDrill = read("cnpg", written)?;
+    let definition = json!({"version": 1, "name": "request", "environment": "cnpg",
+        "cnpg": written.snake()});
+    if let Some(namespace) = of {
+        limits::drill(&definition, namespace)
+            .map_err(|(reason, message)| Refusal::new(reason, message))?;
+    }
+    read_fragment(&json!({"version": 1}), &[definition])
+        .map_err(|mistakes| Refusal::new("Invalid", in_words(&mistakes, &[])))?;
+    Ok(cnpg)
+}
+
+/// What became of a lease that the resource names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Leased {
+    /// It holds.
+    Accepted,
+    /// It was looked at before, and it is known what became of it.
+    AsBefore,
+    /// It is not taken up.
+    Refused(Refusal),
+}
+
+/// Whether the lease that the resource names is to be taken up: once for each of its
+/// generations, so that one that was changed by hand since stays, and only while there is one.
+fn is_lease_new(resource: &RecoveryRequest, request: &Request) -> bool {
+    let lives = matches!(
+        request.status,
+        RequestStatus::Queued | RequestStatus::Restoring | RequestStatus::Ready
+    ) && request.end_asked_at.is_none();
+    let seen = resource.status.as_ref();
+    let seen = seen.and_then(|status| status.observed_generation);
+    lives && seen != resource.meta().generation
+}
+
 /// Takes up another lease. What is refused stays as it was.
 async fn leased(
     resource: &RecoveryRequest,
     around: &Around,
     request: Request,
-) -> Result<(Request, Option<Refusal>), Failure> {
-    let lives = matches!(
-        request.status,
-        RequestStatus::Queued | RequestStatus::Restoring | RequestStatus::Ready
-    );
-    let Some(written) = resource.spec.lease.as_ref().filter(|_| lives) else {
-        return Ok((request, None));
+) -> Result<(Request, Leased), Failure> {
+    if !is_lease_new(resource, &request) {
+        return Ok((request, Leased::AsBefore));
+    }
+    let Some(written) = &resource.spec.lease else {
+        return Ok((request, Leased::Accepted));
     };
     let lease: Period = match read("lease", written) {
         Ok(lease) => lease,
-        Err(refusal) => return Ok((request, Some(refusal))),
+        Err(refusal) => return Ok((request, Leased::Refused(refusal))),
     };
     let by = request.asked_by.clone();
     match extend(&around.state, &around.config, &request, lease, &by).await {
-        Ok(changed) => Ok((changed, None)),
-        Err(failure) if failure.class == FailureClass::Configuration => Ok((
-            request,
-            Some(Refusal::new("LeaseTooLong", failure.to_string())),
-        )),
+        Ok(changed) => Ok((changed, Leased::Accepted)),
+        Err(failure) if failure.class == FailureClass::Configuration => {
+            // Else its end came meanwhile.
+            let leased = if lease.as_secs() > request.most_seconds {
+                Leased::Refused(Refusal::new("LeaseTooLong", failure.to_string()))
+            } else {
+                Leased::AsBefore
+            };
+            Ok((request, leased))
+        }
         Err(failure) => Err(failure),
     }
 }
@@ -344,14 +384,15 @@ const fn word(status: RequestStatus) -> &'static str {
 /// What is to be seen of a request.
 fn follow(
     resource: &RecoveryRequest,
-    around: &Around,
+    now: DateTime<Utc>,
     request: &Request,
-    lease: Option<&Refusal>,
+    lease: &Leased,
 ) -> Reconciled<RecoveryRequestStatus> {
     let generation = resource.meta().generation;
     let report = RequestReport::of(request, None);
     let result = &report.result;
-    let mut status = resource.status.clone().unwrap_or_default();
+    let old = resource.status.clone().unwrap_or_default();
+    let mut status = old.clone();
     status.observed_generation = generation;
     status.phase = Some(phase(request.status));
     status.message = Some(request.message.clone()).filter(|message| !message.is_empty());
@@ -389,7 +430,7 @@ fn follow(
             holds,
             (reason, words),
             generation,
-            around.now,
+            now,
         );
     };
     let ready = request.status == RequestStatus::Ready;
@@ -404,23 +445,27 @@ fn follow(
         .verdict
         .map(|verdict| verdict == crate::evidence::Verdict::Proven);
     set("Proven", proven, word, &request.message);
+    let known = old.conditions.iter().any(|one| one.type_ == LEASE);
     match lease {
-        Some(refusal) => set("LeaseAccepted", Some(false), refusal.reason, &refusal.words),
-        None => set("LeaseAccepted", Some(true), "WithinBounds", ""),
+        Leased::Refused(refusal) => set(LEASE, Some(false), refusal.reason, &refusal.words),
+        Leased::AsBefore if known => {}
+        Leased::AsBefore | Leased::Accepted => set(LEASE, Some(true), "WithinBounds", ""),
     }
     let moving = matches!(
         request.status,
         RequestStatus::Queued | RequestStatus::Restoring | RequestStatus::Ending
     ) || request.end_asked_at.is_some();
     let again = if moving { SOON } else { LATER };
-    let mut told = story(request, &report);
-    told.extend(lease.map(|refusal| Told {
-        tone: Tone::Warning,
-        reason: "LeaseRefused",
-        action: ACTION,
-        note: refusal.words.clone(),
-        once: format!("lease-refused/{}", generation.unwrap_or_default()),
-    }));
+    let mut told = story(request, &report, &old);
+    if let Leased::Refused(refusal) = lease {
+        told.push(Told {
+            tone: Tone::Warning,
+            reason: "LeaseRefused",
+            action: ACTION,
+            note: refusal.words.clone(),
+            once: format!("lease-refused/{}", generation.unwrap_or_default()),
+        });
+    }
     Reconciled {
         status,
         finalizer: if request.gone_at.is_some() {
@@ -430,17 +475,18 @@ fn follow(
         },
         told,
         again_at: request.gone_at.is_none().then(|| {
-            let next = around.now + again;
+            let next = now + again;
             request
                 .expires_at
                 .filter(|_| ready)
-                .map_or(next, |expires| next.min(expires.max(around.now + SOON)))
+                .map_or(next, |expires| next.min(expires.max(now + SOON)))
         }),
     }
 }
 
-/// What happened so far, from the first to the last: each is told once.
-fn story(request: &Request, report: &RequestReport) -> Vec<Told> {
+/// What happened since a status was written, from the first to the last. A status is written
+/// after its Events, so what it says has been told.
+fn story(request: &Request, report: &RequestReport, old: &RecoveryRequestStatus) -> Vec<Told> {
     let id = request.id;
     let mut told = Vec::new();
     let mut tell = |tone, reason, once: String, note: String| {
@@ -452,14 +498,17 @@ fn story(request: &Request, report: &RequestReport) -> Vec<Told> {
             once,
         });
     };
-    tell(
-        Tone::Normal,
-        "Queued",
-        format!("{id}/queued"),
-        format!("asked for {} of {}", report.target, request.cluster),
-    );
+    if old.request_id != Some(id.to_string()) {
+        tell(
+            Tone::Normal,
+            "Queued",
+            format!("{id}/queued"),
+            format!("asked for {} of {}", report.target, request.cluster),
+        );
+    }
     if let (Some(run), Some(namespace)) = (request.run_id, &request.namespace)
         && request.status != RequestStatus::Refused
+        && !(old.run_id == Some(run.to_string()) && old.phase.is_some_and(has_begun))
     {
         tell(
             Tone::Normal,
@@ -469,193 +518,63 @@ fn story(request: &Request, report: &RequestReport) -> Vec<Told> {
         );
     }
     if let (Some(ready), Some(connection)) = (request.ready_at, &report.result.connection) {
-        let until = (ready + request.lease()).format("%Y-%m-%d %H:%M:%S UTC");
-        tell(
-            Tone::Normal,
-            "Ready",
-            format!("{id}/ready"),
-            format!(
-                "proven and handed over: {}:{}, database {}, Secret {}/{}",
-                connection.host,
-                connection.port,
-                connection.database,
-                connection.namespace,
-                connection.secret
-            ),
-        );
-        tell(
-            Tone::Normal,
-            "Leased",
-            format!("{id}/leased/{}", request.lease_seconds),
-            format!("stays until {until}"),
-        );
-    }
-    let message = request.message.clone();
-    match request.status {
-        RequestStatus::Refused => tell(Tone::Warning, "Refused", format!("{id}/refused"), message),
-        RequestStatus::Failed => tell(Tone::Warning, "Failed", format!("{id}/failed"), message),
-        RequestStatus::Unproven => {
-            tell(Tone::Warning, "Unproven", format!("{id}/unproven"), message);
+        if old.ready_at.is_none() {
+            tell(
+                Tone::Normal,
+                "Ready",
+                format!("{id}/ready"),
+                format!(
+                    "proven and handed over: {}:{}, database {}, Secret {}/{}",
+                    connection.host,
+                    connection.port,
+                    connection.database,
+                    connection.namespace,
+                    connection.secret
+                ),
+            );
         }
-        RequestStatus::Ending => tell(Tone::Normal, "Expiring", format!("{id}/expiring"), message),
-        RequestStatus::Ended => tell(
-            Tone::Normal,
-            "Gone",
-            format!("{id}/gone"),
-            format!(
-                "{message}; everything was removed at {}",
-                request
-                    .gone_at
-                    .unwrap_or_else(Utc::now)
-                    .format("%Y-%m-%d %H:%M:%S UTC")
-            ),
-        ),
-        RequestStatus::Queued | RequestStatus::Restoring | RequestStatus::Ready => {}
+        if old.ready_at.is_none() || old.expires_at != request.expires_at {
+            let until = (ready + request.lease()).format("%Y-%m-%d %H:%M:%S UTC");
+            tell(
+                Tone::Normal,
+                "Leased",
+                format!("{id}/leased/{}", request.lease_seconds),
+                format!("stays until {until}"),
+            );
+        }
+    }
+    if old.phase != Some(phase(request.status))
+        && let Some((tone, reason, note)) = turn(request)
+    {
+        let once = format!("{id}/{}", reason.to_lowercase());
+        tell(tone, reason, once, note);
     }
     told
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-    use uuid::Uuid;
-
-    use super::*;
-
-    fn resource(namespace: &str, more: &Value) -> RecoveryRequest {
-        let mut spec = json!({"clusterRef": {"name": "orders"}, "target": "tip"});
-        for (key, value) in more.as_object().unwrap() {
-            spec[key] = value.clone();
-        }
-        serde_json::from_value(json!({
-            "apiVersion": "walproof.dev/v1alpha1", "kind": "RecoveryRequest",
-            "metadata": {"name": "inc-1", "namespace": namespace, "uid": "u-1", "generation": 2},
-            "spec": spec,
-        }))
-        .unwrap()
-    }
-
-    fn config() -> Config {
-        let cluster = |name: &str| json!({"name": name, "primary": {"url": "s3://backups/orders"}});
-        Config {
-            clusters: serde_json::from_value(json!([cluster("shop.orders")])).unwrap(),
-            ..Config::default()
-        }
-    }
-
-    fn of(namespace: &str, more: &Value) -> Result<Wanted, Refusal> {
-        wanted(&resource(namespace, more), "walproof", &config())
-    }
-
-    #[test]
-    fn pods_of_its_own_namespace_are_let_in_unless_others_are_named() {
-        let wanted = of("shop", &json!({"lease": "2h", "reason": "INC-1"})).unwrap();
-        assert_eq!(wanted.cluster, "shop.orders");
-        assert_eq!(wanted.key.as_deref(), Some("recoveryrequest/u-1"));
-        assert_eq!(wanted.by, "RecoveryRequest shop/inc-1");
-        assert_eq!(wanted.lease.unwrap().to_string(), "2h");
-        assert_eq!(wanted.spec.reason, "INC-1");
-        assert_eq!(
-            wanted.spec.access.namespaces,
-            BTreeSet::from(["shop".to_owned()])
-        );
-        assert_eq!(wanted.spec.access.secret, None);
-        let access = json!({"access": {"namespaces": [], "readOnly": true, "role": "superuser",
-            "secretInOwnNamespace": true}});
-        let access = of("shop", &access).unwrap().spec.access;
-        assert!(access.namespaces.is_empty() && access.read_only);
-        let secret = access.secret.unwrap();
-        assert_eq!(
-            (secret.namespace.as_str(), secret.name.as_str()),
-            ("shop", "inc-1-connection")
-        );
-    }
-
-    #[test]
-    fn only_the_controllers_own_namespace_speaks_for_others() {
-        let there = json!({"clusterRef": {"name": "orders", "namespace": "shop"}});
-        let open = json!({"access": {"namespaces": ["shop", "billing"]}});
-        let refusal = of("billing", &there).unwrap_err();
-        assert_eq!(refusal.reason, "NamespaceNotAllowed");
-        assert_eq!(of("shop", &open).unwrap_err().reason, "NamespaceNotAllowed");
-        let mut both = there.clone();
-        both["access"] = open["access"].clone();
-        let wanted = of("walproof", &both).unwrap();
-        assert_eq!(wanted.cluster, "shop.orders");
-        assert_eq!(wanted.spec.access.namespaces.len(), 2);
-        let file = json!({"cnpg": {"definition": "/etc/passwd"}});
-        assert_eq!(of("shop", &file).unwrap_err().reason, "NotAllowed");
-    }
-
-    #[test]
-    fn what_is_not_guarded_yet_waits_and_what_is_wrong_does_not() {
-        let unguarded = of("shop", &json!({"clusterRef": {"name": "other"}})).unwrap_err();
-        assert!(unguarded.passes);
-        for wrong in [
-            json!({"target": "time:whenever"}),
-            json!({"lease": "a while"}),
-            json!({"cnpg": {"imagine": "x"}}),
-        ] {
-            let refusal = of("shop", &wrong).unwrap_err();
-            assert_eq!(
-                (refusal.reason, refusal.passes),
-                ("Invalid", false),
-                "{wrong}"
-            );
-        }
-    }
-
-    fn request(status: RequestStatus) -> Request {
-        let at = Utc::now();
-        let ready = matches!(
-            status,
-            RequestStatus::Ready | RequestStatus::Ending | RequestStatus::Ended
-        );
-        serde_json::from_value(json!({
-            "id": Uuid::nil(), "key": "k", "cluster": "shop.orders", "copy": "primary",
-            "asked_by": "jane", "asked_at": at, "spec": {"target": "tip"}, "status": status,
-            "lease_seconds": 60, "most_seconds": 60, "job_id": null, "run_id": Uuid::nil(),
-            "namespace": "walproof-request-x", "verdict": null, "message": "why",
-            "result": ready.then(|| json!({"connection": {
-                "host": "h", "port": 5432, "database": "d", "user": "u", "secret": "s",
-                "namespace": "n", "authority": "a", "namespaces": [], "read_only": false,
-                "tried": true}})),
-            "traces": null, "ready_at": ready.then_some(at), "expires_at": ready.then_some(at),
-            "end_asked_at": null, "end_reason": null, "gone_at": null, "changed_at": at,
-        }))
-        .unwrap()
-    }
-
-    #[test]
-    fn events_tell_the_story_whenever_it_is_looked_at() {
-        for (status, expected) in [
-            (RequestStatus::Queued, &["Queued", "Restoring"][..]),
-            (RequestStatus::Restoring, &["Queued", "Restoring"]),
-            (
-                RequestStatus::Ready,
-                &["Queued", "Restoring", "Ready", "Leased"],
-            ),
-            (RequestStatus::Refused, &["Queued", "Refused"]),
-            (RequestStatus::Failed, &["Queued", "Restoring", "Failed"]),
-            (
-                RequestStatus::Unproven,
-                &["Queued", "Restoring", "Unproven"],
-            ),
-            (
-                RequestStatus::Ending,
-                &["Queued", "Restoring", "Ready", "Leased", "Expiring"],
-            ),
-            (
-                RequestStatus::Ended,
-                &["Queued", "Restoring", "Ready", "Leased", "Gone"],
-            ),
-        ] {
-            let request = request(status);
-            let told = story(&request, &RequestReport::of(&request, None));
-            let reasons: Vec<&str> = told.iter().map(|one| one.reason).collect();
-            assert_eq!(reasons, expected, "{status:?}");
-            let once: BTreeSet<&str> = told.iter().map(|one| one.once.as_str()).collect();
-            assert_eq!(once.len(), told.len());
-        }
-    }
+/// Whether a request in this phase is, or was, being restored.
+const fn has_begun(phase: RequestPhase) -> bool {
+    !matches!(phase, RequestPhase::Pending | RequestPhase::Queued)
 }
+
+/// What is to be told of where it stands now, but for what the story told on the way.
+fn turn(request: &Request) -> Option<(Tone, &'static str, String)> {
+    let message = request.message.clone();
+    Some(match request.status {
+        RequestStatus::Refused => (Tone::Warning, "Refused", message),
+        RequestStatus::Failed => (Tone::Warning, "Failed", message),
+        RequestStatus::Unproven => (Tone::Warning, "Unproven", message),
+        RequestStatus::Ending => (Tone::Normal, "Expiring", message),
+        RequestStatus::Ended => {
+            let gone = request.gone_at.unwrap_or_else(Utc::now);
+            let gone = gone.format("%Y-%m-%d %H:%M:%S UTC");
+            let note = format!("{message}; everything was removed at {gone}");
+            (Tone::Normal, "Gone", note)
+        }
+        RequestStatus::Queued | RequestStatus::Restoring | RequestStatus::Ready => return None,
+    })
+}
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::compile::Key;
-use super::kind::{Around, Kind};
+use super::kind::{Around, Kind, Told};
 use super::watching::Watched;
 use super::write::{Target, Writer};
 use crate::kubernetes::Kube;
@@ -92,6 +92,10 @@ impl<K: Kind> Rounds for Rounder<K> {
             let all = self.watched.as_ref().map(Watched::all).unwrap_or_default();
             self.done.retain(|key, _| all.contains_key(key));
             for (key, object) in all {
+                // Whatever is left is not done, and comes first thing in the next round.
+                if !around.is_held() {
+                    break;
+                }
                 let version = object.metadata.resource_version.clone().unwrap_or_default();
                 let known = self.done.get(&key);
                 if known.is_some_and(|(seen, queue, again)| {
@@ -135,9 +139,12 @@ impl<K: Kind> Rounder<K> {
         let json = |error: serde_json::Error| error.to_string();
         let old = serde_json::to_value(resource.status()).map_err(json)?;
         let new = serde_json::to_value(&step.status).map_err(json)?;
-        let target = Target::of(kind, resource.meta(), old);
+        let target = Target::of(kind, resource.meta(), old.clone());
+        // A status is written after its Events: one that stays has told its own. Told anew they
+        // would bear the time of now.
+        let told: &[Told] = if old == new { &[] } else { &step.told };
         self.writer
-            .write(around, &target, step.finalizer, &step.told, &new)
+            .write(around, &target, step.finalizer, told, &new)
             .await
             .map_err(|error| error.to_string())?;
         Ok(step.again_at)

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use k8s_openapi::api::core::v1::Secret;
@@ -104,7 +104,12 @@ pub async fn run(mut options: ControllerOptions, mut stop: watch::Receiver<bool>
             () = tokio::time::sleep(LOOK) => {}
             () = stopped(&mut stop) => break,
         }
-        controller.round().await;
+        // What a round leaves undone when it is to stop, the next holder of the lease does, as
+        // after any crash.
+        tokio::select! {
+            () = controller.round() => {}
+            () = stopped(&mut stop) => break,
+        }
     }
     if let Some(lease) = controller.lease.take() {
         let released = controller.options.state.release_lease(&lease).await;
@@ -237,6 +242,13 @@ fn mark(
     mark.finish()
 }
 
+/// How long a lease still holds. One that reaches further than any that was taken was taken
+/// before the clock was set back: others may see its end sooner, so nothing of it is left.
+fn remaining(lease: &Lease, now: DateTime<Utc>) -> Duration {
+    let left = (lease.until - now).to_std().unwrap_or_default();
+    if left > LEASE { Duration::ZERO } else { left }
+}
+
 /// The controller between its rounds.
 pub(super) struct Controller {
     pub(super) kube: Kube,
@@ -269,9 +281,13 @@ impl Controller {
         let drills = self.watches.drills.all();
         let now = self.options.clock.now();
         self.compile(&protected, &drills, now).await;
+        // Compiling may have waited for the API.
+        let (now, begun) = (self.options.clock.now(), Instant::now());
         match self.hold(now).await {
             Ok(Some(lease)) => {
-                if let Err(failure) = self.write(lease, &protected, &drills, now).await {
+                let until = begun + remaining(&lease, now);
+                let wrote = self.write(lease, until, &protected, &drills, now).await;
+                if let Err(failure) = wrote {
                     tracing::warn!(%failure, "the statuses could not be written; trying again");
                 }
             }
@@ -379,9 +395,8 @@ impl Controller {
 
     /// The lease, taken or renewed.
     async fn hold(&mut self, now: DateTime<Utc>) -> Result<Option<Lease>, Failure> {
-        let half = TimeDelta::from_std(LEASE / 2).unwrap_or_default();
         if let Some(lease) = &self.lease
-            && lease.until - now > half
+            && remaining(lease, now) > LEASE / 2
         {
             return Ok(Some(lease.clone()));
         }
@@ -404,5 +419,27 @@ impl Controller {
         }
         self.lease.clone_from(&taken);
         Ok(taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_trusted_only_as_far_as_one_may_reach() {
+        let now = DateTime::from_timestamp(1_790_000_000, 0).unwrap();
+        let lease = Lease {
+            name: CONTROLLER_LEASE.to_owned(),
+            holder: Uuid::nil(),
+            token: 1,
+            until: now + LEASE,
+        };
+        let at = |seconds: i64| remaining(&lease, now + TimeDelta::seconds(seconds));
+        assert_eq!(at(0), LEASE);
+        assert_eq!(at(10), Duration::from_secs(5));
+        assert_eq!(at(16), Duration::ZERO);
+        // The clock was set back by an hour.
+        assert_eq!(at(-3600), Duration::ZERO);
     }
 }

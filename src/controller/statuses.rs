@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
+use std::time::Instant;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use kube::api::ApiResource;
@@ -14,11 +15,12 @@ use super::kind::{Around, Finalizer};
 use super::resources::{ProtectedCluster, RecoveryDrill};
 use super::run::Controller;
 use super::write::Target;
-use super::{cleanup, cluster, drill, names};
+use super::{cleanup, cluster, drill, drill_jobs, names};
+use crate::config::Config;
 use crate::daemon::schedule::once;
-use crate::daemon::{Origin, Refusal};
+use crate::daemon::{Origin, Overlay, Refusal};
 use crate::kubernetes::{KubeError, KubeErrorKind};
-use crate::operation::Failure;
+use crate::operation::{Failure, definition_digest};
 use crate::state::{Job, JobFilter, Lease, RunKind, State, StoredDrill};
 
 /// How often everything that the state says is read again.
@@ -29,6 +31,7 @@ impl Controller {
     pub(super) async fn write(
         &mut self,
         lease: Lease,
+        until: Instant,
         protected: &BTreeMap<Key, Arc<ProtectedCluster>>,
         drills: &BTreeMap<Key, Arc<RecoveryDrill>>,
         now: DateTime<Utc>,
@@ -39,6 +42,7 @@ impl Controller {
             config: Arc::clone(&self.options.in_force.borrow()),
             own_namespace: self.own_namespace.clone(),
             lease,
+            until,
             now,
         };
         let queue = Queue::read(&around.state).await?;
@@ -53,9 +57,17 @@ impl Controller {
         let mut refusals = self.compiled.refusals.clone();
         refusals.extend(self.options.refusals.borrow().iter().cloned());
         for (key, resource) in protected {
+            if !around.is_held() {
+                ran_out();
+                return Ok(());
+            }
             self.protected(&around, key, resource, &refusals).await;
         }
         for (key, resource) in drills {
+            if !around.is_held() {
+                ran_out();
+                return Ok(());
+            }
             self.drill(&around, key, resource, &refusals, &queue).await;
         }
         let kept = |origin: &Origin| {
@@ -64,6 +76,10 @@ impl Controller {
         };
         self.done.retain(|origin, _| kept(origin));
         for kind in &mut self.options.kinds {
+            if !around.is_held() {
+                ran_out();
+                return Ok(());
+            }
             // When to come again at the latest: sooner than that anyway.
             let _ = kind.round(&around, queue.mark).await;
         }
@@ -119,7 +135,7 @@ impl Controller {
                 && refusal.by.name == key.1
         });
         let next = self.fleet.next.get(&name).copied();
-        let in_force = around.config.drill(&name).is_some();
+        let in_force = is_in_force(&self.compiled.overlay, &around.config, &name);
         let clusters = self.compiled.drilled.get(key).cloned().unwrap_or_default();
         let mut mark = DefaultHasher::new();
         (queue.of(&name), next, in_force, &clusters).hash(&mut mark);
@@ -161,14 +177,16 @@ impl Controller {
         resource: &Arc<RecoveryDrill>,
         about: &About<'_>,
     ) -> Result<bool, KubeError> {
-        let jobs = self.jobs(around, about).await.map_err(of_state)?;
+        cleanup::cancel_outdated(&around.state, about.name, resource, around.now)
+            .await
+            .map_err(|error| of_state(error.into()))?;
+        let mut jobs = jobs(around, about).await.map_err(of_state)?;
+        jobs.retain(|job| drill_jobs::is_of(resource, job));
         let status = resource.status.clone().unwrap_or_default();
+        let verdicts = around.state.verdicts(&drill_jobs::judging(&jobs)).await;
+        let verdicts = verdicts.map_err(|error| of_state(error.into()))?;
         let mut runs: BTreeMap<Uuid, StoredDrill> = BTreeMap::new();
-        for job in jobs.iter().filter(|job| job.status.is_over()).take(8) {
-            let Some(id) = job.run_id else { continue };
-            if status.runs.iter().any(|run| run.id == id.to_string()) {
-                continue;
-            }
+        for id in drill_jobs::showing(&jobs, &status) {
             if let Some(stored) = stored(&around.state, id).await.map_err(of_state)? {
                 runs.insert(id, stored);
             }
@@ -179,6 +197,7 @@ impl Controller {
             clusters: about.clusters,
             in_force: about.in_force,
             jobs: &jobs,
+            verdicts: &verdicts,
             runs: &runs,
             next: about.next.map(drill::whole),
             now: around.now,
@@ -207,16 +226,6 @@ impl Controller {
             .await
     }
 
-    async fn jobs(&self, around: &Around, about: &About<'_>) -> Result<Vec<Job>, Failure> {
-        let clusters = u32::try_from(about.clusters.len()).unwrap_or(u32::MAX);
-        let filter = JobFilter {
-            schedule: Some(about.name.to_owned()),
-            limit: clusters.saturating_mul(2).saturating_add(10),
-            ..JobFilter::default()
-        };
-        Ok(around.state.jobs(&filter).await?)
-    }
-
     /// A drill that goes: what waits or runs is cancelled, and when nothing is left of it, the
     /// finalizer is taken away.
     async fn drop_drill(
@@ -229,15 +238,7 @@ impl Controller {
         if !target.is_held() {
             return Ok(false);
         }
-        let about = About {
-            name,
-            refusal: None,
-            clusters: &[],
-            in_force: false,
-            next: None,
-        };
-        let jobs = self.jobs(around, &about).await.map_err(of_state)?;
-        if !cleanup::is_over(around, &jobs).await.map_err(of_state)? {
+        if !cleanup::is_over(around, name).await.map_err(of_state)? {
             return Ok(false);
         }
         let status = target.status.clone();
@@ -247,6 +248,11 @@ impl Controller {
     }
 }
 
+/// A lease that ended within the round: another may write by now.
+fn ran_out() {
+    tracing::info!("the lease ended before everything was written; the next round goes on");
+}
+
 /// What is known of a drill beside the resource.
 struct About<'a> {
     name: &'a str,
@@ -254,6 +260,27 @@ struct About<'a> {
     clusters: &'a [String],
     in_force: bool,
     next: Option<DateTime<Utc>>,
+}
+
+/// Whether a configuration has a drill as it was compiled now, and not as it was before an edit.
+/// Its clusters come and go without one.
+fn is_in_force(compiled: &Overlay, config: &Config, name: &str) -> bool {
+    let mut compiled = compiled.drills.iter().filter(|one| one.what.name == name);
+    let (new, old) = (compiled.next(), config.drill(name));
+    new.zip(old).is_some_and(|(new, old)| {
+        definition_digest(&new.what) == definition_digest(&old.definition)
+    })
+}
+
+/// Its newest jobs: twice what one round of its clusters needs.
+async fn jobs(around: &Around, about: &About<'_>) -> Result<Vec<Job>, Failure> {
+    let clusters = u32::try_from(about.clusters.len()).unwrap_or(u32::MAX);
+    let filter = JobFilter {
+        schedule: Some(about.name.to_owned()),
+        limit: clusters.saturating_mul(2).saturating_add(10),
+        ..JobFilter::default()
+    };
+    Ok(around.state.jobs(&filter).await?)
 }
 
 async fn stored(state: &State, id: Uuid) -> Result<Option<StoredDrill>, Failure> {
@@ -295,5 +322,50 @@ fn said(wrote: Result<bool, KubeError>, kind: &str, (namespace, name): &Key) {
         Err(error) => {
             tracing::warn!(kind, %namespace, %name, %error, "could not be brought up to date; trying again");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DrillDefinition;
+    use crate::daemon::{Declared, merge};
+
+    #[test]
+    fn a_drill_is_in_force_only_as_it_was_compiled_now() {
+        let overlay = |timeout: &str| {
+            let cluster = serde_json::json!([{"name": "a", "primary": {"url": "s3://b/a"}}]);
+            let files = Config {
+                clusters: serde_json::from_value(cluster).unwrap(),
+                ..Config::default()
+            };
+            let drill = Declared {
+                by: Origin {
+                    kind: "RecoveryDrill",
+                    namespace: "shop".to_owned(),
+                    name: "d".to_owned(),
+                },
+                what: DrillDefinition {
+                    // One of them is guarded by nothing, and goes.
+                    clusters: vec!["a".to_owned(), "gone".to_owned()],
+                    timeout: Some(timeout.parse().unwrap()),
+                    ..DrillDefinition::plain("shop.d")
+                },
+            };
+            let overlay = Overlay {
+                drills: vec![drill],
+                ..Overlay::default()
+            };
+            let config = merge(&files, &overlay).config;
+            (overlay, config)
+        };
+        let (before, old) = overlay("1h");
+        let (after, new) = overlay("2h");
+        assert!(is_in_force(&before, &old, "shop.d"));
+        // Between an edit and its taking up the old configuration holds.
+        assert!(!is_in_force(&after, &old, "shop.d"));
+        assert!(is_in_force(&after, &new, "shop.d"));
+        assert!(!is_in_force(&Overlay::default(), &old, "shop.d"));
+        assert!(!is_in_force(&after, &Config::default(), "shop.d"));
     }
 }

@@ -13,7 +13,8 @@ use super::bell::Bell;
 use super::clock::Awake;
 use super::plan::Plan;
 use super::worker::{Tools, stopped, work};
-use crate::operation::JobSpec;
+use crate::config::Config;
+use crate::operation::{JobSpec, definition_digest};
 use crate::state::{ClaimRequest, Fence, Job, JobKind, Release};
 
 /// Everything that a worker can do.
@@ -100,9 +101,17 @@ impl Dispatch {
                     return;
                 }
             };
-            if self.overlaid && !is_known(&plan, &job) && now - job.created_at < PATIENCE {
-                self.put_off(&job, now).await;
-                continue;
+            match known(&plan.config, &job) {
+                Known::As => {}
+                _ if self.overlaid && now - job.created_at < PATIENCE => {
+                    self.put_off(&job, now).await;
+                    continue;
+                }
+                Known::Otherwise => {
+                    self.give_up(&job, now).await;
+                    continue;
+                }
+                Known::Not => {}
             }
             held.insert(job.id, job.fence());
             self.begin(workers, &plan, job);
@@ -114,6 +123,17 @@ impl Dispatch {
         let run_after = now + NOT_YET;
         let release = Release::NotYet { run_after };
         tracing::info!(job = %job.key, cluster = %job.cluster, "given back: what it is about is not known here yet");
+        if let Err(error) = self.tools.state.release(&job.fence(), now, &release).await {
+            tracing::warn!(job = %job.key, %error, "left to the end of its lease");
+        }
+    }
+
+    /// A drill of a definition that is another by now would prove what nobody asked it.
+    async fn give_up(&self, job: &Job, now: DateTime<Utc>) {
+        let release = Release::Failed {
+            error: "the drill's definition has changed since it was asked for".to_owned(),
+        };
+        tracing::warn!(job = %job.key, cluster = %job.cluster, "not begun: the drill's definition has changed since it was asked for");
         if let Err(error) = self.tools.state.release(&job.fence(), now, &release).await {
             tracing::warn!(job = %job.key, %error, "left to the end of its lease");
         }
@@ -164,17 +184,34 @@ impl Dispatch {
     }
 }
 
-/// Whether the configuration has what a job is about.
-fn is_known(plan: &Plan, job: &Job) -> bool {
-    if !job.cluster.is_empty() && plan.config.cluster(&job.cluster).is_none() {
-        return false;
+/// How the configuration has what a job is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// As the job means it.
+    As,
+    /// Not at all.
+    Not,
+    /// Under the same name, and saying something else.
+    Otherwise,
+}
+
+fn known(config: &Config, job: &Job) -> Known {
+    if !job.cluster.is_empty() && config.cluster(&job.cluster).is_none() {
+        return Known::Not;
     }
     match serde_json::from_value::<JobSpec>(job.spec.clone()) {
         Ok(JobSpec::Drill {
             definition: Some(name),
-        }) => plan.config.drill(&name).is_some(),
+            digest,
+        }) => match (config.drill(&name), digest) {
+            (None, _) => Known::Not,
+            (Some(drill), Some(digest)) if definition_digest(&drill.definition) != digest => {
+                Known::Otherwise
+            }
+            (Some(_), _) => Known::As,
+        },
         // What cannot be read is said so by whoever begins it.
-        _ => true,
+        _ => Known::As,
     }
 }
 
@@ -194,5 +231,50 @@ fn over(
             }
             otherwise()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::{DrillDefinition, LoadedDrill};
+    use crate::daemon::schedule::once;
+
+    #[test]
+    fn a_drill_that_is_run_once_is_of_the_definition_that_was_asked_for() {
+        let mut config = Config::default();
+        let cluster = json!([{"name": "orders", "primary": {"url": "s3://backups/orders"}}]);
+        config.clusters = serde_json::from_value(cluster).unwrap();
+        config.drills.push(LoadedDrill {
+            file: "d.yaml".into(),
+            definition: DrillDefinition::plain("d"),
+        });
+        let now = DateTime::from_timestamp(1_790_000_000, 0).unwrap();
+        let new = once(&config, "d", "orders", "k".to_owned(), now).unwrap();
+        let mut job: Job = serde_json::from_value(json!({
+            "id": Uuid::nil(), "key": new.key, "kind": new.kind, "schedule": new.schedule,
+            "cluster": new.cluster, "copy": new.copy, "bucket": new.bucket, "tier": null,
+            "due_at": now, "run_after": now, "deadline": null, "priority": 4, "late": false,
+            "scratch_bytes": 0, "max_attempts": 4, "spec": new.spec, "status": "running",
+            "attempts": 1, "token": 1, "holder": null, "lease_until": null, "progress": null,
+            "cancel_asked_at": null, "error": null, "run_id": null, "created_at": now,
+            "started_at": null, "finished_at": null,
+        }))
+        .unwrap();
+        assert_eq!(known(&config, &job), Known::As);
+        // More clusters are the same drill.
+        config.drills[0].definition.clusters = vec!["orders".to_owned()];
+        assert_eq!(known(&config, &job), Known::As);
+        config.drills[0].definition.checksums = true;
+        assert_eq!(known(&config, &job), Known::Otherwise);
+        // A job of an older version, or of a schedule, takes the name for what it means.
+        job.spec = json!({"job": "drill", "definition": "d"});
+        assert_eq!(known(&config, &job), Known::As);
+        config.drills.clear();
+        assert_eq!(known(&config, &job), Known::Not);
+        job.cluster = "billing".to_owned();
+        assert_eq!(known(&config, &job), Known::Not);
     }
 }

@@ -157,7 +157,7 @@ impl Executor for InPod {
 }
 
 fn is_local_drill(assignment: &Assignment) -> bool {
-    let JobSpec::Drill { definition } = &assignment.spec else {
+    let JobSpec::Drill { definition, .. } = &assignment.spec else {
         return false;
     };
     let config = &assignment.config;

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::config::{Period, VerificationDepth};
+use crate::config::{DrillDefinition, Period, VerificationDepth};
+use crate::evidence::sha256_hex;
 
 /// What a job is to do. Stored as JSON with the job; the cluster and the copy stand beside
 /// it. A field that is left out means what the configuration says when the job runs.
@@ -28,6 +29,10 @@ pub enum JobSpec {
         /// else a plain drill to the tip.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         definition: Option<String>,
+        /// What the definition must be ([`definition_digest`]): for a drill that proves what was
+        /// asked for then, not what the name means by now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        digest: Option<String>,
     },
     /// Write the report of a stretch of time.
     Report {
@@ -61,6 +66,15 @@ impl JobSpec {
     }
 }
 
+/// What a drill's definition says, as a digest. For which clusters is no part of it: those come
+/// and go, and a job names its own.
+pub fn definition_digest(definition: &DrillDefinition) -> String {
+    let mut definition = definition.clone();
+    definition.clusters.clear();
+    let text = serde_json::to_string(&definition).unwrap_or_default();
+    sha256_hex(text.as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -84,8 +98,16 @@ mod tests {
             (
                 JobSpec::Drill {
                     definition: Some("nightly".into()),
+                    digest: None,
                 },
                 json!({"job": "drill", "definition": "nightly"}),
+            ),
+            (
+                JobSpec::Drill {
+                    definition: Some("once".into()),
+                    digest: Some("ab".into()),
+                },
+                json!({"job": "drill", "definition": "once", "digest": "ab"}),
             ),
             (
                 JobSpec::Report {
@@ -121,5 +143,16 @@ mod tests {
                 "{stored}"
             );
         }
+    }
+
+    #[test]
+    fn a_definitions_digest_is_of_what_it_asks_for() {
+        let one = DrillDefinition::plain("d");
+        let mut elsewhere = one.clone();
+        elsewhere.clusters = vec!["orders".to_owned()];
+        assert_eq!(definition_digest(&one), definition_digest(&elsewhere));
+        let mut other = one.clone();
+        other.checksums = true;
+        assert_ne!(definition_digest(&one), definition_digest(&other));
     }
 }

@@ -40,7 +40,7 @@ pub mod verify;
 
 pub use depth::DepthWish;
 pub use failure::{Failure, FailureClass, class_of_storage};
-pub use job::JobSpec;
+pub use job::{JobSpec, definition_digest};
 pub use observer::{Observer, Progress, REPLICATE_PHASES, Unit, Unobserved, VERIFY_PHASES};
 pub use perform::perform;
 pub use recording::{Leaves, Origin, Recording};

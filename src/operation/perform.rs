@@ -63,7 +63,7 @@ async fn perform_in(
         JobSpec::Replicate { copy: own } => {
             replicate_copies(cluster, copy.or(own.as_deref()), around).await
         }
-        JobSpec::Drill { definition } => {
+        JobSpec::Drill { definition, .. } => {
             Box::pin(drill_copy(definition.as_deref(), cluster, copy, around)).await
         }
         JobSpec::Report { period } => report(*period, cluster, around).await,

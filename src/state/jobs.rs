@@ -66,6 +66,20 @@ impl State {
             .transpose()
     }
 
+    /// The job that a run was an attempt at, whichever attempt; `None` for a run of a person,
+    /// and once the job is forgotten.
+    pub async fn job_of_run(&self, run_id: Uuid) -> Result<Option<Job>, StateError> {
+        self.row(
+            "SELECT jobs.* FROM job_runs JOIN jobs ON jobs.id = job_runs.job_id \
+             WHERE job_runs.run_id = $1",
+            values![run_id],
+        )
+        .await?
+        .as_ref()
+        .map(job)
+        .transpose()
+    }
+
     /// How many jobs of each kind stand where.
     pub async fn job_counts(&self) -> Result<Vec<JobCount>, StateError> {
         let rows = self

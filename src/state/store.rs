@@ -1,5 +1,6 @@
 //! The state behind one interface, whatever database holds it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use super::{
     HistoryFilter, NewRun, Run, RunKind, RunningRun, StateError, StateErrorKind, StoredDrill,
 };
 use crate::config::{StateDatabase, StateUrl};
-use crate::evidence::{DrillRecord, RecordFile};
+use crate::evidence::{DrillRecord, RecordFile, Verdict};
 use crate::telemetry;
 
 /// The state of this walproof: runs, findings, drills, evidence. Cheap to clone.
@@ -142,6 +143,17 @@ impl State {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.find_runs(kind, beginning).await,
             Backend::Postgres(postgres) => postgres.find_runs(kind, beginning).await,
+        }
+    }
+
+    /// What runs came to: those of `ids` that are over with a verdict.
+    pub async fn verdicts(&self, ids: &[Uuid]) -> Result<BTreeMap<Uuid, Verdict>, StateError> {
+        if ids.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.verdicts(ids).await,
+            Backend::Postgres(postgres) => postgres.verdicts(ids).await,
         }
     }
 

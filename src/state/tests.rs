@@ -121,6 +121,13 @@ pub(super) async fn the_history_is_narrowed_by_each_filter(place: &Place) {
     assert_eq!(count(since(3600)).await, 3);
     assert_eq!(count(since(-3600)).await, 0);
 
+    let all = state.history(&none()).await.unwrap();
+    let ids: Vec<_> = all.iter().map(|run| run.id).collect();
+    let with = all.iter().filter_map(|run| Some((run.id, run.verdict?)));
+    assert_eq!(state.verdicts(&ids).await.unwrap(), with.collect());
+    assert_eq!(state.verdicts(&ids[..1]).await.unwrap().len(), 1);
+    assert_eq!(state.verdicts(&[]).await.unwrap().len(), 0);
+
     let last = state.find_runs(RunKind::Drill, "last").await.unwrap();
     assert_eq!(last.len(), 1);
     assert_eq!(last[0].cluster, "billing");

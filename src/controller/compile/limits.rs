@@ -91,8 +91,9 @@ pub(super) fn has_credentials(copy: &RepositoryConfig) -> bool {
     }
 }
 
-/// What a drill that a resource in `namespace`, which is not the controller's own, defines.
-pub(super) fn drill(definition: &Value, namespace: &str) -> Result<(), Fault> {
+/// What a drill that a resource in `namespace`, which is not the controller's own, defines, or
+/// how a RecoveryRequest there restores.
+pub(in crate::controller) fn drill(definition: &Value, namespace: &str) -> Result<(), Fault> {
     let word = |path: &str| definition.pointer(path).and_then(Value::as_str);
     let refused = |what: &str| {
         let message = format!("{what} belongs to resources in the controller's own namespace");

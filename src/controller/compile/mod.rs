@@ -5,7 +5,7 @@
 //! resource that is refused keeps no other out.
 
 mod drill;
-mod limits;
+pub(super) mod limits;
 mod protected;
 mod select;
 #[cfg(test)]
@@ -111,7 +111,7 @@ pub(super) fn origin(kind: &'static str, (namespace, name): &Key) -> Origin {
 
 /// Every mistake in a line each, and in the terms of the resource: `schedules[0]` of the
 /// document is `names[0]` there.
-fn in_words(mistakes: &[Mistake], names: &[&str]) -> String {
+pub(super) fn in_words(mistakes: &[Mistake], names: &[&str]) -> String {
     let mut words: Vec<String> = mistakes
         .iter()
         .map(|mistake| match &mistake.help {

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::outline::bucket;
 use crate::config::Config;
-use crate::operation::JobSpec;
+use crate::operation::{JobSpec, definition_digest};
 use crate::state::{JobKind, NewJob};
 
 /// How often it is tried.
@@ -13,7 +13,8 @@ const ATTEMPTS: u32 = 4;
 const PRIORITY: u8 = 4;
 
 /// The job of a defined drill of one cluster, due now, under a key that makes it one of its
-/// kind. `None` when the configuration does not know the drill, the cluster or its copy.
+/// kind: of the definition as it is now, and of no later one under its name. `None` when the
+/// configuration does not know the drill, the cluster or its copy.
 pub fn once(
     config: &Config,
     drill: &str,
@@ -22,7 +23,8 @@ pub fn once(
     now: DateTime<Utc>,
 ) -> Option<NewJob> {
     let cluster = config.cluster(cluster)?;
-    let wanted = config.drill(drill)?.definition.copy.as_ref();
+    let definition = &config.drill(drill)?.definition;
+    let wanted = definition.copy.as_ref();
     let (copy, repository) = cluster
         .copies()
         .find(|(label, _)| wanted.is_none_or(|wanted| wanted == label))?;
@@ -45,6 +47,7 @@ pub fn once(
         max_attempts: ATTEMPTS,
         spec: serde_json::to_value(JobSpec::Drill {
             definition: Some(drill.to_owned()),
+            digest: Some(definition_digest(definition)),
         })
         .ok()?,
     })

@@ -244,6 +244,8 @@ fn drills(config: &Config, schedule: &Schedule, cluster: &Cluster) -> Vec<Target
                 bucket: bucket(repository),
                 spec: JobSpec::Drill {
                     definition: definition.clone(),
+                    // Whatever the name means when it is due.
+                    digest: None,
                 },
             });
         }
@@ -428,6 +430,7 @@ impl Outline {
         match &target.spec {
             JobSpec::Drill {
                 definition: Some(definition),
+                ..
             } => format!("{schedule}/{cluster}/{copy}/{definition}"),
             _ => format!("{schedule}/{cluster}/{copy}"),
         }

@@ -159,6 +159,18 @@ async fn a_run_begins_only_for_the_newest_attempt(place: &Place) {
     assert_eq!(job.run_id, Some(run.id));
     let runs = state.history(&HistoryFilter::default()).await.unwrap();
     assert_eq!(runs.len(), 1);
+    // The run of an attempt that was followed by another is still the job's.
+    state.expire_leases(moment(200)).await.unwrap();
+    let third = claim(&state, 200).await.unwrap();
+    let newest = state
+        .begin_run_of(&third.fence(), &new_run())
+        .await
+        .unwrap();
+    let by_hand = begin(&state, RunKind::Verify, "orders").await;
+    for (run, expected) in [(&run, true), (&newest, true), (&by_hand, false)] {
+        let found = state.job_of_run(run.id).await.unwrap();
+        assert_eq!(found.is_some_and(|found| found.id == job.id), expected);
+    }
 }
 
 async fn a_record_is_kept_with_the_end_of_its_run_or_not_at_all(place: &Place) {

@@ -1,11 +1,14 @@
 //! What is read.
 
+use std::collections::BTreeMap;
+
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::super::{HistoryFilter, Report, Run, RunKind, RunStatus, StateError, StoredDrill};
 use super::Postgres;
+use crate::evidence::Verdict;
 
 const HISTORY: &str = "SELECT id, kind, cluster, copy, location, started_at, finished_at, status, \
     verdict, exit_code, summary, version, \
@@ -20,6 +23,9 @@ const FIND: &str = "SELECT id, kind, cluster, copy, location, started_at, finish
     (SELECT count(*) FROM findings WHERE findings.run_id = runs.id) AS findings \
     FROM runs WHERE kind = $1 AND starts_with(id::text, $2) \
     ORDER BY started_at DESC, id DESC LIMIT $3";
+
+const VERDICTS: &str = "SELECT id, verdict FROM runs \
+    WHERE verdict IS NOT NULL AND id = ANY($1)";
 
 impl Postgres {
     pub(in super::super) async fn history(
@@ -66,6 +72,27 @@ impl Postgres {
             })
             .await?;
         rows.iter().map(|row| self.run(row)).collect()
+    }
+
+    pub(in super::super) async fn verdicts(
+        &self,
+        ids: &[Uuid],
+    ) -> Result<BTreeMap<Uuid, Verdict>, StateError> {
+        let rows: Vec<(Uuid, String)> = self
+            .patiently(|| async {
+                sqlx::query_as(VERDICTS)
+                    .bind(ids)
+                    .fetch_all(&self.pool)
+                    .await
+                    .map_err(self.reading())
+            })
+            .await?;
+        rows.into_iter()
+            .map(|(id, verdict)| {
+                let known: Verdict = verdict.parse().map_err(|_| self.strange(&verdict))?;
+                Ok((id, known))
+            })
+            .collect()
     }
 
     pub(in super::super) async fn drill(&self, run: Run) -> Result<StoredDrill, StateError> {

@@ -1,14 +1,18 @@
 //! What is read.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
+use uuid::Uuid;
 
 use super::super::time::{from_text, to_text};
 use super::super::{
     HistoryFilter, Report, Run, RunKind, RunStatus, StateError, StateErrorKind, StoredDrill,
 };
 use super::Sqlite;
+use crate::evidence::Verdict;
 
 const HISTORY: &str = "SELECT id, kind, cluster, copy, location, started_at, finished_at, status, \
     verdict, exit_code, summary, version, \
@@ -23,6 +27,9 @@ const FIND: &str = "SELECT id, kind, cluster, copy, location, started_at, finish
     (SELECT count(*) FROM findings WHERE findings.run_id = runs.id) AS findings \
     FROM runs WHERE kind = ?1 AND substr(id, 1, length(?2)) = ?2 \
     ORDER BY started_at DESC, id DESC LIMIT ?3";
+
+const VERDICTS: &str = "SELECT id, verdict FROM runs \
+    WHERE verdict IS NOT NULL AND id IN (SELECT value FROM json_each(?1))";
 
 impl Sqlite {
     pub(in super::super) async fn history(
@@ -65,6 +72,26 @@ impl Sqlite {
             .await
             .map_err(self.reading())?;
         rows.iter().map(|row| self.run(row)).collect()
+    }
+
+    pub(in super::super) async fn verdicts(
+        &self,
+        ids: &[Uuid],
+    ) -> Result<BTreeMap<Uuid, Verdict>, StateError> {
+        let list: Vec<String> = ids.iter().map(Uuid::to_string).collect();
+        let list = serde_json::Value::from(list).to_string();
+        let rows: Vec<(String, String)> = sqlx::query_as(VERDICTS)
+            .bind(list)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(self.reading())?;
+        rows.iter()
+            .map(|(id, verdict)| {
+                let known: Uuid = id.parse().map_err(|_| self.strange(id))?;
+                let verdict: Verdict = verdict.parse().map_err(|_| self.strange(verdict))?;
+                Ok((known, verdict))
+            })
+            .collect()
     }
 
     pub(in super::super) async fn drill(&self, run: Run) -> Result<StoredDrill, StateError> {
