@@ -11,6 +11,7 @@
 
 mod ask;
 mod end;
+mod hand;
 mod keep;
 mod report;
 mod restore;
