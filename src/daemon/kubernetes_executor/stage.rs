@@ -264,3 +264,131 @@ pub(super) fn is_ours(now: Option<&Job>, claimed: &Job) -> bool {
         now.token == claimed.token && now.status == crate::state::JobStatus::Running
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use chrono::Utc;
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::StateUrl;
+    use crate::daemon::clock::SystemClock;
+    use crate::kubernetes::Access;
+    use crate::state::{Budgets, ClaimRequest, JobKind, NewJob, State};
+
+    const LEASE: Duration = Duration::from_mins(1);
+
+    /// A claimed job, and an API server that nobody reaches: no pod of it is ever seen.
+    async fn blind(keep: &std::path::Path) -> (Inner, Kube, Job) {
+        let url = StateUrl::sqlite(keep.join("state.sqlite"));
+        let state = State::open(&url).await.unwrap();
+        let now = Utc::now();
+        let new = NewJob {
+            key: "one".to_owned(),
+            kind: JobKind::Verify,
+            schedule: None,
+            cluster: "orders".to_owned(),
+            copy: "primary".to_owned(),
+            bucket: String::new(),
+            tier: None,
+            due_at: now,
+            run_after: now,
+            deadline: None,
+            priority: 5,
+            late: false,
+            scratch_bytes: 0,
+            max_attempts: 3,
+            spec: json!({"job": "verify"}),
+        };
+        state.enqueue(&[new]).await.unwrap();
+        let claim = ClaimRequest {
+            holder: Uuid::now_v7(),
+            now,
+            lease: LEASE,
+            budgets: Budgets::NONE,
+            allow: JobKind::ALL.to_vec(),
+        };
+        let job = state.claim(&claim).await.unwrap().unwrap();
+        let file = keep.join("kubeconfig");
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "none",
+            "clusters": [{"name": "none", "cluster": {"server": "http://127.0.0.1:9"}}],
+            "users": [{"name": "none", "user": {}}],
+            "contexts": [{"name": "none", "context": {"cluster": "none", "user": "none"}}],
+        });
+        std::fs::write(&file, kubeconfig.to_string()).unwrap();
+        let access = Access {
+            kubeconfig: Some(file),
+            context: None,
+        };
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let kube = Kube::connect(&access).await.unwrap();
+        let inner = Inner {
+            state,
+            clock: Arc::new(SystemClock::default()),
+            kube: tokio::sync::Mutex::default(),
+        };
+        (inner, kube, job)
+    }
+
+    fn stage<'a>(inner: &'a Inner, kube: &'a Kube, job: &'a Job) -> Stage<'a> {
+        Stage {
+            inner,
+            kube,
+            job,
+            wanted: PodJob {
+                namespace: "walproof".to_owned(),
+                job: job.id,
+                token: job.token,
+                part: String::new(),
+                kind: "verify".to_owned(),
+                cluster: "orders".to_owned(),
+                template: job::built_in("walproof:1"),
+                image: None,
+                arguments: Vec::new(),
+                files: std::collections::BTreeMap::new(),
+                ttl: LEASE,
+                grace: LEASE,
+                indexed: None,
+            },
+            lease: LEASE,
+            start_within: Duration::ZERO,
+            shards: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn work_is_not_given_away_under_a_pod_that_nobody_sees() {
+        let keep = tempfile::tempdir().unwrap();
+        let (inner, kube, job) = blind(keep.path()).await;
+        let stage = stage(&inner, &kube, &job);
+        let mut pods = Pods::default();
+        assert_eq!(stage.look(&mut pods).await, None);
+        assert!(!pods.started);
+        let (state, fence, pod) = (&inner.state, job.fence(), Uuid::now_v7());
+        let taken = state.take_over(&fence, job.holder, pod, Utc::now(), LEASE);
+        assert!(taken.await.unwrap().is_some());
+        // Between two looks, and by a look.
+        assert_eq!(stage.not_started(&mut Pods::default()).await, None);
+        assert_eq!(stage.look(&mut pods).await, None);
+        assert!(pods.started);
+        let now = state.job(job.id).await.unwrap().unwrap();
+        assert_eq!(now.holder, Some(pod), "it holds it as before");
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_starts_after_it_was_given_up_finds_nothing_to_take_over() {
+        let keep = tempfile::tempdir().unwrap();
+        let (inner, kube, job) = blind(keep.path()).await;
+        let stage = stage(&inner, &kube, &job);
+        let ended = stage.not_started(&mut Pods::default()).await;
+        assert!(matches!(ended, Some(StageEnd::NotStarted(_))), "{ended:?}");
+        let (fence, pod) = (job.fence(), Uuid::now_v7());
+        let late = inner
+            .state
+            .take_over(&fence, job.holder, pod, Utc::now(), LEASE);
+        assert!(late.await.unwrap().is_none());
+    }
+}
