@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::Failure;
@@ -10,10 +11,13 @@ use super::verify::options;
 use crate::drill::Cancellation;
 use crate::repository::{self, Repository};
 use crate::state::State;
-use crate::verify::parts::Parts;
+use crate::verify::parts::{Parts, Shown};
 use crate::verify::read::ShardRead;
 use crate::verify::rotation::Subset;
 use crate::verify::{OnReadProgress, RequestedDepth, VerifyError, VerifyOptions, read_part};
+
+/// Batches of a listing that wait to be looked at.
+const BATCHES: usize = 2;
 
 /// Whose parts they are: those of one campaign are put together, and no others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +76,11 @@ async fn read(
         depth: RequestedDepth::Read,
         ..options(source, &source.tier)
     };
-    options.parts = campaign.parts(state, &repository, &options).await?;
-    let catalog = Arc::new(repository.catalog().await.map_err(VerifyError::from)?);
+    let parts = campaign.parts(state, &repository, &options).await?;
+    let (sender, batches) = mpsc::channel(BATCHES);
+    let watching = tokio::spawn(Shown::watch(batches));
+    let catalog = repository.catalog_shown_to(Some(sender)).await;
+    let catalog = Arc::new(catalog.map_err(VerifyError::from)?);
+    options.parts = parts.beside(watching.await.map_err(VerifyError::from)?);
     Ok(read_part(&repository, &catalog, &options, shard, tell).await?)
 }

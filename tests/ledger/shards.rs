@@ -248,3 +248,56 @@ fn shards_by_hand_are_put_together_and_a_killed_one_is_gone_on_with() {
     assert_eq!(one["windows"], other["windows"]);
     assert_eq!(one["wal"]["records"], other["wal"]["records"]);
 }
+
+/// Shards read a repository in one state, and it is concluded in another; gives the report.
+#[track_caller]
+fn changed_between(before: Option<Damage>, between: impl FnOnce(&Tree), code: i32) -> Value {
+    let tree = fixture().tree();
+    if let Some(before) = before {
+        before(&tree);
+    }
+    let ground = Ground::new(tree.url(), Vec::new());
+    for part in ["1/2", "2/2"] {
+        ground.sound(&["--depth", "read", "--shard", part]);
+    }
+    between(&tree);
+    let one = Ground::new(tree.url(), Vec::new());
+    let one = one.verify(&["--depth", "read"]).expect_code(code).json();
+    let many = ground.verify(&["--depth", "read", "--shards", "2"]);
+    let many = many.expect_code(code).json();
+    assert_eq!(codes(&one), codes(&many));
+    many
+}
+
+const WAL: Damage = |tree| {
+    let segments = tree.segments();
+    let key = tree.wal_key(&segments[segments.len() / 2]);
+    tree.change_inside(&key, |bytes| bytes[40] ^= 0x40);
+};
+
+const PAGE: Damage = |tree| change_page(tree, "base/1/", |page| page[5_000] ^= 1);
+
+#[test]
+fn what_is_overwritten_behind_the_shards_is_read_again() {
+    require!(Postgres, S3, Barman);
+    for (code, damage) in [("wal-corrupt", WAL), ("page-corrupt", PAGE)] {
+        let report = changed_between(None, damage, 1);
+        assert!(codes(&report).contains(&code), "{:?}", codes(&report));
+    }
+    let cut_off: Damage = |tree| {
+        let segments = tree.segments();
+        tree.halve(&tree.wal_key(&segments[segments.len() / 2]));
+    };
+    let report = changed_between(None, cut_off, 1);
+    assert!(codes(&report).contains(&"wal-unreadable"));
+}
+
+#[test]
+fn damage_that_is_mended_behind_the_shards_is_not_told() {
+    require!(Postgres, S3, Barman);
+    // What is changed twice like this is as it was.
+    for damage in [WAL, PAGE] {
+        let report = changed_between(Some(damage), damage, 0);
+        assert_eq!(codes(&report), [""; 0]);
+    }
+}

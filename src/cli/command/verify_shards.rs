@@ -86,8 +86,8 @@ pub(super) fn tell(shard: Subset, done: &[ShardRead], context: &Context) -> Resu
         .iter()
         .map(|read| {
             format!(
-                "shard {shard}: {} segments and {} base backups read, {} and {} had been before, {} segments left to who concludes\n",
-                read.segments, read.bases, read.segments_before, read.bases_before, read.segments_left
+                "shard {shard}: {} segments and {} base backups read, {} and {} had been before, {} segments and {} base backups left to who concludes\n",
+                read.segments, read.bases, read.segments_before, read.bases_before, read.segments_left, read.bases_left
             )
         })
         .collect();

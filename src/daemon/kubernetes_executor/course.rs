@@ -76,7 +76,11 @@ pub(super) async fn run(inner: &Inner, assignment: &Assignment) -> Course {
                 tracing::warn!(%reason, "not every shard came to its end");
             }
             Ok(other) => return conclude(inner, assignment, &wanted, other).await,
-            Err(error) => return trouble(&error),
+            Err(error) => {
+                // Half of it may be there.
+                let _ = job::remove(&kube, &wanted.namespace, &read.wanted.name()).await;
+                return trouble(&error);
+            }
         }
     }
     match Box::pin(stage(wanted.clone()).run()).await {

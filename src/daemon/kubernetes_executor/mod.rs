@@ -6,6 +6,7 @@
 //! between: a daemon that stops, dies or is replaced leaves the pods alone.
 
 mod course;
+mod pods;
 mod stage;
 
 use std::sync::Arc;

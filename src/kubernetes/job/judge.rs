@@ -1,9 +1,11 @@
 //! What a pod and a Job say of themselves. Pure.
 
+use chrono::{DateTime, Utc};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use super::CONTAINER;
+use crate::kubernetes::time;
 
 /// Where a pod stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +19,13 @@ pub enum PodStand {
     },
     /// walproof runs in it, or did.
     Started,
+    /// It was told to end.
+    Ending {
+        /// Whether walproof runs in it, or did.
+        started: bool,
+        /// When it is over at the latest; a node that is gone never says so.
+        until: Option<DateTime<Utc>>,
+    },
     /// It is over.
     Ended {
         /// Whether it ended well.
@@ -56,6 +65,21 @@ pub fn job_end(job: &Job) -> Option<JobEnd> {
 
 /// Where a pod stands.
 pub fn pod_stand(pod: &Pod) -> PodStand {
+    let stand = own_stand(pod);
+    let Some(until) = &pod.metadata.deletion_timestamp else {
+        return stand;
+    };
+    match stand {
+        PodStand::Coming { .. } | PodStand::Started => PodStand::Ending {
+            started: stand == PodStand::Started,
+            until: time::from_api(until),
+        },
+        over => over,
+    }
+}
+
+/// Where it stands by its containers, whether it was told to end or not.
+fn own_stand(pod: &Pod) -> PodStand {
     let Some(status) = &pod.status else {
         return PodStand::Coming {
             reason: None,
@@ -267,6 +291,27 @@ mod tests {
             pod(&json!({"phase": "Succeeded"})),
             PodStand::Ended { well: true, .. }
         ));
+    }
+
+    #[test]
+    fn a_pod_that_was_told_to_end_neither_comes_nor_runs_on() {
+        let told = |status: Value| {
+            let pod: Pod = serde_json::from_value(json!({
+                "metadata": {"deletionTimestamp": "2026-11-22T08:25:00Z"},
+                "spec": {"containers": [{"name": "walproof"}]},
+                "status": status,
+            }))
+            .unwrap();
+            pod_stand(&pod)
+        };
+        let ending = |started| PodStand::Ending {
+            started,
+            until: time::parse("2026-11-22T08:25:00Z"),
+        };
+        assert_eq!(told(own(&json!({"running": {}}))), ending(true));
+        assert_eq!(told(json!({"phase": "Pending"})), ending(false));
+        let over = told(json!({"phase": "Succeeded"}));
+        assert!(matches!(over, PodStand::Ended { well: true, .. }));
     }
 
     #[test]

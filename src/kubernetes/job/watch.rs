@@ -1,5 +1,6 @@
 //! Following a Job and its pods by watch.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
@@ -18,6 +19,8 @@ pub enum Sign {
     Pod(Box<Pod>),
     /// A pod that is gone, as it was last.
     PodGone(Box<Pod>),
+    /// The names of all pods that there are: what was known besides is gone.
+    PodsThere(BTreeSet<String>),
     /// The Job as it is now.
     Job(Box<Job>),
     /// The Job is gone.
@@ -38,6 +41,7 @@ pub fn follow(kube: &Kube, namespace: &str, name: &str) -> impl Stream<Item = Si
     let pods: Api<Pod> = Api::namespaced(kube.client(), namespace);
     let jobs: Api<Job> = Api::namespaced(kube.client(), namespace);
     let of_job = format!("batch.kubernetes.io/job-name={name}");
+    let mut listed = BTreeSet::new();
     let pods = watcher(
         pods,
         watcher::Config::default()
@@ -45,13 +49,22 @@ pub fn follow(kube: &Kube, namespace: &str, name: &str) -> impl Stream<Item = Si
             .timeout(WATCH_SECONDS),
     )
     .default_backoff()
-    .filter_map(|event| async move {
-        match event {
-            Ok(Event::Apply(pod) | Event::InitApply(pod)) => Some(Sign::Pod(Box::new(pod))),
-            Ok(Event::Delete(pod)) => Some(Sign::PodGone(Box::new(pod))),
-            Ok(Event::Init | Event::InitDone) => None,
-            Err(error) => Some(trouble(&error).await),
-        }
+    .filter_map(move |event| {
+        let sign = match event {
+            Ok(Event::Apply(pod)) => Some(Ok(Sign::Pod(Box::new(pod)))),
+            Ok(Event::InitApply(pod)) => {
+                listed.extend(pod.metadata.name.clone());
+                Some(Ok(Sign::Pod(Box::new(pod))))
+            }
+            Ok(Event::Delete(pod)) => Some(Ok(Sign::PodGone(Box::new(pod)))),
+            Ok(Event::Init) => {
+                listed.clear();
+                None
+            }
+            Ok(Event::InitDone) => Some(Ok(Sign::PodsThere(std::mem::take(&mut listed)))),
+            Err(error) => Some(Err(error)),
+        };
+        said(sign)
     });
     let mut there = false;
     let jobs = watcher(
@@ -75,15 +88,16 @@ pub fn follow(kube: &Kube, namespace: &str, name: &str) -> impl Stream<Item = Si
             Ok(Event::InitDone) => (!there).then_some(Ok(Sign::JobGone)),
             Err(error) => Some(Err(error)),
         };
-        async move {
-            match sign {
-                Some(Ok(sign)) => Some(sign),
-                Some(Err(error)) => Some(trouble(&error).await),
-                None => None,
-            }
-        }
+        said(sign)
     });
     futures::stream::select(pods, jobs)
+}
+
+async fn said(sign: Option<Result<Sign, watcher::Error>>) -> Option<Sign> {
+    match sign? {
+        Ok(sign) => Some(sign),
+        Err(error) => Some(trouble(&error).await),
+    }
 }
 
 async fn trouble(error: &watcher::Error) -> Sign {

@@ -39,4 +39,4 @@ pub use plan::{
 };
 pub use remove::{Removal, remove};
 pub use store::StoreKeys;
-pub use sweep::{Alive, Swept, SweptNamespaces, begin_sweep, sweep, would_sweep};
+pub use sweep::{Alive, Swept, SweptNamespaces, all, begin_sweep, sweep, would_sweep};

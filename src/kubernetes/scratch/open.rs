@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Api;
 use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
 use serde::{Deserialize, Serialize};
@@ -67,14 +68,7 @@ pub async fn open(
     from: &BTreeSet<String>,
 ) -> Result<(), KubeError> {
     let action = format!("open namespace {namespace}");
-    let namespaces: Api<Namespace> = Api::all(kube.client());
-    let found = kube
-        .call(action.as_str(), namespaces.get(namespace))
-        .await?;
-    if drill(found.metadata.labels.as_ref()) != Some(id.to_string().as_str()) {
-        let message = "it is not this request's";
-        return Err(KubeError::new(KubeErrorKind::Conflict, action, message));
-    }
+    own(kube, &action, namespace, id).await?;
     let Some(policy) = policy(namespace, id, from) else {
         return Ok(());
     };
@@ -89,6 +83,17 @@ pub async fn open(
     }
 }
 
+/// The scratch namespace of a request, as it is now.
+async fn own(kube: &Kube, action: &str, namespace: &str, id: Uuid) -> Result<Namespace, KubeError> {
+    let namespaces: Api<Namespace> = Api::all(kube.client());
+    let found = kube.call(action, namespaces.get(namespace)).await?;
+    if drill(found.metadata.labels.as_ref()) == Some(id.to_string().as_str()) {
+        return Ok(found);
+    }
+    let message = "it is not this request's";
+    Err(KubeError::new(KubeErrorKind::Conflict, action, message))
+}
+
 /// A Secret that was made in a namespace of somebody else: which one exactly, so that never
 /// another of the same name is removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,26 +106,29 @@ pub struct PlacedSecret {
     pub uid: String,
 }
 
-/// Makes a Secret for a person in a namespace of theirs. `labels` are put beside walproof's
-/// own.
-///
-/// # Errors
-///
-/// The API does not take it; one of this name that is there is nobody's to overwrite.
-pub async fn place_secret(
-    kube: &Kube,
+/// The Secret of a person. It belongs to the scratch namespace: when that goes, whoever
+/// removes it and whatever became of walproof meanwhile, the cluster's garbage collection
+/// takes the Secret along.
+fn placed(
     (namespace, name): (&str, &str),
-    labels: BTreeMap<String, String>,
+    of: &Namespace,
+    mut labels: BTreeMap<String, String>,
     data: BTreeMap<String, Vec<u8>>,
-) -> Result<PlacedSecret, KubeError> {
-    let action = format!("create Secret {namespace}/{name}");
-    let mut labels = labels;
+) -> Option<Secret> {
     labels.insert(names::MANAGED_BY.to_owned(), names::WALPROOF.to_owned());
-    let secret = Secret {
+    let owner = OwnerReference {
+        api_version: "v1".to_owned(),
+        kind: "Namespace".to_owned(),
+        name: of.metadata.name.clone()?,
+        uid: of.metadata.uid.clone()?,
+        ..OwnerReference::default()
+    };
+    Some(Secret {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
             namespace: Some(namespace.to_owned()),
             labels: Some(labels),
+            owner_references: Some(vec![owner]),
             ..ObjectMeta::default()
         },
         data: Some(
@@ -130,20 +138,36 @@ pub async fn place_secret(
         ),
         type_: Some("Opaque".to_owned()),
         ..Secret::default()
-    };
+    })
+}
+
+/// Makes a Secret for a person in a namespace of theirs, which goes with the scratch namespace
+/// `of` at the latest. `labels` are put beside walproof's own.
+///
+/// # Errors
+///
+/// The scratch namespace is not that drill's. The API does not take the Secret; one of this
+/// name that is there is nobody's to overwrite.
+pub async fn place_secret(
+    kube: &Kube,
+    (namespace, name): (&str, &str),
+    (of, id): (&str, Uuid),
+    labels: BTreeMap<String, String>,
+    data: BTreeMap<String, Vec<u8>>,
+) -> Result<PlacedSecret, KubeError> {
+    let action = format!("create Secret {namespace}/{name}");
+    let no_uid = || KubeError::new(KubeErrorKind::Other, &action, "the answer bears no uid");
+    let of = own(kube, &action, of, id).await?;
+    let secret = placed((namespace, name), &of, labels, data).ok_or_else(no_uid)?;
     let secrets: Api<Secret> = Api::namespaced(kube.client(), namespace);
     let params = PostParams::default();
     let made = kube
         .call(action.as_str(), secrets.create(&params, &secret))
         .await?;
-    let uid = made
-        .metadata
-        .uid
-        .ok_or_else(|| KubeError::new(KubeErrorKind::Other, action, "the answer bears no uid"))?;
     Ok(PlacedSecret {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
-        uid,
+        uid: made.metadata.uid.ok_or_else(no_uid)?,
     })
 }
 
@@ -206,6 +230,32 @@ mod tests {
         assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress"]));
         assert!(policy["spec"].get("egress").is_none());
         serde_json::from_value::<NetworkPolicy>(policy).unwrap();
+    }
+
+    #[test]
+    fn a_placed_secret_goes_with_the_scratch_namespace() {
+        let of: Namespace = serde_json::from_value(json!({
+            "metadata": {"name": "walproof-request-orders-1", "uid": "uid-1"},
+        }))
+        .unwrap();
+        let labels = BTreeMap::from([(names::REQUEST.to_owned(), "1".to_owned())]);
+        let place = ("shop", "recovered");
+        let secret = placed(place, &of, labels.clone(), BTreeMap::new()).unwrap();
+        let made = serde_json::to_value(&secret).unwrap();
+        assert_eq!(made["metadata"]["namespace"], "shop");
+        // Nothing that blocks the end of the namespace, for which a further right is needed.
+        assert_eq!(
+            made["metadata"]["ownerReferences"],
+            json!([{
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "name": "walproof-request-orders-1",
+                "uid": "uid-1",
+            }])
+        );
+        assert_eq!(made["metadata"]["labels"][names::REQUEST], "1");
+        // Without an owner it would outlive all of it.
+        assert!(placed(place, &Namespace::default(), labels, BTreeMap::new()).is_none());
     }
 
     #[test]

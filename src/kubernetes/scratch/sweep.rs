@@ -1,5 +1,6 @@
 //! Removing what drills left behind.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -185,13 +186,28 @@ pub async fn begin_sweep(
     Ok(begun)
 }
 
-async fn walk(kube: &Kube, now: DateTime<Utc>, alive: Alive) -> Result<Walk, KubeError> {
+/// The names of all scratch namespaces that are there.
+///
+/// # Errors
+///
+/// The namespaces cannot be listed.
+pub async fn all(kube: &Kube) -> Result<BTreeSet<String>, KubeError> {
+    let list = labelled(kube).await?.into_iter();
+    Ok(list.filter_map(|found| found.metadata.name).collect())
+}
+
+async fn labelled(kube: &Kube) -> Result<Vec<Namespace>, KubeError> {
     let namespaces: Api<Namespace> = Api::all(kube.client());
     let selector = format!("{}={},{}", names::MANAGED_BY, names::WALPROOF, names::DRILL);
     let parameters = ListParams::default().labels(&selector);
     let list = kube
         .call("list Namespaces", namespaces.list(&parameters))
         .await?;
+    Ok(list.items)
+}
+
+async fn walk(kube: &Kube, now: DateTime<Utc>, alive: Alive) -> Result<Walk, KubeError> {
+    let list = labelled(kube).await?;
     let mut walk = Walk::default();
     match kube.time().await {
         Ok(theirs) => {
@@ -205,7 +221,7 @@ async fn walk(kube: &Kube, now: DateTime<Utc>, alive: Alive) -> Result<Walk, Kub
         }
         Err(error) => tracing::warn!(%error, "nothing is taken for expired"),
     }
-    for namespace in &list.items {
+    for namespace in &list {
         let found = read(namespace);
         walk.there.push(found.name.clone());
         // Elsewhere a pod that told its name can be asked for.

@@ -11,6 +11,7 @@
 
 mod ask;
 mod end;
+mod hand;
 mod keep;
 mod report;
 mod restore;
@@ -25,7 +26,7 @@ pub use keep::extend;
 pub use report::{LIST_SCHEMA, RequestList, RequestPlan, RequestReport, RequestResult};
 pub use restore::{Restored, plan, restore};
 pub use spec::{Approval, RequestAccess, RequestSpec, SecretPlace, Wanted};
-pub use tend::{Tended, tend};
+pub use tend::{Tended, due, tend, tend_one, tend_removed};
 
 use std::time::Duration;
 

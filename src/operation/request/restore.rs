@@ -6,19 +6,19 @@ use std::time::Duration;
 use chrono::Utc;
 
 use super::end::conclude;
+use super::hand::{handed_over, keep, undo};
 use super::report::{RequestPlan, RequestReport, RequestResult};
 use super::spec::{RequestSpec, Wanted};
-use super::{NAMESPACE_PREFIX, access, body, remove};
+use super::{NAMESPACE_PREFIX, body, remove};
 use crate::config::{Config, DrillDefinition, Environment, Tier};
 use crate::drill::checks::CheckKind;
-use crate::drill::environments::cnpg::{HandOver, HandedOver, hand_over};
+use crate::drill::environments::cnpg::HandedOver;
 use crate::drill::{
     self, Cancellation, DrillObserver, DrillReport, Ending, EnvironmentOptions, Phase, Verdict,
 };
 use crate::evidence::ledger::RequestEvent;
 use crate::finding::Finding;
-use crate::kubernetes::scratch::{self, namespace_name};
-use crate::kubernetes::{Kube, KubeError};
+use crate::kubernetes::scratch::namespace_name;
 use crate::operation::drill::{DrillRequest, PreparedDrill, definition, prepare};
 use crate::operation::recording::{Leaves, Origin, Recording, outcome};
 use crate::operation::source::{Reach, Source};
@@ -456,44 +456,6 @@ async fn came_of(
     }
 }
 
-async fn handed_over(
-    state: &State,
-    config: &Config,
-    request: &Request,
-    spec: &RequestSpec,
-    drill: &PreparedDrill<'_>,
-) -> Result<HandedOver, String> {
-    let say = |error: KubeError| error.to_string();
-    let found = state
-        .request(request.id)
-        .await
-        .map_err(|error| error.to_string())?;
-    // Its lease may be another by now, and nobody may want it any more.
-    let request = found.unwrap_or_else(|| request.clone());
-    if let Some(why) = &request.end_reason {
-        return Err(format!("it was ended meanwhile: {why}"));
-    }
-    let namespace = request.namespace.clone().unwrap_or_default();
-    let kube = Kube::connect(&access(config)).await.map_err(say)?;
-    let now = kube.time().await.unwrap_or_else(|_| Utc::now());
-    let wish = HandOver {
-        request: request.id,
-        cluster: request.cluster.clone(),
-        run: drill.options.id,
-        namespace,
-        from: spec.access.namespaces.clone(),
-        role: spec.access.role,
-        read_only: spec.access.read_only,
-        secret: spec
-            .access
-            .secret
-            .as_ref()
-            .map(|place| (place.namespace.clone(), place.name.clone())),
-        until: now + request.lease(),
-    };
-    hand_over(&kube, &wish).await.map_err(say)
-}
-
 /// Keeps what came of it, all in one transaction, and removes what is not handed over.
 async fn finish(
     state: &State,
@@ -506,7 +468,9 @@ async fn finish(
     let run = recording.id();
     let namespace = request.namespace.clone().unwrap_or_default();
     if came.status != RequestStatus::Ready && is_kept(&report) {
-        came.gone = remove(config, request)
+        // As it is now: with the Secret that was placed.
+        let found = state.request(request.id).await.ok().flatten();
+        came.gone = remove(config, found.as_ref().unwrap_or(request))
             .await
             .is_ok_and(|left| left.is_empty());
     }
@@ -559,12 +523,18 @@ async fn finish(
         ..Leaves::default()
     };
     if let Err(failure) = recording.finish(&outcome, leaves).await {
-        // Nobody would know of it.
-        undo(config, &namespace, run, &came).await;
+        // Refused, nobody will know of it. Else it may have been written down, and people be at
+        // work in it: what was not is removed by the next attempt, or by who looks after it.
+        if failure.class == FailureClass::Fenced {
+            undo(config, &namespace, run, came.handed.as_ref()).await;
+        }
         return Err(failure);
     }
     let found = state.request(request.id).await?;
     let request = found.unwrap_or_else(|| request.clone());
+    if let Some(handed) = &came.handed {
+        keep(config, &request, handed).await;
+    }
     let report = RequestReport::of(&request, Some(&result)).over(shown);
     Ok(Restored {
         request,
@@ -574,22 +544,4 @@ async fn finish(
             .filter(|_| came.again)
             .or_else(|| came.again.then_some(drill::Trouble::Here)),
     })
-}
-
-/// Takes back what was handed over and could not be written down.
-async fn undo(config: &Config, namespace: &str, run: uuid::Uuid, came: &Came) {
-    let undone = async {
-        let kube = Kube::connect(&access(config)).await?;
-        if let Some(placed) = came
-            .handed
-            .as_ref()
-            .and_then(|handed| handed.placed.as_ref())
-        {
-            scratch::remove_secret(&kube, placed).await?;
-        }
-        Box::pin(scratch::remove(&kube, namespace, run, super::PATIENCE)).await
-    };
-    if let Err(error) = undone.await {
-        tracing::warn!(%error, namespace, "not removed; a sweep does when its lease is over");
-    }
 }

@@ -1,13 +1,18 @@
-//! Looking after requests: ends what is due, concludes what nobody works at any more.
+//! Looking after requests: ends what is due, concludes what nobody works at any more, or what
+//! somebody removed.
+
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt as _;
 use uuid::Uuid;
 
+use super::access;
 use super::end::{Ending, conclude, is_worked_at, word_of_job};
 use crate::config::Config;
+use crate::kubernetes::{Kube, scratch};
 use crate::operation::Failure;
-use crate::state::{JobStatus, Request, RequestChange, RequestStatus, State};
+use crate::state::{JobStatus, Request, RequestChange, RequestFilter, RequestStatus, State};
 
 /// So many are looked after at a time.
 const AT_A_TIME: usize = 4;
@@ -36,14 +41,10 @@ pub async fn tend(
     now: DateTime<Utc>,
     by: &str,
 ) -> Result<Vec<Tended>, Failure> {
-    let due = state.requests_to_tend(now).await?;
-    let work = due.into_iter().map(|request| async move {
-        let outcome = tend_one(state, config, &request, now, by).await.transpose();
-        outcome.map(|outcome| Tended {
-            request: request.id,
-            outcome,
-        })
-    });
+    let due = due(state, now).await?;
+    let work = due
+        .iter()
+        .map(|request| tend_one(state, config, request, now, by));
     let done: Vec<Option<Tended>> = futures::stream::iter(work)
         .buffer_unordered(AT_A_TIME)
         .collect()
@@ -51,8 +52,80 @@ pub async fn tend(
     Ok(done.into_iter().flatten().collect())
 }
 
+/// The requests that are to be looked after at a moment.
+///
+/// # Errors
+///
+/// The state.
+pub async fn due(state: &State, now: DateTime<Utc>) -> Result<Vec<Request>, Failure> {
+    Ok(state.requests_to_tend(now).await?)
+}
+
+/// Looks after one of them, for minutes where its namespace does not go; `None` when there was
+/// nothing to do but to wait.
+pub async fn tend_one(
+    state: &State,
+    config: &Config,
+    request: &Request,
+    now: DateTime<Utc>,
+    by: &str,
+) -> Option<Tended> {
+    let outcome = look_after(state, config, request, now, by).await;
+    outcome.transpose().map(|outcome| Tended {
+        request: request.id,
+        outcome,
+    })
+}
+
+/// Ends the requests of which is said that they are ready although their namespace is gone:
+/// somebody removed it. One list of namespaces, and none where nothing is ready.
+///
+/// # Errors
+///
+/// The state, or the namespaces cannot be listed. What goes wrong with one request is in the
+/// result.
+pub async fn tend_removed(
+    state: &State,
+    config: &Config,
+    by: &str,
+) -> Result<Vec<Tended>, Failure> {
+    let open = RequestFilter {
+        open: true,
+        ..RequestFilter::default()
+    };
+    // Before the list: what is ready by then has its namespace for longer.
+    let mut ready = state.requests(&open).await?;
+    ready.retain(|request| request.status == RequestStatus::Ready);
+    if ready.is_empty() {
+        return Ok(Vec::new());
+    }
+    let kube = Kube::connect(&access(config)).await?;
+    let there = scratch::all(&kube).await?;
+    let mut done = Vec::new();
+    for request in without_namespace(&ready, &there) {
+        let status = RequestStatus::Ended;
+        let why = "its namespace is gone: somebody removed it";
+        done.push(Tended {
+            request: request.id,
+            outcome: conclude(state, config, request, status, why, by).await,
+        });
+    }
+    Ok(done)
+}
+
+/// Those whose namespace is not among those that are there.
+pub(super) fn without_namespace<'a>(
+    ready: &'a [Request],
+    there: &'a BTreeSet<String>,
+) -> impl Iterator<Item = &'a Request> {
+    ready.iter().filter(|request| {
+        let namespace = request.namespace.as_ref();
+        namespace.is_some_and(|namespace| !there.contains(namespace))
+    })
+}
+
 /// What is done with one; `None` when there is nothing to do but to wait.
-async fn tend_one(
+async fn look_after(
     state: &State,
     config: &Config,
     request: &Request,

@@ -171,6 +171,68 @@ async fn what_cannot_be_removed_stays_open_and_says_why() {
 }
 
 #[tokio::test]
+async fn what_is_ready_is_ended_when_its_namespace_is_gone_and_only_then() {
+    let place = place().await;
+    let request = place.ask(false).await;
+    // Nothing is ready: Kubernetes, which cannot be reached here, is not asked.
+    let look = async || tend_removed(&place.state, &place.config, "daemon").await;
+    assert_eq!(look().await.unwrap(), []);
+    let ready = RequestChange {
+        status: Some(RequestStatus::Ready),
+        run_id: Some(Uuid::now_v7()),
+        namespace: Some("walproof-request-orders-1".to_owned()),
+        ready_at: Some(Utc::now()),
+        ..RequestChange::default()
+    };
+    let from = [RequestStatus::Queued];
+    let changed = place.state.change_request(request.id, &from, &ready, None);
+    let ready = [changed.await.unwrap().unwrap()];
+    // What cannot be seen is not gone.
+    assert!(look().await.is_err());
+    assert_eq!(place.now(request.id).await.status, RequestStatus::Ready);
+
+    let without = |there: &[&str]| -> Vec<Uuid> {
+        let there = there.iter().map(|name| (*name).to_owned()).collect();
+        let found = tend::without_namespace(&ready, &there);
+        found.map(|request| request.id).collect()
+    };
+    let others = ["walproof-request-orders-2"];
+    assert_eq!(without(&others), [request.id]);
+    assert_eq!(without(&["walproof-request-orders-1"]), [Uuid::nil(); 0]);
+}
+
+#[tokio::test]
+async fn a_placed_secret_is_known_before_the_request_is_ready() {
+    let place = place().await;
+    let request = place.ask(true).await;
+    let change = |status| RequestChange {
+        status,
+        ..RequestChange::default()
+    };
+    let traces = serde_json::json!({"namespace": "shop", "name": "recovered", "uid": "uid-1"});
+    let noted = RequestChange {
+        traces: Some(traces.clone()),
+        ..change(None)
+    };
+    let (queued, restoring) = ([RequestStatus::Queued], [RequestStatus::Restoring]);
+    let begun = change(Some(RequestStatus::Restoring));
+    let changed = place
+        .state
+        .change_request(request.id, &queued, &begun, None);
+    changed.await.unwrap().unwrap();
+    let changed = place
+        .state
+        .change_request(request.id, &restoring, &noted, None);
+    changed.await.unwrap().unwrap();
+    // It stays known to whoever comes after a kill, and to the next attempt.
+    let again = change(Some(RequestStatus::Queued));
+    let changed = place
+        .state
+        .change_request(request.id, &restoring, &again, None);
+    assert_eq!(changed.await.unwrap().unwrap().traces, Some(traces));
+}
+
+#[tokio::test]
 async fn a_lease_is_made_longer_within_its_bounds_and_only_while_there_is_one() {
     let place = place().await;
     let request = place.ask(true).await;

@@ -13,6 +13,7 @@ use crate::postgres::{Lsn, SegmentName, SegmentNumber, SegmentSize, TimelineId};
 use crate::repository::{BackupStatus, Catalog, ObjectKind};
 use crate::state::{ChangeKind, RememberedObject, State, StateError};
 use crate::storage::ObjectEntry;
+use crate::verify::parts::Shown;
 use crate::verify::rotation::{HeldBackup, HeldSegment, Holdings};
 
 /// How many remembered keys are looked through at once for those that are gone.
@@ -58,6 +59,8 @@ pub(super) struct Listed {
     pub(super) descriptions: HashMap<String, ObjectEntry>,
     /// The digests of all keys, in order once the listing has ended.
     present: Vec<u64>,
+    /// What the listing shows of every object, for parts that shards have read.
+    pub(super) shown: Option<Shown>,
     /// How many objects a run that is killed would have left to remember.
     pub(super) objects: u64,
 }
@@ -80,16 +83,25 @@ fn urgent(known: &RememberedObject) -> bool {
 }
 
 impl Listed {
-    /// Looks at everything that a listing shows, and remembers what is new or changed.
+    /// Looks at everything that a listing shows, and remembers what is new or changed; with
+    /// `shown` also in what state each object is.
     pub(super) async fn watch(
         place: Place,
         mut batches: mpsc::Receiver<Vec<ObjectEntry>>,
+        shown: bool,
     ) -> Result<Self, StateError> {
-        let mut listed = Self::default();
+        let mut listed = Self {
+            shown: shown.then(Shown::default),
+            ..Self::default()
+        };
         while let Some(batch) = batches.recv().await {
+            if let Some(shown) = &mut listed.shown {
+                batch.iter().for_each(|entry| shown.see(entry));
+            }
             listed.batch(&place, batch).await?;
         }
         listed.present.sort_unstable();
+        listed.shown = listed.shown.map(Shown::ended);
         Ok(listed)
     }
 

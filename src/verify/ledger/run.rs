@@ -44,15 +44,22 @@ pub async fn verify_with(
 ) -> Result<VerifyReport, VerifyError> {
     let place = &ledger.place;
     let (sender, batches) = mpsc::channel(BATCHES);
-    let watching = tokio::spawn(Listed::watch(place.clone(), batches));
+    let watching = tokio::spawn(Listed::watch(
+        place.clone(),
+        batches,
+        options.parts.is_kept(),
+    ));
     let catalog = repository.catalog_shown_to(Some(sender)).await?;
-    let listed = match watching.await? {
+    let mut listed = match watching.await? {
         Ok(listed) => listed,
         Err(error) if options.depth == RequestedDepth::Sampled => return Err(error.into()),
         Err(error) => return without(repository, &catalog, options, on_progress, error).await,
     };
     listed.note_absent(place).await?;
     let mut options = options.clone();
+    if let Some(shown) = listed.shown.take() {
+        options.parts = options.parts.beside(shown);
+    }
     let rotation = match options.depth {
         RequestedDepth::Listed => None,
         RequestedDepth::Sampled | RequestedDepth::Read => {

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::pack::{pack, unpack};
 use super::{Parts, of_base, of_segment};
 use crate::codec::Sha256;
-use crate::finding::Finding;
 use crate::postgres::wal::{PieceData, PieceOptions, WalPiece};
-use crate::postgres::{Lsn, RequiredSettings, SegmentName};
+use crate::postgres::{Lsn, RequiredSettings, SegmentName, SystemId, TimelineHistory};
+use crate::repository::BaseBackup;
 use crate::state::StateError;
 use crate::storage::ObjectEntry;
 use crate::verify::base::{BaseReport, TouchedData, TouchedPiece};
@@ -31,14 +31,15 @@ pub(in crate::verify) struct KeptSegment {
     pub(in crate::verify) seen: Seen,
 }
 
-/// A base backup that was read, and settled by the WAL of it.
+/// A sound base backup that was read, and settled by the WAL of it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::verify) struct KeptBase {
+    /// As what it was read: another description or history reads it otherwise.
+    pub(in crate::verify) read_with: String,
     pub(in crate::verify) report: BaseReport,
     pub(in crate::verify) settings: Option<RequiredSettings>,
     pub(in crate::verify) from_standby: Option<bool>,
-    pub(in crate::verify) findings: Vec<Finding>,
-    pub(in crate::verify) settled: bool,
+    /// Its archives as they were read.
     pub(in crate::verify) archives: Vec<ObjectReading>,
 }
 
@@ -51,6 +52,24 @@ pub(in crate::verify) fn read_with(options: &PieceOptions) -> String {
         start: _,
     } = options;
     let words = format!("{segment_size:?} {system_id:?} {history:?}");
+    Sha256::of(words.as_bytes()).to_string()
+}
+
+/// What decides as what a base backup is read.
+pub(in crate::verify) fn base_read_with(
+    backup: &BaseBackup,
+    system_id: Option<SystemId>,
+    history: &TimelineHistory,
+) -> String {
+    let BaseBackup {
+        info_sha256,
+        begin_lsn,
+        end_lsn,
+        timeline,
+        ..
+    } = backup;
+    let words =
+        format!("{info_sha256:?} {begin_lsn:?} {end_lsn:?} {timeline:?} {system_id:?} {history:?}");
     Sha256::of(words.as_bytes()).to_string()
 }
 
@@ -105,9 +124,6 @@ impl Parts {
             return Ok(None);
         }
         let piece = WalPiece::of_data(&kept.piece, bytes, options);
-        if piece.is_some() {
-            self.taken();
-        }
         Ok(piece.map(|piece| (kept, piece, of_touched)))
     }
 
@@ -122,12 +138,8 @@ impl Parts {
     /// A base backup that was kept.
     pub(in crate::verify) async fn base(&self, id: &str) -> Result<Option<KeptBase>, StateError> {
         let found = self.find(&of_base(id), false).await?;
-        let base = found
+        Ok(found
             .and_then(|found| unpack(&found.body))
-            .map(|(base, _)| base);
-        if base.is_some() {
-            self.taken();
-        }
-        Ok(base)
+            .map(|(base, _)| base))
     }
 }

@@ -6,7 +6,9 @@
 //! pieces. Who concludes goes the whole way of one process, with the pieces and the base
 //! backups that were kept in place of the bytes: the same findings, windows and tip. What
 //! could not be kept it reads itself: segments that are damaged, missing or stored twice with
-//! other bytes, WAL beside the way, and whatever no shard came to.
+//! other bytes, WAL beside the way, and whatever no shard came to; base backups in which
+//! something is wrong, or which the WAL did not settle; and all of which an object is no longer
+//! the one that was read, by the listing of who concludes.
 //!
 //! What is kept lies in the state database until the conclusion, at most a day. Size: of a
 //! segment its first pages and its events, some kilobytes, and beside it what each base
@@ -14,13 +16,15 @@
 
 mod kept;
 mod pack;
+mod shown;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-pub(in crate::verify) use kept::{KeptBase, KeptSegment, read_with};
+pub(in crate::verify) use kept::{KeptBase, KeptSegment, base_read_with, read_with};
+pub use shown::Shown;
 
 use crate::state::{ShardReading, State, StateError};
 
@@ -32,6 +36,8 @@ const KEPT_FOR: TimeDelta = TimeDelta::hours(24);
 #[derive(Clone, Debug, Default)]
 pub struct Parts {
     inner: Option<Arc<Inner>>,
+    /// What lies in the repository now.
+    shown: Option<Arc<Shown>>,
 }
 
 #[derive(Debug)]
@@ -54,7 +60,10 @@ pub struct PartsTally {
 impl Parts {
     /// Nothing is kept, and nothing found.
     pub const fn none() -> Self {
-        Self { inner: None }
+        Self {
+            inner: None,
+            shown: None,
+        }
     }
 
     /// What belongs to this campaign. What was kept more than a day ago is forgotten first.
@@ -76,6 +85,7 @@ impl Parts {
                 taken: AtomicU64::new(0),
                 read: AtomicU64::new(0),
             })),
+            shown: None,
         })
     }
 

@@ -12,7 +12,7 @@ use crate::verify::VerifyError;
 use crate::verify::backups::Way;
 use crate::verify::base::{self, BaseReadOptions, BaseReport, Suspects, TouchedBlocks};
 use crate::verify::ledger::ObjectReading;
-use crate::verify::parts::{KeptBase, Parts};
+use crate::verify::parts::{KeptBase, Parts, base_read_with};
 use crate::verify::wal_range::{RangeRequest, StopReason, Until, scan};
 
 /// How many blocks that WAL changed are remembered between base backups: some 40 MiB.
@@ -67,6 +67,8 @@ pub(super) struct Bases<'a> {
     pub(super) outcomes: Vec<BaseOutcome>,
     /// Those of which the ledger is to be told.
     judged: Vec<usize>,
+    /// How many were kept for who concludes.
+    pub(super) kept: u64,
 }
 
 impl<'a> Bases<'a> {
@@ -102,6 +104,7 @@ impl<'a> Bases<'a> {
             waiting: Vec::new(),
             outcomes: Vec::new(),
             judged: Vec::new(),
+            kept: 0,
         }
     }
 
@@ -114,24 +117,32 @@ impl<'a> Bases<'a> {
             report: kept.report,
             settings: kept.settings,
             from_standby: kept.from_standby,
-            findings: kept.findings,
-            settled: kept.settled,
+            findings: Vec::new(),
+            settled: true,
             unlogged: kept.archives,
         });
     }
 
-    /// Keeps for who concludes what has been judged since.
+    /// Keeps for who concludes what has been judged since, and is sound and settled. What is
+    /// wrong with a base backup is told by who reads it as it lies there then.
     pub(super) async fn keep_judged(&mut self, parts: &Parts) -> Result<(), VerifyError> {
         for index in std::mem::take(&mut self.judged) {
             let Some(outcome) = self.outcomes.get(index) else {
                 continue;
             };
+            let id = outcome.report.backup_id.as_str();
+            let Some(backup) = self.way.catalog.backup(id) else {
+                continue;
+            };
+            if !outcome.settled || !outcome.findings.is_empty() {
+                continue;
+            }
+            self.kept += 1;
             let kept = KeptBase {
+                read_with: base_read_with(backup, self.system_id, self.way.history),
                 report: outcome.report.clone(),
                 settings: outcome.settings,
                 from_standby: outcome.from_standby,
-                findings: outcome.findings.clone(),
-                settled: outcome.settled,
                 archives: outcome.unlogged.clone(),
             };
             parts.keep_base(&kept).await?;

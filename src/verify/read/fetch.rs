@@ -156,7 +156,7 @@ async fn fetch(
     name: SegmentName,
     objects: &[WalObject],
 ) -> Result<Fetched, VerifyError> {
-    if let Some(kept) = kept(source, number, name).await? {
+    if let Some(kept) = kept(source, number, name, objects).await? {
         return Ok(kept);
     }
     let mut fetched = Fetched {
@@ -209,18 +209,35 @@ async fn fetch(
     Ok(fetched)
 }
 
-/// A segment that a shard has read, where a piece will do.
+/// A segment that a shard has read, where a piece will do and its objects are still those that
+/// were read.
 async fn kept(
     source: &Source,
     number: SegmentNumber,
     name: SegmentName,
+    objects: &[WalObject],
 ) -> Result<Option<Fetched>, VerifyError> {
     if !source.parts.is_kept() || !source.is_piece(number) {
         return Ok(None);
     }
     let touched = source.touched_until.is_some_and(|until| number <= until);
     let found = source.parts.segment(name, &source.pieces, touched).await?;
-    Ok(found.map(|(kept, wal, touched)| Fetched {
+    let Some((kept, wal, touched)) = found else {
+        return Ok(None);
+    };
+    let read: BTreeSet<&str> = kept.objects.iter().map(|(it, _)| it.key.as_str()).collect();
+    let there: BTreeSet<&str> = objects.iter().map(|object| object.key.as_str()).collect();
+    if read != there {
+        return Ok(None);
+    }
+    for (entry, _) in &kept.objects {
+        let store = source.repository.store();
+        if !source.parts.is_as_it_was(store, entry).await? {
+            return Ok(None);
+        }
+    }
+    source.parts.taken();
+    Ok(Some(Fetched {
         number,
         name,
         read: SegmentRead::Bytes {

@@ -51,7 +51,7 @@ use super::chain::known_end;
 use super::duplicates::differs_finding;
 use super::ledger::ObjectReading;
 use super::listed::Survey;
-use super::parts::Parts;
+use super::parts::{KeptBase, Parts, base_read_with};
 use super::range_facts::Facts;
 use super::rotation::Selection;
 use super::{VerifyError, VerifyOptions};
@@ -94,7 +94,11 @@ pub async fn read(
     let mut kept = BTreeMap::new();
     if options.parts.is_kept() {
         for backup in &way.catalog.backups {
-            if let Some(base) = options.parts.base(&backup.id).await? {
+            let found = options.parts.base(&backup.id).await?;
+            if let Some(base) = found
+                && is_as_it_was(repository, way, system_id, &options.parts, backup, &base).await?
+            {
+                options.parts.taken();
                 kept.insert(backup.id.clone(), base);
             }
         }
@@ -168,6 +172,34 @@ pub async fn read(
         findings,
         facts: pass.facts,
     })
+}
+
+/// Whether a base backup is still the one that a shard read, to each of its archives.
+async fn is_as_it_was(
+    repository: &Repository,
+    way: Way<'_>,
+    system_id: Option<SystemId>,
+    parts: &Parts,
+    backup: &BaseBackup,
+    base: &KeptBase,
+) -> Result<bool, VerifyError> {
+    if base.read_with != base_read_with(backup, system_id, way.history) {
+        return Ok(false);
+    }
+    let archives = base.archives.iter();
+    let read: BTreeSet<&str> = archives.map(|archive| archive.entry.key.as_str()).collect();
+    let archives = backup.archives.iter();
+    let there: BTreeSet<&str> = archives.map(|archive| archive.key.as_str()).collect();
+    if read != there {
+        return Ok(false);
+    }
+    for archive in &base.archives {
+        let same = parts.is_as_it_was(repository.store(), &archive.entry).await;
+        if !same.map_err(VerifyError::Base)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The redo points of all base backups.

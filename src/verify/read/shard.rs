@@ -46,6 +46,9 @@ pub struct ShardRead {
     pub bases: u64,
     /// Those that had been kept before.
     pub bases_before: u64,
+    /// Those that are left to whoever concludes: something is wrong with them, or their WAL
+    /// could not settle what their pages leave open.
+    pub bases_left: u64,
     /// Stored bytes that were read.
     pub stored_bytes: u64,
 }
@@ -94,8 +97,8 @@ pub async fn read_shard(
     done.bases_before = (own.len() - left.len()) as u64;
     if !left.is_empty() {
         wait_for_others(parts, shard).await?;
-        read_bases(repository, way, system_id, options, &left, &mut teller).await?;
-        done.bases = left.len() as u64;
+        done.bases = read_bases(repository, way, system_id, options, &left, &mut teller).await?;
+        done.bases_left = (left.len() as u64).saturating_sub(done.bases);
     }
     done.stored_bytes = teller.progress.bytes;
     Ok(done)
@@ -240,6 +243,7 @@ async fn wait_for_others(parts: &Parts, shard: Subset) -> Result<(), VerifyError
 }
 
 /// Reads base backups on the way of the kept pieces; each is kept as soon as it is settled.
+/// Gives how many were.
 async fn read_bases(
     repository: &Repository,
     way: Way<'_>,
@@ -247,7 +251,7 @@ async fn read_bases(
     options: &VerifyOptions,
     own: &[&BaseBackup],
     teller: &mut Teller<'_>,
-) -> Result<(), VerifyError> {
+) -> Result<u64, VerifyError> {
     let ids: HashSet<&str> = own.iter().map(|backup| backup.id.as_str()).collect();
     let begins = all_begins(way);
     let bases = Bases::new(repository, way, system_id, &|id| ids.contains(id));
@@ -268,5 +272,5 @@ async fn read_bases(
     .await?;
     pass.bases.rest(teller).await?;
     pass.bases.keep_judged(&options.parts).await?;
-    Ok(())
+    Ok(pass.bases.kept)
 }

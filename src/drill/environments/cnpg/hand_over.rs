@@ -114,16 +114,23 @@ pub struct HandedOver {
     pub connection: Connection,
     /// The Secret that was made outside of the scratch namespace.
     pub placed: Option<PlacedSecret>,
+    /// Until when the scratch namespace was kept.
+    pub until: DateTime<Utc>,
 }
 
 /// Gives a restored database to who asked for it. It was kept by its drill, and is as confined
-/// as that found it: what comes in is let in here, and nothing more goes out.
+/// as that found it: what comes in is let in here, and nothing more goes out. `note` writes
+/// down what was made outside of the scratch namespace, before anybody is let in.
 ///
 /// # Errors
 ///
 /// The API or the server does not answer, or refuses. What was opened by then goes with the
 /// namespace.
-pub async fn hand_over(kube: &Kube, wish: &HandOver) -> Result<HandedOver, KubeError> {
+pub async fn hand_over(
+    kube: &Kube,
+    wish: &HandOver,
+    note: impl AsyncFnOnce(PlacedSecret) -> Result<(), KubeError>,
+) -> Result<HandedOver, KubeError> {
     let namespace = wish.namespace.as_str();
     let about = Recovered::read(kube, namespace).await?;
     let login =
@@ -155,20 +162,33 @@ pub async fn hand_over(kube: &Kube, wish: &HandOver) -> Result<HandedOver, KubeE
                 (names::CLUSTER.to_owned(), names::label_value(&wish.cluster)),
             ]);
             let data = content(&connection, &login);
-            let placed = scratch::place_secret(kube, (place, name), labels, data).await?;
+            let of = (namespace, wish.run);
+            let placed = scratch::place_secret(kube, (place, name), of, labels, data).await?;
             connection.copied_to = Some(format!("{place}/{name}"));
             Some(placed)
         }
     };
+    let noted = match placed.clone() {
+        Some(placed) => note(placed).await,
+        None => Ok(()),
+    };
     // Last: whoever comes in finds all of it.
-    if let Err(error) = scratch::open(kube, namespace, wish.run, &wish.from).await {
+    let opened = match noted {
+        Ok(()) => scratch::open(kube, namespace, wish.run, &wish.from).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = opened {
         if let Some(placed) = &placed {
             // The first trouble is the one to tell of.
             let _ = scratch::remove_secret(kube, placed).await;
         }
         return Err(error);
     }
-    Ok(HandedOver { connection, placed })
+    Ok(HandedOver {
+        connection,
+        placed,
+        until: wish.until,
+    })
 }
 
 /// What the recovery Cluster says of itself.
