@@ -111,7 +111,13 @@ fn carry(mut from: TcpStream, mut to: TcpStream) {
 /// A kubeconfig whose server is behind a gate.
 fn behind(lab: &Lab, directory: &Path) -> (Gate, PathBuf) {
     let words = [
-        "config", "view", "--raw", "--minify", "--flatten", "-o", "json",
+        "config",
+        "view",
+        "--raw",
+        "--minify",
+        "--flatten",
+        "-o",
+        "json",
     ];
     let mut config: Value = serde_json::from_str(&lab.ask(&words)).unwrap();
     let cluster = &mut config["clusters"][0]["cluster"];
@@ -200,14 +206,23 @@ fn killed_at_random_nothing_is_lost_or_doubled() {
         });
         let jobs = ground.jobs_of(&format!("{}.{name}", source.name()));
         assert_eq!(jobs.len(), 1, "not doubled: {jobs:#?}");
-        let proven = query(&server, &format!(
-            "SELECT count(*) FROM runs WHERE kind = 'drill' AND verdict = 'proven' AND id = '{}'",
-            over["status"]["lastRun"]["id"].as_str().unwrap_or_default()
-        ));
-        println!("{name}: {} after {} attempts", over["status"]["phase"], jobs[0]["attempts"]);
+        let proven = query(
+            &server,
+            &format!(
+                "SELECT count(*) FROM runs WHERE kind = 'drill' AND verdict = 'proven' AND id = '{}'",
+                over["status"]["lastRun"]["id"].as_str().unwrap_or_default()
+            ),
+        );
+        println!(
+            "{name}: {} after {} attempts",
+            over["status"]["phase"], jobs[0]["attempts"]
+        );
         // Whom the kills hit three times is told as that, and nothing else.
         if over["status"]["phase"] == "Proven" {
-            assert_eq!((jobs[0]["status"].as_str(), proven.as_str()), (Some("done"), "1"));
+            assert_eq!(
+                (jobs[0]["status"].as_str(), proven.as_str()),
+                (Some("done"), "1")
+            );
         } else {
             assert_eq!(over["status"]["phase"], "Unproven", "{over:#}");
             assert_eq!(jobs[0]["attempts"], 3, "{over:#}\n{jobs:#?}");
@@ -270,7 +285,12 @@ fn an_api_server_that_was_away_is_caught_up_with() {
         let all: Vec<Value> = (0..120)
             .map(|number| {
                 let spec = json!({"name": format!("c{number}"), "owner": format!("round {round}")});
-                resource("ProtectedCluster", &namespace.name, &format!("p{number}"), &spec)
+                resource(
+                    "ProtectedCluster",
+                    &namespace.name,
+                    &format!("p{number}"),
+                    &spec,
+                )
             })
             .collect();
         lab.apply(&all);
@@ -304,7 +324,10 @@ fn an_api_server_that_was_away_is_caught_up_with() {
     // What was deleted meanwhile is not made again, and the others are all there.
     let left = lab.list(&namespace.name, "protectedclusters", "");
     assert_eq!(left.len(), 119);
-    for name in left.iter().map(|one| one["metadata"]["name"].as_str().unwrap()) {
+    for name in left
+        .iter()
+        .map(|one| one["metadata"]["name"].as_str().unwrap())
+    {
         ground.until(LIMIT, "protectedcluster", name, "caught up with", |one| {
             one["status"]["observedGeneration"] == one["metadata"]["generation"]
         });

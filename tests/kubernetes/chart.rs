@@ -222,10 +222,12 @@ async fn every_right_of_the_chart_is_used_and_every_other_call_refused() {
     let role = format!("{}-scratch", applied.release);
     let retaining = Retaining::new(lab);
     let catalogs = Catalogs::new(lab, sources[0]);
-    lab.apply(&[json!({"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster",
+    lab.apply(&[
+        json!({"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster",
         "metadata": {"name": "state", "namespace": name},
         "spec": {"instances": 1, "imageName": lab.postgres_image, "storage": {"size": "1Gi"},
-            "bootstrap": {"initdb": {"database": "walproof", "owner": "walproof"}}}})]);
+            "bootstrap": {"initdb": {"database": "walproof", "owner": "walproof"}}}}),
+    ]);
     let inside = Inside::with_account(lab, namespace);
 
     let mut done = work(lab, &inside, &sources, &prefix, &role, &retaining.1);
@@ -379,7 +381,10 @@ fn in_pods(lab: &'static Lab, inside: &Inside, source: &Source) {
     let limit = Duration::from_mins(5);
     lab.wait(inside.name(), "cluster/state", "condition=Ready", limit);
     let secret = lab.get(inside.name(), "secret/state-app").unwrap();
-    inside.write("password.base64", secret["data"]["password"].as_str().unwrap());
+    inside.write(
+        "password.base64",
+        secret["data"]["password"].as_str().unwrap(),
+    );
     let password = json!({"name": "PGPASSWORD",
         "valueFrom": {"secretKeyRef": {"name": "state-app", "key": "password"}}});
     let template = json!({"spec": {
@@ -398,7 +403,8 @@ fn in_pods(lab: &'static Lab, inside: &Inside, source: &Source) {
     };
     let word = "PGPASSWORD=$(base64 -d password.base64)";
     for image in [Some("lab.local/none:0"), None] {
-        let mut pods = json!({"template": "pod.yaml", "namespace": inside.name(), "start_within": "20s"});
+        let mut pods =
+            json!({"template": "pod.yaml", "namespace": inside.name(), "start_within": "20s"});
         if let Some(image) = image {
             pods["image"] = json!(image);
         }
@@ -418,9 +424,9 @@ fn in_pods(lab: &'static Lab, inside: &Inside, source: &Source) {
         if image.is_some() {
             let before = inside.calls().len();
             wait_until(limit, "a Job that is removed", || {
-                inside.calls()[before..].iter().any(|call| {
-                    call["verb"] == "delete" && call["resource"] == "jobs"
-                })
+                inside.calls()[before..]
+                    .iter()
+                    .any(|call| call["verb"] == "delete" && call["resource"] == "jobs")
             });
         } else {
             wait_until(limit, "a Job that is done", || finished("succeeded"));

@@ -30,10 +30,7 @@ fn until(
         if holds(&last) {
             return last;
         }
-        assert!(
-            begun.elapsed() < LIMIT,
-            "{object} is not {what}: {last:#}"
-        );
+        assert!(begun.elapsed() < LIMIT, "{object} is not {what}: {last:#}");
         std::thread::sleep(Duration::from_millis(500));
     }
 }
@@ -116,19 +113,31 @@ fn from_the_chart_to_the_end_of_a_lease() {
     assert_eq!(guarded["status"]["clusters"][0]["name"], Source::CLUSTER);
 
     // The night, compressed.
-    lab.apply(&[resource("RecoveryDrill", &shop, "nightly", &json!({
-        "clusterRef": {"name": Source::CLUSTER},
-        "schedule": {"cron": "*/2 * * * *", "catchUp": "none"},
-        "cnpg": {"namespacePrefix": prefix},
-        "checks": [{"name": "rows", "database": Source::DATABASE,
-            "sql": "select count(*) from history", "expect": "> 20"}],
-    }))]);
+    lab.apply(&[resource(
+        "RecoveryDrill",
+        &shop,
+        "nightly",
+        &json!({
+            "clusterRef": {"name": Source::CLUSTER},
+            "schedule": {"cron": "*/2 * * * *", "catchUp": "none"},
+            "cnpg": {"namespacePrefix": prefix},
+            "checks": [{"name": "rows", "database": Source::DATABASE,
+                "sql": "select count(*) from history", "expect": "> 20"}],
+        }),
+    )]);
     let nightly = until(lab, &shop, "recoverydrill/nightly", "proven", |one| {
         one["status"]["phase"] == "Proven"
     });
     assert!(nightly["status"]["nextRunAt"].is_string(), "{nightly:#}");
     let rest = json!({"spec": {"suspend": true}}).to_string();
-    let patch = ["patch", "recoverydrill/nightly", "--type", "merge", "-p", &rest];
+    let patch = [
+        "patch",
+        "recoverydrill/nightly",
+        "--type",
+        "merge",
+        "-p",
+        &rest,
+    ];
     lab.ask(&[&["-n", &shop][..], &patch].concat());
 
     // A moment, for the pods of this namespace.
@@ -136,17 +145,25 @@ fn from_the_chart_to_the_end_of_a_lease() {
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client", "namespace": shop},
             "spec": {"terminationGracePeriodSeconds": 0, "containers": [{"name": "client",
                 "image": lab.postgres_image, "command": ["sleep", "3600"]}]}}),
-        resource("RecoveryRequest", &shop, "inc-4711", &json!({
-            "clusterRef": {"name": Source::CLUSTER},
-            "target": format!("time:{}", moment.at.format("%Y-%m-%dT%H:%M:%S%.6fZ")),
-            "lease": "90s", "maxLease": "10m", "reason": "INC-4711",
-            "access": {"secretInOwnNamespace": true},
-            "cnpg": {"namespacePrefix": prefix},
-        })),
+        resource(
+            "RecoveryRequest",
+            &shop,
+            "inc-4711",
+            &json!({
+                "clusterRef": {"name": Source::CLUSTER},
+                "target": format!("time:{}", moment.at.format("%Y-%m-%dT%H:%M:%S%.6fZ")),
+                "lease": "90s", "maxLease": "10m", "reason": "INC-4711",
+                "access": {"secretInOwnNamespace": true},
+                "cnpg": {"namespacePrefix": prefix},
+            }),
+        ),
     ]);
     let ready = until(lab, &shop, "recoveryrequest/inc-4711", "ready", |one| {
         let phase = one["status"]["phase"].as_str().unwrap_or_default();
-        assert!(!["Refused", "Failed", "Unproven"].contains(&phase), "{one:#}");
+        assert!(
+            !["Refused", "Failed", "Unproven"].contains(&phase),
+            "{one:#}"
+        );
         phase == "Ready"
     });
     let connection = &ready["status"]["connection"];
@@ -155,21 +172,30 @@ fn from_the_chart_to_the_end_of_a_lease() {
     let secret = connection["ownSecretName"].as_str().unwrap().to_owned();
     lab.wait(&shop, "pod/client", "condition=Ready", LIMIT);
     let query = "select count(*) || ' ' || max(n) from history";
-    let script = format!(
-        "psql -X -qAt -v ON_ERROR_STOP=1 \"$(cat)\" -c \"{query}\""
-    );
+    let script = format!("psql -X -qAt -v ON_ERROR_STOP=1 \"$(cat)\" -c \"{query}\"");
     let uri = [
-        "-n", &shop, "get", "secret", &secret, "-o", "go-template={{.data.uri | base64decode}}",
+        "-n",
+        &shop,
+        "get",
+        "secret",
+        &secret,
+        "-o",
+        "go-template={{.data.uri | base64decode}}",
     ];
     let uri = lab.ask(&uri);
-    let exec = ["-n", &shop, "exec", "-i", "client", "--", "bash", "-c", &script];
+    let exec = [
+        "-n", &shop, "exec", "-i", "client", "--", "bash", "-c", &script,
+    ];
     let rows = crate::common::process::run_with_input(&mut lab.kubectl(&exec), &uri);
     assert_eq!(rows.trim(), format!("{0} {0}", moment.rows));
 
     // As people look at it.
     let wide = ["get", "protectedclusters,recoverydrills,recoveryrequests"];
     println!("{}", lab.ask(&[&["-n", &shop][..], &wide].concat()));
-    println!("{}", lab.ask(&["-n", &shop, "get", "walproof", "-o", "wide"]));
+    println!(
+        "{}",
+        lab.ask(&["-n", &shop, "get", "walproof", "-o", "wide"])
+    );
     let expiring = ready["status"]["expiresAt"].as_str().unwrap().to_owned();
     let ended = until(lab, &shop, "recoveryrequest/inc-4711", "expired", |one| {
         one["status"]["phase"] == "Expired"
@@ -179,17 +205,27 @@ fn from_the_chart_to_the_end_of_a_lease() {
     assert!(gone > expiring.as_str());
     assert_eq!(lab.get("default", &format!("namespace/{lent}")), None);
     assert_eq!(lab.get(&shop, &format!("secret/{secret}")), None);
-    for kind in ["protectedcluster/shop", "recoverydrill/nightly", "recoveryrequest/inc-4711"] {
+    for kind in [
+        "protectedcluster/shop",
+        "recoverydrill/nightly",
+        "recoveryrequest/inc-4711",
+    ] {
         println!("{}", lab.ask(&["-n", &shop, "describe", kind]));
     }
     for (name, story) in [
-        ("nightly", &["Scheduled", "Queued", "Started", "Proven", "CleanedUp"][..]),
+        (
+            "nightly",
+            &["Scheduled", "Queued", "Started", "Proven", "CleanedUp"][..],
+        ),
         ("inc-4711", &["Queued", "Restoring", "Ready", "Gone"]),
     ] {
         let told = events(lab, &shop, name);
         println!("{name}: {told:?}");
         for reason in story {
-            assert!(told.iter().any(|one| one == reason), "{name}: {reason}: {told:?}");
+            assert!(
+                told.iter().any(|one| one == reason),
+                "{name}: {reason}: {told:?}"
+            );
         }
     }
     let by_name = format!("{shop}.{}", Source::CLUSTER);
@@ -199,7 +235,11 @@ fn from_the_chart_to_the_end_of_a_lease() {
     );
 
     // The other way round: resources first, as the documents say, then the chart.
-    for object in ["recoveryrequest/inc-4711", "recoverydrill/nightly", "protectedcluster/shop"] {
+    for object in [
+        "recoveryrequest/inc-4711",
+        "recoverydrill/nightly",
+        "protectedcluster/shop",
+    ] {
         lab.ask(&["-n", &shop, "delete", object, "--timeout", "180s"]);
     }
     assert_eq!(lab.namespaces(&format!("{prefix}-")), Vec::<String>::new());
