@@ -185,7 +185,7 @@ mod tests {
     }
 
     async fn open(directory: &tempfile::TempDir) -> State {
-        let url = StateUrl::sqlite(&directory.path().join("state.sqlite"));
+        let url = StateUrl::sqlite(directory.path().join("state.sqlite"));
         State::open(&url).await.unwrap()
     }
 

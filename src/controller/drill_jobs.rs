@@ -81,7 +81,7 @@ mod tests {
 
     use super::*;
 
-    fn resource(schedule: Option<Value>) -> RecoveryDrill {
+    fn resource(schedule: Option<&Value>) -> RecoveryDrill {
         serde_json::from_value(json!({
             "apiVersion": "walproof.dev/v1alpha1", "kind": "RecoveryDrill",
             "metadata": {"namespace": "shop", "name": "d", "uid": "u", "generation": 3,
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn what_was_anothers_of_its_name_is_not_its_own() {
         let once = resource(None);
-        let often = resource(Some(json!({"cron": "@daily"})));
+        let often = resource(Some(&json!({"cron": "@daily"})));
         for (key, created, of_once, of_often) in [
             ("recoverydrill/u/3/a", "2026-11-22T02:00:00Z", true, true),
             ("recoverydrill/u/2/a", "2026-11-22T03:30:00Z", true, true),
