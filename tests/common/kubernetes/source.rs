@@ -152,7 +152,7 @@ impl Source {
             "condition=Ready",
             Duration::from_mins(10),
         );
-        source.sql("create table history (n bigint generated always as identity primary key, note text not null)");
+        source.sql("create table history (n bigint generated always as identity primary key, note text not null); alter table history owner to shop");
         source.archive();
         source
     }
