@@ -332,6 +332,7 @@ fn an_api_server_that_was_away_is_caught_up_with() {
             one["status"]["observedGeneration"] == one["metadata"]["generation"]
         });
     }
+    ground.delete("recoverydrill", "during");
     daemon.stop();
 }
 
