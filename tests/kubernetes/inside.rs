@@ -114,8 +114,9 @@ impl Inside {
 
     /// Asks what was begun to end, and gives what it said.
     pub(crate) fn end(&self) -> String {
-        let script = "cd /work; kill $(cat begun.pid); \
-            while kill -0 $(cat begun.pid) 2>/dev/null; do sleep 0.2; done; cat begun.log";
+        // The pod's first process reaps nobody: what has ended stays as a zombie.
+        let script = "cd /work; stat=/proc/$(cat begun.pid)/stat; kill $(cat begun.pid); \
+            while [ -e $stat ] && ! grep -q ') Z' $stat; do sleep 0.2; done; cat begun.log";
         self.lab.ask(&self.exec(false, &["sh", "-c", script]))
     }
 
