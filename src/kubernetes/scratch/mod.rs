@@ -17,6 +17,7 @@ mod kinds;
 mod manifests;
 pub mod network;
 mod open;
+mod patience;
 pub mod plan;
 mod quantity;
 mod remove;
@@ -25,6 +26,7 @@ pub mod settings;
 pub mod snapshots;
 pub mod store;
 mod sweep;
+mod volumes;
 
 pub use create::{create, dry_run};
 pub use error::ManifestError;

@@ -96,7 +96,9 @@ impl Listed {
         };
         while let Some(batch) = batches.recv().await {
             if let Some(shown) = &mut listed.shown {
-                batch.iter().for_each(|entry| shown.see(entry));
+                for entry in &batch {
+                    shown.see(entry);
+                }
             }
             listed.batch(&place, batch).await?;
         }

@@ -20,7 +20,9 @@ impl Shown {
     pub async fn watch(mut batches: mpsc::Receiver<Vec<ObjectEntry>>) -> Self {
         let mut shown = Self::default();
         while let Some(batch) = batches.recv().await {
-            batch.iter().for_each(|entry| shown.see(entry));
+            for entry in &batch {
+                shown.see(entry);
+            }
         }
         shown.ended()
     }
