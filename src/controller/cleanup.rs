@@ -8,7 +8,7 @@ use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 use uuid::Uuid;
 
-use super::drill_jobs::is_outdated;
+use super::drill_jobs::{goes_with, is_outdated};
 use super::kind::Around;
 use super::resources::RecoveryDrill;
 use crate::kubernetes::{names, scratch};
@@ -22,17 +22,22 @@ const GRACE: TimeDelta = TimeDelta::seconds(20);
 /// round looks again.
 const PATIENCE: Duration = Duration::ZERO;
 
-/// Cancels what waits or runs of a schedule. Gives whether everything is over and the scratch
+/// Cancels what waits or runs of a RecoveryDrill's schedule. Gives whether everything is over and the scratch
 /// namespaces of all its runs, earlier attempts too, are gone; those that are kept for a person
 /// stay.
-pub async fn is_over(around: &Around, schedule: &str) -> Result<bool, Failure> {
-    if !cancel(&around.state, schedule, around.now).await? {
+pub(super) async fn is_over(
+    around: &Around,
+    schedule: &str,
+    resource: &RecoveryDrill,
+) -> Result<bool, Failure> {
+    if !cancel(&around.state, schedule, resource, around.now).await? {
         return Ok(false);
     }
     let mut gone = true;
     for left in scratch_namespaces(around).await? {
         let job = around.state.job_of_run(left.run).await?;
-        let Some(job) = job.filter(|job| job.schedule.as_deref() == Some(schedule)) else {
+        let own = |job: &Job| job.schedule.as_deref() == Some(schedule) && goes_with(resource, job);
+        let Some(job) = job.filter(own) else {
             continue;
         };
         gone = false;
@@ -54,7 +59,12 @@ pub async fn is_over(around: &Around, schedule: &str) -> Result<bool, Failure> {
 }
 
 /// Cancels whatever of a schedule is open, and gives whether nothing is any more.
-async fn cancel(state: &State, schedule: &str, now: DateTime<Utc>) -> Result<bool, StateError> {
+async fn cancel(
+    state: &State,
+    schedule: &str,
+    resource: &RecoveryDrill,
+    now: DateTime<Utc>,
+) -> Result<bool, StateError> {
     let open = JobFilter {
         schedule: Some(schedule.to_owned()),
         open: true,
@@ -62,7 +72,9 @@ async fn cancel(state: &State, schedule: &str, now: DateTime<Utc>) -> Result<boo
         ..JobFilter::default()
     };
     let mut over = true;
-    for job in state.jobs(&open).await? {
+    let mut jobs = state.jobs(&open).await?;
+    jobs.retain(|job| goes_with(resource, job));
+    for job in jobs {
         let status = state.cancel(job.id, now).await?;
         over &= status.is_none_or(JobStatus::is_over);
     }
@@ -184,6 +196,15 @@ mod tests {
         keys
     }
 
+    fn resource() -> RecoveryDrill {
+        serde_json::from_value(json!({
+            "apiVersion": "walproof.dev/v1alpha1", "kind": "RecoveryDrill",
+            "metadata": {"namespace": "shop", "name": "d", "uid": "u", "generation": 2},
+            "spec": {"clusterRef": {"name": "a"}},
+        }))
+        .unwrap()
+    }
+
     async fn open(directory: &tempfile::TempDir) -> State {
         let url = StateUrl::sqlite(directory.path().join("state.sqlite"));
         State::open(&url).await.unwrap()
@@ -200,7 +221,11 @@ mod tests {
         let running = claim(&state).await;
         jobs.push(new_job("e".to_owned(), "shop.e", "c0".to_owned()));
         state.enqueue(&jobs).await.unwrap();
-        assert!(!cancel(&state, "shop.d", moment()).await.unwrap());
+        assert!(
+            !cancel(&state, "shop.d", &resource(), moment())
+                .await
+                .unwrap()
+        );
         assert_eq!(of_status(&state, JobStatus::Cancelled).await.len(), 29);
         assert_eq!(of_status(&state, JobStatus::Waiting).await, ["e"]);
         let asked = state.job(running.id).await.unwrap().unwrap();
@@ -210,19 +235,17 @@ mod tests {
             .release(&running.fence(), moment(), &end)
             .await
             .unwrap();
-        assert!(cancel(&state, "shop.d", moment()).await.unwrap());
+        assert!(
+            cancel(&state, "shop.d", &resource(), moment())
+                .await
+                .unwrap()
+        );
     }
 
     #[tokio::test]
     async fn only_what_waits_for_a_spec_before_an_edit_is_cancelled() {
         let directory = tempfile::tempdir().unwrap();
         let state = open(&directory).await;
-        let resource: RecoveryDrill = serde_json::from_value(json!({
-            "apiVersion": "walproof.dev/v1alpha1", "kind": "RecoveryDrill",
-            "metadata": {"namespace": "shop", "name": "d", "uid": "u", "generation": 2},
-            "spec": {"clusterRef": {"name": "a"}},
-        }))
-        .unwrap();
         let job = |key: &str| new_job(key.to_owned(), "shop.d", "a".to_owned());
         let early = [job("recoverydrill/u/1/running")];
         state.enqueue(&early).await.unwrap();
@@ -233,7 +256,7 @@ mod tests {
             "recoverydrill/v/1/waiting",
         ];
         state.enqueue(&others.map(job)).await.unwrap();
-        cancel_outdated(&state, "shop.d", &resource, moment())
+        cancel_outdated(&state, "shop.d", &resource(), moment())
             .await
             .unwrap();
         assert_eq!(

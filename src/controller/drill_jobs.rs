@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::drill::whole;
 use super::resources::{RecoveryDrill, RecoveryDrillStatus};
+use crate::daemon::NAME_TAKEN;
 use crate::kubernetes::time;
 use crate::state::{Job, JobStatus};
 
@@ -35,6 +36,18 @@ pub(super) fn is_of(resource: &RecoveryDrill, job: &Job) -> bool {
     let made = made.and_then(time::from_api);
     // The API tells whole seconds; a schedule begins nothing before there was the resource.
     resource.spec.schedule.is_some() && made.is_none_or(|made| whole(job.created_at) >= made)
+}
+
+/// Whether a job of the schedule's name ends when the resource goes. Where the name is another's,
+/// a drill's of the file, only those that were asked for by this very resource do.
+pub(super) fn goes_with(resource: &RecoveryDrill, job: &Job) -> bool {
+    let uid = resource.metadata.uid.as_deref().unwrap_or_default();
+    let status = resource.status.as_ref();
+    let taken = status.is_some_and(|status| {
+        let mut conditions = status.conditions.iter();
+        conditions.any(|condition| condition.reason == NAME_TAKEN)
+    });
+    !taken || job.key.starts_with(&own(uid))
 }
 
 /// Whether a job is a one-off drill's for a spec that has been edited since. One for a spec
@@ -124,6 +137,18 @@ mod tests {
             assert_eq!(is_of(&once, &job), of_once, "{key} {created}");
             assert_eq!(is_of(&often, &job), of_often, "{key} {created}");
         }
+    }
+
+    #[test]
+    fn the_jobs_of_the_files_drill_of_that_name_stay() {
+        let mut resource = resource(Some(&json!({"cron": "@daily"})));
+        let own = job(1, "recoverydrill/u/1/a", "waiting", "2026-11-22T03:30:00Z");
+        let other = job(2, "shop.d/a", "waiting", "2026-11-22T03:30:00Z");
+        assert!(goes_with(&resource, &own) && goes_with(&resource, &other));
+        let status = json!({"conditions": [{"type": "Scheduled", "status": "False",
+            "reason": NAME_TAKEN, "message": "", "lastTransitionTime": "2026-11-22T03:00:00Z"}]});
+        resource.status = Some(serde_json::from_value(status).unwrap());
+        assert!(goes_with(&resource, &own) && !goes_with(&resource, &other));
     }
 
     #[test]

@@ -238,7 +238,8 @@ impl Controller {
         if !target.is_held() {
             return Ok(false);
         }
-        if !cleanup::is_over(around, name).await.map_err(of_state)? {
+        let over = cleanup::is_over(around, name, resource).await;
+        if !over.map_err(of_state)? {
             return Ok(false);
         }
         let status = target.status.clone();

@@ -36,7 +36,7 @@ pub use error::DaemonError;
 pub use executor::{Assignment, Executor, Finished};
 pub use in_process::InProcess;
 pub use kubernetes_executor::{ByConfiguration, KubernetesExecutor};
-pub use overlay::{Declared, Merged, Origin, Overlay, Refusal, merge};
+pub use overlay::{Declared, Merged, NAME_TAKEN, Origin, Overlay, Refusal, merge};
 pub use perform::{Handover, perform, perform_shard};
 pub use plan::Plan;
 pub use run::{Daemon, DaemonOptions, Signals};

@@ -50,6 +50,9 @@ impl fmt::Display for Origin {
     }
 }
 
+/// The reason of a refusal: what the file or an older resource declares has this name.
+pub const NAME_TAKEN: &str = "NameTaken";
+
 /// Why a part of an overlay does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -57,7 +60,7 @@ pub struct Refusal {
     pub by: Origin,
     /// The name of what does not hold: of a cluster, a drill, a tier, a schedule.
     pub what: String,
-    /// Why, in a CamelCase word: `NameTaken`.
+    /// Why, in a CamelCase word, such as [`NAME_TAKEN`].
     pub reason: &'static str,
     /// Why, and what to do.
     pub message: String,
@@ -145,7 +148,7 @@ impl Merge {
             ToString::to_string,
         );
         let message = format!("there is a {sort} `{name}` already: it comes from {other}");
-        self.refuse(by, name, "NameTaken", message);
+        self.refuse(by, name, NAME_TAKEN, message);
     }
 
     fn tier(&mut self, Declared { by, what }: &Declared<(String, Tier)>) {
