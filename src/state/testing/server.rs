@@ -76,14 +76,23 @@ fn installed(root: &Path) -> Vec<(u32, PathBuf)> {
 }
 
 /// Every installed major with its programs, the oldest first; those of `scripts/install
-/// --all-majors` among them.
+/// --all-majors` among them, which root and others have in different places.
 pub(in super::super) fn majors() -> Vec<(u32, PathBuf)> {
-    let more = std::env::var_os("WALPROOF_TEST_MAJORS").map_or_else(
-        || PathBuf::from("/opt/walproof-test/postgresql"),
-        PathBuf::from,
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let home = || Some(variable("HOME")?.join(".cache/walproof-test"));
+    let cache = variable("WALPROOF_TEST_CACHE").or_else(home);
+    let places = variable("WALPROOF_TEST_MAJORS").map_or_else(
+        || {
+            let own = cache.map(|cache| cache.join("postgresql"));
+            let shared = PathBuf::from("/opt/walproof-test/postgresql");
+            own.into_iter().chain([shared]).collect()
+        },
+        |place| vec![place],
     );
     let mut all = installed(Path::new("/usr/lib/postgresql"));
-    all.extend(installed(&more));
+    for place in &places {
+        all.extend(installed(place));
+    }
     all.sort();
     all.dedup_by_key(|(major, _)| *major);
     all
