@@ -204,6 +204,7 @@ async fn every_right_of_the_chart_is_used_and_every_other_call_refused() {
         .iter()
         .map(|source| json!({"namespace": source.name(), "names": [Source::READER]}))
         .collect();
+    let (repository, tag) = lab.walproof_image().rsplit_once(':').unwrap();
     let values = json!({
         "replicas": 0,
         "serviceAccount": {"name": Inside::ACCOUNT},
@@ -211,6 +212,8 @@ async fn every_right_of_the_chart_is_used_and_every_other_call_refused() {
         "state": {"kind": "postgres", "postgres": {
             "url": state_url(&name), "passwordSecret": {"name": "state-app", "key": "password"},
         }},
+        // The policy of Jobs lets in pods of this image only.
+        "image": {"repository": repository, "tag": tag},
         "executor": {"kind": "kubernetes"},
         "controller": {"enabled": true, "namespaces": [sources[0].name()]},
         "rbac": {"forms": forms, "backups": [sources[0].name()], "secrets": secrets,
@@ -402,7 +405,9 @@ fn in_pods(lab: &'static Lab, inside: &Inside, source: &Source) {
             .any(|job| job["status"][condition] == json!(1))
     };
     let word = "PGPASSWORD=$(base64 -d password.base64)";
-    for image in [Some("lab.local/none:0"), None] {
+    let (repository, _) = lab.walproof_image().rsplit_once(':').unwrap();
+    let absent = format!("{repository}:that-is-not-there");
+    for image in [Some(&absent), None] {
         let mut pods =
             json!({"template": "pod.yaml", "namespace": inside.name(), "start_within": "20s"});
         if let Some(image) = image {
