@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::board::Fleet;
 use super::compile::Found;
-use super::drill::{in_words, whole};
+use super::drill::in_words;
 use super::kind::{Told, Tone};
 use super::resources::{
     GuardedStatus, ProtectedCluster, ProtectedClusterCounts, ProtectedClusterPhase,
@@ -13,6 +13,7 @@ use super::resources::{
 use crate::config::Config;
 use crate::daemon::Refusal;
 use crate::evidence::Verdict;
+use crate::kubernetes::time::whole;
 use crate::operation::standing::VerifyStanding;
 
 /// So many Clusters are shown; all are counted.

@@ -12,6 +12,7 @@ use super::kind::{Told, Tone};
 use super::resources::{DrillPhase, DrillRun, RecoveryDrill, RecoveryDrillStatus, set_condition};
 use crate::daemon::Refusal;
 use crate::evidence::Verdict;
+use crate::kubernetes::time::whole;
 use crate::state::{Job, JobStatus, StoredDrill};
 
 /// So many reasons of each, cut at so many characters.
@@ -536,11 +537,6 @@ fn of_stored(job: &Job, stored: &StoredDrill) -> DrillRun {
             reasons
         },
     }
-}
-
-/// The API keeps whole seconds; so does a status, to be the same when it is read again.
-pub(super) fn whole(time: DateTime<Utc>) -> DateTime<Utc> {
-    DateTime::from_timestamp(time.timestamp(), 0).unwrap_or(time)
 }
 
 fn cut(text: &str) -> String {

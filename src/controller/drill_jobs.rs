@@ -6,10 +6,9 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
-use super::drill::whole;
 use super::resources::{RecoveryDrill, RecoveryDrillStatus};
 use crate::daemon::NAME_TAKEN;
-use crate::kubernetes::time;
+use crate::kubernetes::time::{self, whole};
 use crate::state::{Job, JobStatus};
 
 /// So many runs are shown.

@@ -199,7 +199,7 @@ impl Controller {
             jobs: &jobs,
             verdicts: &verdicts,
             runs: &runs,
-            next: about.next.map(drill::whole),
+            next: about.next.map(crate::kubernetes::time::whole),
             now: around.now,
         };
         let new: Vec<_> = known

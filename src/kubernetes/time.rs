@@ -11,7 +11,12 @@ pub fn from_api(time: &Time) -> Option<DateTime<Utc>> {
     from_timestamp(time.0)
 }
 
-/// The same for moments with microseconds (events of `events.k8s.io`, leases).
+/// The API keeps whole seconds; so does a status, to be the same when it is read again.
+pub fn whole(time: DateTime<Utc>) -> DateTime<Utc> {
+    DateTime::from_timestamp(time.timestamp(), 0).unwrap_or(time)
+}
+
+/// A moment of the API with microseconds (events of `events.k8s.io`, leases).
 pub fn from_api_micro(time: &MicroTime) -> Option<DateTime<Utc>> {
     from_timestamp(time.0)
 }

@@ -15,7 +15,7 @@ use crate::common::kubernetes::{Lab, cluster};
 use crate::common::postgres::TestServer;
 use crate::common::process::wait_until;
 use crate::common::scratch;
-use crate::controller::{Ground, resource};
+use crate::controller::{Ground, resource, state};
 use crate::kit::Running;
 
 const LIMIT: Duration = Duration::from_mins(12);
@@ -130,19 +130,6 @@ fn behind(lab: &Lab, directory: &Path) -> (Gate, PathBuf) {
     let file = directory.join("gate.kubeconfig");
     std::fs::write(&file, config.to_string()).unwrap();
     (gate, file)
-}
-
-/// The one state of several controllers.
-fn state() -> (TestServer, String) {
-    let server = TestServer::options().create();
-    server.psql("CREATE DATABASE walproof ENCODING 'UTF8' TEMPLATE template0");
-    let socket = server.socket_directory().display().to_string();
-    let url = format!(
-        "postgres://postgres@{}:{}/walproof",
-        socket.replace('/', "%2F"),
-        TestServer::PORT
-    );
-    (server, url)
 }
 
 /// For minutes a controller of two is killed at random, while drills once and by schedule and a

@@ -232,6 +232,19 @@ pub(crate) fn resource(kind: &str, namespace: &str, name: &str, spec: &Value) ->
     })
 }
 
+/// The one state of several controllers.
+pub(crate) fn state() -> (TestServer, String) {
+    let server = TestServer::options().create();
+    server.psql("CREATE DATABASE walproof ENCODING 'UTF8' TEMPLATE template0");
+    let socket = server.socket_directory().display().to_string();
+    let url = format!(
+        "postgres://postgres@{}:{}/walproof",
+        socket.replace('/', "%2F"),
+        TestServer::PORT
+    );
+    (server, url)
+}
+
 /// The whole way, as a user sees it.
 #[test]
 fn what_is_declared_is_found_drilled_and_told() {
@@ -413,15 +426,8 @@ fn two_controllers_double_nothing() {
     let lab = cluster!();
     let _peace = lab.beside();
     let source = Source::plugin(lab);
-    let server = TestServer::options().create();
-    server.psql("CREATE DATABASE walproof ENCODING 'UTF8' TEMPLATE template0");
-    let socket = server.socket_directory().display().to_string();
-    let state = format!(
-        "postgres://postgres@{}:{}/walproof",
-        socket.replace('/', "%2F"),
-        TestServer::PORT
-    );
-    let ground = Ground::new(lab, source.name(), Some(&state));
+    let (server, url) = state();
+    let ground = Ground::new(lab, source.name(), Some(&url));
     let (one, two) = (ground.daemon(), ground.daemon());
     ground.guard("two");
     for name in ["two-a", "two-b"] {
