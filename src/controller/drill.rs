@@ -547,7 +547,8 @@ fn cut(text: &str) -> String {
 pub(super) fn in_words(milliseconds: u64) -> String {
     let seconds = milliseconds / 1000;
     match seconds {
-        0 => format!("{milliseconds}ms"),
+        0 if milliseconds > 0 => format!("{milliseconds}ms"),
+        0 => "0s".to_owned(),
         1..60 => format!("{seconds}s"),
         60..3600 => format!("{}m{}s", seconds / 60, seconds % 60),
         3600..86_400 => format!("{}h{}m", seconds / 3600, seconds % 3600 / 60),

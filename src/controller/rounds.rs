@@ -29,6 +29,9 @@ pub trait Rounds: Send + Sync {
         tasks: &mut JoinSet<()>,
     );
 
+    /// Whether its watches work.
+    fn is_current(&self) -> bool;
+
     /// One step of each resource that may need it. `mark` is another number whenever the queue
     /// changed. Gives when to come again at the latest.
     fn round<'a>(
@@ -117,6 +120,11 @@ impl<K: Kind> Rounds for Rounder<K> {
             self.done.values().filter_map(|(_, _, again)| *again).min()
         }
         .boxed()
+    }
+
+    fn is_current(&self) -> bool {
+        let watched = self.watched.as_ref();
+        watched.is_some_and(|watched| watched.is_current(false))
     }
 
     fn forget(&mut self) {

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::board::Fleet;
 use super::compile::{Compiled, Key, Seen, SeenCluster, compile};
-use super::resources::{CLEANUP, ProtectedCluster, RecoveryDrill};
+use super::resources::{CLEANUP, Condition, ProtectedCluster, RecoveryDrill, holds};
 use super::rounds::Rounds;
 use super::watching::Watched;
 use super::write::Writer;
@@ -27,6 +27,7 @@ use crate::daemon::{Origin, Overlay, Refusal};
 use crate::kubernetes::cnpg::{ObjectStore, SourceCluster, StoreConfiguration, resources};
 use crate::kubernetes::{Access, Kube, KubeError, KubeErrorKind, names as labels};
 use crate::operation::Failure;
+use crate::server::Health;
 use crate::state::{Lease, State};
 
 /// The name of the lease whose holder writes.
@@ -58,12 +59,15 @@ pub struct ControllerOptions {
     pub clock: Arc<dyn Clock>,
     /// The daemon: the holder of the lease.
     pub holder: Uuid,
+    /// Where it notes how it is.
+    pub health: Arc<Health>,
     /// Kinds whose resources are work of their own.
     pub kinds: Vec<Box<dyn Rounds>>,
 }
 
 /// Runs until it is to stop.
 pub async fn run(mut options: ControllerOptions, mut stop: watch::Receiver<bool>) {
+    options.health.controller().began(options.clock.now());
     let Some(kube) = connect(&options.access, &mut stop).await else {
         return;
     };
@@ -107,7 +111,7 @@ pub async fn run(mut options: ControllerOptions, mut stop: watch::Receiver<bool>
         // What a round leaves undone when it is to stop, the next holder of the lease does, as
         // after any crash.
         tokio::select! {
-            () = controller.round() => {}
+            () = controller.round() => controller.note(),
             () = stopped(&mut stop) => break,
         }
     }
@@ -175,6 +179,39 @@ impl Watches {
             && self.clusters.is_seen()
             && self.stores.is_seen()
     }
+
+    /// Whether nothing is missed: CloudNativePG's kinds need not be there, walproof's own must.
+    fn are_current(&self) -> bool {
+        self.protected.is_current(false)
+            && self.drills.is_current(false)
+            && self.clusters.is_current(true)
+            && self.stores.is_current(true)
+    }
+
+    /// What is ready of the resources that declare configuration, and stay.
+    fn ready(&self) -> BTreeMap<(&'static str, String), bool> {
+        let protected = ready("ProtectedCluster", self.protected.all(), |one| {
+            one.status.as_ref().map(|status| &status.conditions)
+        });
+        let drills = ready("RecoveryDrill", self.drills.all(), |one| {
+            one.status.as_ref().map(|status| &status.conditions)
+        });
+        protected.into_iter().chain(drills).collect()
+    }
+}
+
+fn ready<T: kube::Resource>(
+    kind: &'static str,
+    all: BTreeMap<Key, Arc<T>>,
+    conditions: fn(&T) -> Option<&Vec<Condition>>,
+) -> Vec<((&'static str, String), bool)> {
+    all.into_iter()
+        .filter(|(_, one)| one.meta().deletion_timestamp.is_none())
+        .map(|((namespace, name), one)| {
+            let ready = conditions(&one).is_some_and(|all| holds(all, "Ready"));
+            ((kind, format!("{namespace}/{name}")), ready)
+        })
+        .collect()
 }
 
 fn read<T: DeserializeOwned>(mut object: DynamicObject) -> Option<Arc<T>> {
@@ -294,6 +331,19 @@ impl Controller {
             Ok(None) => {}
             Err(failure) => tracing::warn!(%failure, "the controller's lease could not be had"),
         }
+    }
+
+    /// Notes how it is, for the metrics.
+    fn note(&self) {
+        let mut kinds = self.options.kinds.iter();
+        let current = self.watches.are_current() && kinds.all(|kind| kind.is_current());
+        let now = self.options.clock.now();
+        let writes = self
+            .lease
+            .as_ref()
+            .is_some_and(|lease| !remaining(lease, now).is_zero());
+        let controller = self.options.health.controller();
+        controller.went_round(current.then_some(now), writes, self.watches.ready());
     }
 
     /// Compiles when something that matters to it changed, and hands over what is new. What is

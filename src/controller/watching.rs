@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use kube::ResourceExt as _;
@@ -19,6 +20,9 @@ use crate::kubernetes::{Kube, KubeError};
 /// So many objects come in one answer of a list: memory is bounded by that and by what is
 /// kept of each.
 const PAGE: u32 = 100;
+/// A watch that broke is tried again at least every minute, and one that goes on says nothing
+/// until something changes: after so long without another error it works.
+const QUIET: Duration = Duration::from_mins(3);
 
 /// What is kept of an object; `None` for one that does not matter.
 type Keep<T> = fn(DynamicObject) -> Option<T>;
@@ -34,6 +38,10 @@ struct Shelf<T> {
     coming: BTreeMap<Key, T>,
     /// Whether a whole list came once, or there is no such kind.
     seen: bool,
+    /// When the watch last broke, if nothing was heard since.
+    broke: Option<Instant>,
+    /// There is no such kind.
+    absent: bool,
 }
 
 impl<T> Default for Shelf<T> {
@@ -42,6 +50,8 @@ impl<T> Default for Shelf<T> {
             items: BTreeMap::new(),
             coming: BTreeMap::new(),
             seen: false,
+            broke: None,
+            absent: false,
         }
     }
 }
@@ -90,6 +100,12 @@ impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
         self.shelves.iter().all(|shelf| lock(shelf).seen)
     }
 
+    /// Whether every watch works. One whose kind is not there works only if it `may_be_absent`.
+    pub(super) fn is_current(&self, may_be_absent: bool) -> bool {
+        let mut shelves = self.shelves.iter();
+        shelves.all(|shelf| lock(shelf).is_current(may_be_absent))
+    }
+
     /// What there is.
     pub(super) fn all(&self) -> BTreeMap<Key, T> {
         let mut all = BTreeMap::new();
@@ -134,7 +150,9 @@ async fn follow<T: Clone + PartialEq + Send + 'static>(
                 if !std::mem::replace(&mut away, true) {
                     tracing::warn!(%kind, error = %words, "cannot be watched; trying on");
                 }
-                absent && lock(&shelf).nothing()
+                let mut shelf = lock(&shelf);
+                shelf.broke = Some(Instant::now());
+                absent && shelf.nothing()
             }
         };
         if news {
@@ -159,8 +177,17 @@ fn judge(error: Error) -> (bool, String) {
 }
 
 impl<T: Clone + PartialEq> Shelf<T> {
+    fn is_current(&self, may_be_absent: bool) -> bool {
+        if self.absent {
+            return may_be_absent;
+        }
+        self.seen && self.broke.is_none_or(|broke| broke.elapsed() >= QUIET)
+    }
+
     /// Takes in what was heard; gives whether it matters.
     fn take(&mut self, event: Event<DynamicObject>, keep: Keep<T>) -> bool {
+        self.broke = None;
+        self.absent = false;
         match event {
             Event::Init => {
                 self.coming.clear();
@@ -200,6 +227,7 @@ impl<T: Clone + PartialEq> Shelf<T> {
         let news = !self.seen || !self.items.is_empty();
         self.items.clear();
         self.seen = true;
+        self.absent = true;
         news
     }
 }
@@ -247,5 +275,26 @@ mod tests {
         assert!(!take(Event::Init));
         assert!(take(Event::InitDone));
         assert!(shelf.items.is_empty() && shelf.seen);
+    }
+
+    #[test]
+    fn a_watch_works_from_its_first_list_until_it_breaks() {
+        let mut shelf: Shelf<u64> = Shelf::default();
+        assert!(!shelf.is_current(true), "nothing was heard yet");
+        shelf.take(Event::Init, keep);
+        shelf.take(Event::InitDone, keep);
+        assert!(shelf.is_current(false));
+        shelf.broke = Some(Instant::now());
+        assert!(!shelf.is_current(true));
+        shelf.take(Event::Apply(object("a", 1)), keep);
+        assert!(shelf.is_current(false), "heard again");
+        shelf.broke = Instant::now().checked_sub(QUIET);
+        assert!(shelf.is_current(false), "nothing more was wrong");
+        shelf.broke = Some(Instant::now());
+        shelf.nothing();
+        assert!(shelf.is_current(true) && !shelf.is_current(false));
+        shelf.take(Event::Init, keep);
+        shelf.take(Event::InitDone, keep);
+        assert!(shelf.is_current(false), "the kind came");
     }
 }

@@ -185,6 +185,11 @@ impl Daemon {
         Arc::clone(&self.clock)
     }
 
+    /// How it is.
+    pub fn health(&self) -> Arc<Health> {
+        Arc::clone(&self.health)
+    }
+
     /// Where it is served, once it has bound its address.
     pub fn address(&self) -> Option<std::net::SocketAddr> {
         self.listener.as_ref()?.local_addr().ok()

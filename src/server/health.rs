@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::controller::ControllerHealth;
+
 /// What never happened.
 const NEVER: i64 = i64::MIN;
 
@@ -39,6 +41,7 @@ pub struct Health {
     lease_seen: Moment,
     loaded: Moment,
     refused: Moment,
+    controller: ControllerHealth,
 }
 
 impl Health {
@@ -52,6 +55,7 @@ impl Health {
             lease_seen: Moment::never(),
             loaded: Moment::never(),
             refused: Moment::never(),
+            controller: ControllerHealth::new(),
         }
     }
 
@@ -73,6 +77,11 @@ impl Health {
     /// The configuration's file was looked at and refused; the one before stays.
     pub fn configuration_refused(&self, at: DateTime<Utc>) {
         self.refused.note(at);
+    }
+
+    /// The controller of custom resources, for it to note how it is.
+    pub const fn controller(&self) -> &ControllerHealth {
+        &self.controller
     }
 
     /// When the daemon started.

@@ -10,6 +10,7 @@
 mod clock;
 mod collect;
 mod connection;
+mod controller;
 mod facts;
 mod follow;
 mod health;
@@ -25,6 +26,7 @@ mod text;
 
 pub use clock::Now;
 pub use collect::collect;
+pub use controller::{ControllerFacts, ControllerHealth};
 pub use facts::{
     ClusterFacts, CopyFacts, CopyRole, DrillFacts, FindingFacts, FleetFacts, JobFacts,
     NotificationFacts, ObjectiveFacts, ProofFacts, RecordFacts, ReplicaFacts, RunFacts,

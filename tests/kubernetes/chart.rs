@@ -215,6 +215,8 @@ async fn every_right_of_the_chart_is_used_and_every_other_call_refused() {
         // The policy of Jobs lets in pods of this image only.
         "image": {"repository": repository, "tag": tag},
         "executor": {"kind": "kubernetes"},
+        "env": [{"name": "PGPASSWORD",
+            "valueFrom": {"secretKeyRef": {"name": "state-app", "key": "password"}}}],
         "controller": {"enabled": true, "namespaces": [sources[0].name()]},
         "rbac": {"forms": forms, "backups": [sources[0].name()], "secrets": secrets,
             "requests": [name], "definitions": [sources[0].name()]},
@@ -244,7 +246,7 @@ async fn every_right_of_the_chart_is_used_and_every_other_call_refused() {
     };
     declare(lab, &inside, sources[0], &prefix, &role);
     note("the controller of custom resources");
-    in_pods(lab, &inside, sources[0]);
+    in_pods(lab, &inside, sources[0], &applied.objects);
     note("jobs in pods");
     let rights: Vec<Right> = rules_of(&applied.objects)
         .iter()
@@ -380,7 +382,7 @@ fn declare(lab: &'static Lab, inside: &Inside, source: &Source, prefix: &str, ro
 }
 
 /// What the executor does: a Job that cannot start, and one that does its work.
-fn in_pods(lab: &'static Lab, inside: &Inside, source: &Source) {
+fn in_pods(lab: &'static Lab, inside: &Inside, source: &Source, chart: &[Value]) {
     let limit = Duration::from_mins(5);
     lab.wait(inside.name(), "cluster/state", "condition=Ready", limit);
     let secret = lab.get(inside.name(), "secret/state-app").unwrap();
@@ -388,16 +390,12 @@ fn in_pods(lab: &'static Lab, inside: &Inside, source: &Source) {
         "password.base64",
         secret["data"]["password"].as_str().unwrap(),
     );
-    let password = json!({"name": "PGPASSWORD",
-        "valueFrom": {"secretKeyRef": {"name": "state-app", "key": "password"}}});
-    let template = json!({"spec": {
-        "serviceAccountName": Inside::ACCOUNT,
-        "containers": [{"name": "walproof", "image": lab.walproof_image(),
-            "env": [{"name": "HOME", "value": "/tmp"}, password],
-            "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}]}],
-        "volumes": [{"name": "tmp", "emptyDir": {}}],
-    }});
-    inside.write("pod.yaml", &template.to_string());
+    // The pod as the chart has it: its policy of Jobs lets in no other.
+    let mut templates = chart
+        .iter()
+        .filter_map(|object| object["data"]["job-pod.yaml"].as_str());
+    let template = templates.next().unwrap();
+    inside.write("pod.yaml", template);
     let credential = |key: &str| json!({"kubernetes": {"namespace": source.name(), "name": Source::READER, "key": key}});
     let finished = |condition: &str| {
         lab.list(inside.name(), "jobs.batch", "walproof.dev/kind=verify")

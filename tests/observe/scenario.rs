@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use walproof::evidence::ledger::{Body, MissedBody};
 use walproof::evidence::{EntryKind, NewEntry, Verdict};
 use walproof::finding::{Code, Severity};
-use walproof::server::Limits;
+use walproof::server::{Health, Limits};
 use walproof::state::{IncidentKey, IncidentKind, NewIncident, State};
 
 use crate::common::process::wait_until;
@@ -102,6 +102,25 @@ fn wait_for(prometheus: &Prometheus, alerts: &Firing) {
         last.difference(alerts).collect::<Vec<_>>(),
         prometheus.log()
     );
+}
+
+/// The alerts about the controller of custom resources.
+fn controlled(prometheus: &Prometheus, health: &Health) {
+    let controller = health.controller();
+    let resource = |ready| [(("ProtectedCluster", "shop/orders".to_owned()), ready)].into();
+    controller.began(ago(1));
+    controller.went_round(Some(Utc::now()), true, resource(false));
+    wait_for(
+        prometheus,
+        &expected(&[("ResourceNotReady", "", "warning")]),
+    );
+    controller.went_round(Some(ago(20)), true, resource(true));
+    wait_for(
+        prometheus,
+        &expected(&[("ResourcesNotFollowed", "", "warning")]),
+    );
+    controller.went_round(Some(Utc::now()), true, resource(true));
+    wait_for(prometheus, &Firing::new());
 }
 
 /// What is wrong with each cluster, by its name, and what fires for it.
@@ -366,6 +385,8 @@ fn each_alert_fires_and_resolves() {
     );
     first.health.configuration_loaded(Utc::now());
     wait_for(&prometheus, &Firing::new());
+
+    controlled(&prometheus, &first.health);
 
     for serving in [&first, &second] {
         serving.health.ticked(ago(10));

@@ -60,6 +60,7 @@ pub async fn run(_args: &DaemonArgs, context: &Context) -> Result<ExitCode, Fail
             state: state.clone(),
             clock: daemon.clock(),
             holder: daemon.id(),
+            health: daemon.health(),
             kinds: vec![controller::rounds(controller::request::RecoveryRequests)],
         };
         tokio::spawn(controller::run(options, stop))

@@ -160,6 +160,12 @@ catalogue! {
         "Clusters in the configuration.";
     REQUESTS = Counter "walproof_kubernetes_requests" "" ["verb", "group", "resource", "code"]
         "What this process asked of API servers of Kubernetes, by verb, API group (empty for the core group), resource with its subresource, and the status of the answer (0 for none). A watch counts once, when it begins.";
+    FOLLOWED_AT = Gauge "walproof_controller_followed_timestamp" "seconds" []
+        "When the controller in this daemon last looked over its custom resources with every kind watched; its start where it never did; absent without a controller.";
+    WRITES = Gauge "walproof_controller_writes" "" []
+        "Whether the controller in this daemon is the one that writes statuses: 1, or 0; absent without a controller.";
+    RESOURCE_READY = Gauge "walproof_resource_ready" "" ["kind", "resource"]
+        "Whether what a ProtectedCluster or a RecoveryDrill (namespace/name) declares is in force, all of it: 1, or 0, and its conditions say why.";
     PROCESS_CPU = Counter "process_cpu" "seconds" []
         "Time that this process used of the processors, user and system.";
     PROCESS_MEMORY = Gauge "process_resident_memory" "bytes" []

@@ -4,8 +4,9 @@ use std::fmt;
 
 use super::catalogue::{
     BUILD, CLUSTERS, COLLECTION_TIME, COLLECTIONS, CONFIGURATION_LOADED_AT, CONFIGURATION_REFUSED,
-    CONFIGURATION_REFUSED_AT, FACTS_AT, LEASE_SEEN_AT, PROCESS_CPU, PROCESS_FDS, PROCESS_FDS_MAX,
-    PROCESS_MEMORY, PROCESS_STARTED_AT, PROCESS_VIRTUAL, REQUESTS, STARTED_AT, STATE_UP, TICK_AT,
+    CONFIGURATION_REFUSED_AT, FACTS_AT, FOLLOWED_AT, LEASE_SEEN_AT, PROCESS_CPU, PROCESS_FDS,
+    PROCESS_FDS_MAX, PROCESS_MEMORY, PROCESS_STARTED_AT, PROCESS_VIRTUAL, REQUESTS, RESOURCE_READY,
+    STARTED_AT, STATE_UP, TICK_AT, WRITES,
 };
 use super::render::Scene;
 use super::writer::{Writer, moment, seconds};
@@ -41,6 +42,18 @@ pub(super) fn write(writer: &mut Writer<'_>, scene: &Scene) -> fmt::Result {
                 &count.code.to_string(),
             ];
             family.counter(labels, count.number)?;
+        }
+        Ok(())
+    })?;
+    let controller = health.controller().facts();
+    let controller = controller.as_ref();
+    let followed_at = controller.map(|facts| moment(facts.followed_at));
+    writer.single(&FOLLOWED_AT, followed_at)?;
+    let writes = controller.map(|facts| u32::from(facts.writes));
+    writer.single(&WRITES, writes)?;
+    writer.family(&RESOURCE_READY, |family| {
+        for ((kind, resource), ready) in controller.iter().flat_map(|facts| &facts.ready) {
+            family.gauge([kind, resource], Some(u32::from(*ready)))?;
         }
         Ok(())
     })?;

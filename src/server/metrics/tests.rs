@@ -120,6 +120,16 @@ fn scene(clusters: Vec<ClusterFacts>) -> Scene {
     health.lease_seen(ago(1));
     health.configuration_loaded(ago(999));
     health.configuration_refused(ago(998));
+    let controller = health.controller();
+    controller.began(ago(999));
+    let names = [
+        ("RecoveryDrill", "shop/nightly"),
+        ("ProtectedCluster", "shop/orders"),
+    ];
+    let ready = || names.map(|(kind, name)| ((kind, name.to_owned()), kind == "RecoveryDrill"));
+    controller.went_round(Some(ago(3)), false, BTreeMap::new());
+    // A round in which a watch was broken.
+    controller.went_round(None, true, ready().into());
     let mut tally = Tally::default();
     tally.phase("gold", Phase::Replay, 2500);
     Scene {
@@ -253,6 +263,20 @@ fn values_are_in_their_units() {
         ("walproof_wal_gaps", "1"),
     ] {
         assert_eq!(value(&text, &format!("{name}{copy}")), expected, "{name}");
+    }
+    for (series, expected) in [
+        ("controller_followed_timestamp_seconds", "1799999997.0"),
+        ("controller_writes", "1"),
+        (
+            r#"resource_ready{kind="RecoveryDrill",resource="shop/nightly"}"#,
+            "1",
+        ),
+        (
+            r#"resource_ready{kind="ProtectedCluster",resource="shop/orders"}"#,
+            "0",
+        ),
+    ] {
+        assert_eq!(value(&text, &format!("walproof_{series}")), expected);
     }
     let proof = r#"{cluster="orders",copy="primary",kind="drill"}"#;
     assert_eq!(
