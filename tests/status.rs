@@ -12,9 +12,11 @@ mod common;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use ::walproof::state::State;
 use chrono::{TimeDelta, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use common::damage::Tree;
 use common::repository::{Fixture, RepositoryOptions};
@@ -300,4 +302,66 @@ fn jobs_are_listed_shown_and_cancelled() {
         "{}",
         several.stderr
     );
+}
+
+/// What the controller of custom resources kept is known to commands, where a controller is
+/// configured.
+#[test]
+fn commands_know_what_custom_resources_declare() {
+    require!(Postgres, S3, Barman);
+    let tree = tree();
+    let ground = Ground::new("kubernetes: {controller: {}}\n");
+    let by = |kind: &str| json!({"kind": kind, "namespace": "shop", "name": "orders"});
+    let declared = json!({
+        "clusters": [{"by": by("ProtectedCluster"), "what": {
+            "name": "shop.orders", "tier": "shop.orders", "primary": {"url": tree.url()}}}],
+        "tiers": [{"by": by("ProtectedCluster"), "what": ["shop.orders", {"rpo": "5m"}]}],
+        "schedules": [{"by": by("ProtectedCluster"), "what": {
+            "name": "shop.orders.verify", "job": "verify", "cron": "@hourly", "clusters": ["shop.orders"]}}],
+        // Of a version to come.
+        "windows": [],
+    });
+    let unknown = ground.run(&["status", "shop.orders"]).expect_code(2);
+    assert!(unknown.stderr.contains("shop.orders"), "{}", unknown.stderr);
+    keep(&ground, &declared);
+    let report = ground.run(&["verify", "shop.orders", "--output", "json"]);
+    assert_eq!(report.expect_code(0).json()["cluster"], "shop.orders");
+    let status = ground.status();
+    assert_eq!(status["clusters"][0]["name"], "shop.orders");
+    assert_eq!(status["clusters"][0]["tier"], "shop.orders");
+    let schedules = ground.run(&["schedule", "list", "--output", "json"]);
+    let schedules = schedules.expect_code(0).json();
+    assert_eq!(schedules["runs"][0]["schedule"], "shop.orders.verify");
+
+    // What cannot be read is told, and the file's holds.
+    keep(&ground, &json!({"clusters": "none"}));
+    let run = ground.run(&["status", "--output", "json"]).expect_code(0);
+    assert!(
+        run.stderr.contains("without what custom resources declare"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(run.json()["clusters"], json!([]));
+    // Without a controller nobody asks for it.
+    keep(&ground, &declared);
+    let config = ground.path().join("walproof.yaml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("kubernetes: {controller: {}}\n", "")).unwrap();
+    assert_eq!(ground.status()["clusters"], json!([]));
+}
+
+/// As the controller keeps it.
+fn keep(ground: &Ground, declared: &Value) {
+    let url = format!("sqlite://{}/state.sqlite", ground.path().display());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let state = State::open(&url.parse().unwrap()).await.unwrap();
+        let now = Utc::now();
+        let ttl = Duration::from_secs(1);
+        let lease = state.try_lease("controller", Uuid::now_v7(), now, ttl);
+        let lease = lease.await.unwrap().unwrap();
+        state.keep_declared(&lease, declared, now).await.unwrap();
+        state.release_lease(&lease).await.unwrap();
+        state.close().await;
+    });
 }

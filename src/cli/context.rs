@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Failure, GlobalArgs, Interrupt, Output, Palette, Progress};
 use crate::config::{self, Config, StateUrl};
+use crate::daemon::{Overlay, merge};
 use crate::state::State;
 
 /// What every command is given.
@@ -67,10 +68,48 @@ impl Context {
         Ok(config)
     }
 
+    /// The configuration with what custom resources add to it, where a controller is configured:
+    /// as the daemon told the state last. Where the state does not answer what they add is not
+    /// known, and a note says so.
+    pub async fn whole_config(&self) -> Result<Config, Failure> {
+        let config = self.config()?;
+        if config.kubernetes.controller.is_none() {
+            return Ok(config);
+        }
+        match declared(&config).await {
+            Ok(Some(overlay)) => Ok(merge(&config, &overlay).config),
+            Ok(None) => Ok(config),
+            Err(failure) => {
+                self.progress.print(&format!(
+                    "{} without what custom resources declare: {}\n",
+                    self.error_palette.yellow("note:"),
+                    failure.message
+                ));
+                Ok(config)
+            }
+        }
+    }
+
     /// The state that the configuration names.
     pub async fn state(&self, config: &Config) -> Result<State, Failure> {
         Ok(State::open(&config.state).await?)
     }
+}
+
+/// What the controller kept in the state.
+async fn declared(config: &Config) -> Result<Option<Overlay>, Failure> {
+    let state = State::open(&config.state).await?;
+    let kept = state.declared().await;
+    state.close().await;
+    let Some((_, body)) = kept? else {
+        return Ok(None);
+    };
+    let overlay = serde_json::from_value(body);
+    overlay.map(Some).map_err(|error| {
+        Failure::unproven(format_args!(
+            "what the daemon kept of them is of another version: {error}"
+        ))
+    })
 }
 
 /// The configuration file that holds here, by what `--config` says.

@@ -260,7 +260,7 @@ async fn run(command: Command, context: &Context) -> Result<ExitCode, Failure> {
         Command::Status(args) => command::status::run(args, context).await,
         Command::Job(args) => command::job::run(args, context).await,
         Command::Daemon(args) => Box::pin(command::daemon::run(&args, context)).await,
-        Command::Schedule(args) => command::schedule::run(args, context),
+        Command::Schedule(args) => command::schedule::run(args, context).await,
         Command::History(args) => command::history::run(args, context).await,
         Command::Evidence(args) => command::evidence::run(args, context).await,
         Command::Notify(args) => command::notify::run(args, context).await,

@@ -253,7 +253,7 @@ fn what_is_refused_says_why() {
     assert_eq!(world.phase(), DrillPhase::Pending);
     world.refusal = Some(Refusal {
         by: Origin {
-            kind: "RecoveryDrill",
+            kind: "RecoveryDrill".into(),
             namespace: "shop".to_owned(),
             name: "d".to_owned(),
         },

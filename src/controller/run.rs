@@ -87,6 +87,7 @@ pub async fn run(mut options: ControllerOptions, mut stop: watch::Receiver<bool>
         compiled: Compiled::default(),
         inputs: None,
         sent: None,
+        kept: None,
         regions: BTreeMap::new(),
         lease: None,
         fleet: Fleet::default(),
@@ -295,6 +296,8 @@ pub(super) struct Controller {
     watches: Watches,
     pub(super) compiled: Compiled,
     sent: Option<Arc<Overlay>>,
+    /// What of it the state has, by this holder of the lease.
+    pub(super) kept: Option<Overlay>,
     /// Regions that were read, with when.
     regions: BTreeMap<SecretReference, (Result<String, String>, DateTime<Utc>)>,
     lease: Option<Lease>,
@@ -458,6 +461,7 @@ impl Controller {
         if taken.as_ref().map(|lease| lease.token) != before {
             // Somebody else may have written meanwhile.
             self.done.clear();
+            self.kept = None;
             for kind in &mut self.options.kinds {
                 kind.forget();
             }

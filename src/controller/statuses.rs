@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::daemon::schedule::once;
 use crate::daemon::{Origin, Overlay, Refusal};
 use crate::kubernetes::{KubeError, KubeErrorKind};
-use crate::operation::{Failure, definition_digest};
+use crate::operation::{Failure, FailureClass, definition_digest};
 use crate::state::{Job, JobFilter, Lease, RunKind, State, StoredDrill};
 
 /// How often everything that the state says is read again.
@@ -45,6 +45,7 @@ impl Controller {
             until,
             now,
         };
+        self.keep(&around).await?;
         let queue = Queue::read(&around.state).await?;
         let head = around.state.entry_head().await?.map_or(0, |(head, _)| head);
         let mut heard = DefaultHasher::new();
@@ -83,6 +84,23 @@ impl Controller {
             // When to come again at the latest: sooner than that anyway.
             let _ = kind.round(&around, queue.mark).await;
         }
+        Ok(())
+    }
+
+    /// Keeps what is declared for commands beside the daemon.
+    async fn keep(&mut self, around: &Around) -> Result<(), Failure> {
+        let known = self.kept.as_ref() == Some(&self.compiled.overlay);
+        if known {
+            return Ok(());
+        }
+        let overlay = self.compiled.overlay.clone();
+        let body = serde_json::to_value(&overlay)
+            .map_err(|error| Failure::new(FailureClass::Defect, error))?;
+        let state = &around.state;
+        state
+            .keep_declared(&around.lease, &body, around.now)
+            .await?;
+        self.kept = Some(overlay);
         Ok(())
     }
 
@@ -145,7 +163,7 @@ impl Controller {
             .hash(&mut mark);
         let mark = mark.finish();
         let origin = Origin {
-            kind: "RecoveryDrill",
+            kind: "RecoveryDrill".into(),
             namespace: key.0.clone(),
             name: key.1.clone(),
         };
@@ -342,7 +360,7 @@ mod tests {
             };
             let drill = Declared {
                 by: Origin {
-                    kind: "RecoveryDrill",
+                    kind: "RecoveryDrill".into(),
                     namespace: "shop".to_owned(),
                     name: "d".to_owned(),
                 },

@@ -1,7 +1,10 @@
 //! What comes to the configuration from elsewhere than its files: resources of Kubernetes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 use crate::config::{
     Cluster, Config, DrillDefinition, Endpoint, LoadedDrill, RepositoryConfig, Schedule, Tier,
@@ -10,22 +13,27 @@ use crate::evidence::Digest;
 
 /// Further configuration. Plain data: who made it has checked each part by itself;
 /// [`merge`] checks it against the rest.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Overlay {
     /// Further clusters.
+    #[serde(default)]
     pub clusters: Vec<Declared<Cluster>>,
     /// Further tiers, by name.
+    #[serde(default)]
     pub tiers: Vec<Declared<(String, Tier)>>,
     /// Further schedules.
+    #[serde(default)]
     pub schedules: Vec<Declared<Schedule>>,
     /// Further drill definitions.
+    #[serde(default)]
     pub drills: Vec<Declared<DrillDefinition>>,
     /// What all of it was made of, for the ledger.
+    #[serde(default, skip_serializing)]
     pub digests: Vec<Digest>,
 }
 
 /// A part of the configuration and the resource that declares it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Declared<T> {
     /// The resource.
     pub by: Origin,
@@ -34,10 +42,10 @@ pub struct Declared<T> {
 }
 
 /// A resource.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Origin {
     /// Its kind, such as `RecoveryDrill`.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// Its namespace.
     pub namespace: String,
     /// Its name.
@@ -292,7 +300,7 @@ mod tests {
 
     fn origin(name: &str) -> Origin {
         Origin {
-            kind: "ProtectedCluster",
+            kind: "ProtectedCluster".into(),
             namespace: "shop".to_owned(),
             name: name.to_owned(),
         }
@@ -368,6 +376,22 @@ mod tests {
         assert!(config.cluster("shop.z").is_some());
         // Nothing added is nothing changed.
         assert_eq!(merge(&files(), &Overlay::default()).config, files());
+    }
+
+    /// The state keeps it as JSON, for commands beside the daemon.
+    #[test]
+    fn it_is_the_same_after_it_was_kept() {
+        let schedule = serde_json::json!({"name": "s", "job": "drill", "cron": "@daily",
+            "drill": "good", "clusters": ["orders"]});
+        let overlay = Overlay {
+            clusters: vec![by("b", cluster("shop.x", "s3://b/x", Some("gold")))],
+            tiers: vec![by("b", ("gold".to_owned(), Tier::default()))],
+            schedules: vec![by("b", serde_json::from_value(schedule).unwrap())],
+            drills: vec![by("b", drill("good", &["orders"]))],
+            digests: Vec::new(),
+        };
+        let kept = serde_json::to_string(&overlay).unwrap();
+        assert_eq!(serde_json::from_str::<Overlay>(&kept).unwrap(), overlay);
     }
 
     #[test]

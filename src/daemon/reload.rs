@@ -526,7 +526,7 @@ mod tests {
         let add = |names: &[&str]| {
             let clusters = names.iter().map(|name| Declared {
                 by: Origin {
-                    kind: "ProtectedCluster",
+                    kind: "ProtectedCluster".into(),
                     namespace: "shop".to_owned(),
                     name: "all".to_owned(),
                 },

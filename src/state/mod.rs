@@ -18,6 +18,7 @@ mod copy_tests;
 #[cfg(test)]
 mod daemon_tests;
 mod database;
+mod declared;
 mod deliveries;
 mod delivery;
 #[cfg(test)]

@@ -160,7 +160,10 @@ async fn lease_in(
 
 /// Checks that a lease is held, and holds its row until the end of the transaction, so that
 /// nobody takes it meanwhile.
-async fn hold_in(transaction: &mut Transaction, lease: &Lease) -> Result<(), StateError> {
+pub(super) async fn hold_in(
+    transaction: &mut Transaction,
+    lease: &Lease,
+) -> Result<(), StateError> {
     let held = transaction
         .execute(
             "UPDATE leases SET token = token WHERE name = $1 AND token = $2 AND holder = $3",

@@ -253,7 +253,7 @@ async fn every_right_of_the_chart_is_used_and_every_other_call_refused() {
         .map(|text| Right::read(text))
         .collect();
     let mut table = String::from("# The rights of the chart, and what uses them\n\n");
-    let unused = used(&rights, &done, &prefix, &mut table);
+    let unused = used(&rights, &done, (&name, &prefix), &mut table);
     let kubeconfig = kubeconfig_of(lab, &name, Inside::ACCOUNT, directory.path());
     let wrong = tempt(
         lab,
@@ -381,7 +381,8 @@ fn declare(lab: &'static Lab, inside: &Inside, source: &Source, prefix: &str, ro
     inside.end();
 }
 
-/// What the executor does: a Job that cannot start, and one that does its work.
+/// What the executor does: Jobs that cannot start, for want of an image and of room, and one that
+/// does its work.
 fn in_pods(lab: &'static Lab, inside: &Inside, source: &Source, chart: &[Value]) {
     let limit = Duration::from_mins(5);
     lab.wait(inside.name(), "cluster/state", "condition=Ready", limit);
@@ -405,7 +406,18 @@ fn in_pods(lab: &'static Lab, inside: &Inside, source: &Source, chart: &[Value])
     let word = "PGPASSWORD=$(base64 -d password.base64)";
     let (repository, _) = lab.walproof_image().rsplit_once(':').unwrap();
     let absent = format!("{repository}:that-is-not-there");
-    for image in [Some(&absent), None] {
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota",
+        "metadata": {"name": "full", "namespace": inside.name()},
+        "spec": {"hard": {"pods": "0"}}});
+    // Each of another name: what could not start waits for a while.
+    for (name, image, reason) in [
+        ("held", Some(&absent), Some("that-is-not-there")),
+        ("crowded", None, Some("exceeded quota")),
+        ("orders", None, None),
+    ] {
+        if name == "crowded" {
+            lab.apply(std::slice::from_ref(&quota));
+        }
         let mut pods =
             json!({"template": "pod.yaml", "namespace": inside.name(), "start_within": "20s"});
         if let Some(image) = image {
@@ -413,8 +425,7 @@ fn in_pods(lab: &'static Lab, inside: &Inside, source: &Source, chart: &[Value])
         }
         let config = json!({
             "version": 1, "state": state_url(inside.name()),
-            // Each of another name: what could not start waits for a while.
-            "clusters": [{"name": if image.is_some() {"held"} else {"orders"}, "primary": {
+            "clusters": [{"name": name, "primary": {
                 "url": source.url(), "endpoint": source.store.endpoint(),
                 "region": "us-east-1", "path_style": true,
                 "credentials": {"access_key_id": credential("ACCESS_KEY_ID"),
@@ -425,7 +436,7 @@ fn in_pods(lab: &'static Lab, inside: &Inside, source: &Source, chart: &[Value])
         });
         inside.write("pods.yaml", &config.to_string());
         inside.begin(word, &["--config", "pods.yaml", "daemon"]);
-        if image.is_some() {
+        if reason.is_some() {
             let before = inside.calls().len();
             wait_until(limit, "a Job that is removed", || {
                 inside.calls()[before..]
@@ -435,7 +446,14 @@ fn in_pods(lab: &'static Lab, inside: &Inside, source: &Source, chart: &[Value])
         } else {
             wait_until(limit, "a Job that is done", || finished("succeeded"));
         }
-        println!("{}", inside.end());
+        let log = inside.end();
+        println!("{log}");
+        if let Some(reason) = reason {
+            assert!(log.contains(reason), "{reason}");
+        }
+        if name == "crowded" {
+            lab.ask(&["-n", inside.name(), "delete", "resourcequota/full"]);
+        }
     }
 }
 
@@ -632,7 +650,12 @@ fn work(
 }
 
 /// Which rights are used by what; returns those that nothing uses.
-fn used(rights: &[Right], done: &[Done], scratch: &str, table: &mut String) -> Vec<String> {
+fn used(
+    rights: &[Right],
+    done: &[Done],
+    (own, scratch): (&str, &str),
+    table: &mut String,
+) -> Vec<String> {
     let calls: Vec<Value> = done.iter().flat_map(|done| done.calls.clone()).collect();
     let mut unused = Vec::new();
     table.push_str("| Role | Right | Calls | Used by |\n|---|---|---|---|\n");
@@ -666,7 +689,7 @@ fn used(rights: &[Right], done: &[Done], scratch: &str, table: &mut String) -> V
             if matches!(role, "discovery" | "scratch") {
                 role
             } else {
-                "in a namespace"
+                "namespace"
             },
             right.verb,
             right.object,
@@ -675,10 +698,10 @@ fn used(rights: &[Right], done: &[Done], scratch: &str, table: &mut String) -> V
                 .as_ref()
                 .map(|name| format!(" `{}`", shorn(name)))
                 .unwrap_or_default(),
-            if right.namespace.is_some() {
-                " in the source's namespace"
-            } else {
-                ""
+            match right.namespace.as_deref() {
+                Some(namespace) if namespace == own => " in its own namespace",
+                Some(_) => " in the source's namespace",
+                None => "",
             },
         );
     }

@@ -269,6 +269,16 @@ fn what_is_declared_is_found_drilled_and_told() {
         guarded["status"]["clusters"][0]["configName"],
         json!(config_name)
     );
+    // Commands beside the daemon know it by that name.
+    let status = ground
+        .place
+        .run(&["status", &config_name, "--output", "json"]);
+    let status = status.expect_code(0).json();
+    assert_eq!(status["clusters"][0]["name"], json!(config_name));
+    let verified = ground
+        .place
+        .run(&["verify", &config_name, "--output", "json"]);
+    verified.expect_code(0);
     ground.apply("RecoveryDrill", "told-once", &ground.drill(None));
     let once = ground.phase(LIMIT, "told-once", "Proven");
     assert_eq!(once["status"]["verdict"], "proven");

@@ -51,9 +51,9 @@ struct Coming {
 }
 
 /// Runs `schedule list`.
-pub fn run(command: ScheduleCommand, context: &Context) -> Result<ExitCode, Failure> {
+pub async fn run(command: ScheduleCommand, context: &Context) -> Result<ExitCode, Failure> {
     let ScheduleCommand::List(args) = command;
-    let config = Arc::new(context.config()?);
+    let config = Arc::new(context.whole_config().await?);
     if let Some(name) = &args.cluster
         && config.cluster(name).is_none()
     {

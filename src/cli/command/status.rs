@@ -25,7 +25,7 @@ pub struct StatusArgs {
 
 /// Runs `status`.
 pub async fn run(args: StatusArgs, context: &Context) -> Result<ExitCode, Failure> {
-    let config = context.config()?;
+    let config = context.whole_config().await?;
     let state = context.state(&config).await?;
     let now = Utc::now();
     let report = match &args.cluster {

@@ -103,7 +103,7 @@ pub fn compile(seen: &Seen) -> Compiled {
 
 pub(super) fn origin(kind: &'static str, (namespace, name): &Key) -> Origin {
     Origin {
-        kind,
+        kind: kind.into(),
         namespace: namespace.clone(),
         name: name.clone(),
     }

@@ -2,6 +2,7 @@
 
 mod attempts;
 mod crash;
+mod declared;
 mod handover;
 mod incidents;
 mod kinds;
