@@ -116,3 +116,7 @@ pub fn rules_of(objects: &[Value]) -> BTreeSet<String> {
     }
     all
 }
+
+/// Kinds without a namespace that the chart makes.
+pub const CLUSTER_WIDE: &str = "clusterroles,clusterrolebindings,\
+    validatingadmissionpolicies,validatingadmissionpolicybindings";

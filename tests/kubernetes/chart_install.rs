@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::chart::CLUSTER_WIDE;
-use crate::common::deploy::{chart, documents, helm, kustomize, missing};
+use crate::common::deploy::{CLUSTER_WIDE, chart, documents, helm, kustomize, missing};
 use crate::common::kubernetes::source::Source;
 use crate::common::kubernetes::{Lab, Namespace, cluster};
 use crate::common::process::{run, try_run, wait_until};

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::chart::CLUSTER_WIDE;
-use crate::common::deploy::{chart, documents, helm, helm_template, missing};
+use crate::common::deploy::{CLUSTER_WIDE, chart, documents, helm, helm_template, missing};
 use crate::common::kubernetes::{Lab, cluster};
 use crate::common::process::{run, wait_until};
 use crate::common::prometheus::{Prometheus, passes, tool};

@@ -1,6 +1,10 @@
 //! A target with object lock: every copy is kept, and a run after it finds nothing to do.
 
+use ::walproof::kubernetes::definition::{CapturedObject, Content, Facts, Manifest};
+use ::walproof::replicate::definition::{self, PutDefinition};
+use ::walproof::storage::{LockMode, Retention, StorageOptions, Store};
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::json;
 
 use crate::common::minio::Minio;
 use crate::common::repository::{Fixture, RepositoryOptions};
@@ -139,6 +143,91 @@ fn versitygw_keeps_what_is_copied() {
         "compliance",
         false,
     );
+}
+
+/// A definition of a cluster is locked as copies are, and one that stays the same is written once
+/// more when half of its lock is over: both are kept.
+#[test]
+fn a_definition_is_locked_and_renewed() {
+    require!(S3, Minio);
+    let versity = S3Server::start_versioned();
+    versity.create_locked_bucket(BUCKET);
+    renewed(&versity.endpoint(), &versity.api(), versity.environment());
+    let minio = Minio::start();
+    minio.api().create_bucket(BUCKET, true);
+    renewed(&minio.endpoint(), &minio.api(), minio.environment());
+}
+
+fn renewed(endpoint: &str, api: &S3Api, environment: Vec<(String, String)>) {
+    let options = StorageOptions {
+        endpoint: Some(endpoint.to_owned()),
+        environment,
+        ..StorageOptions::default()
+    };
+    let url = format!("s3://{BUCKET}/definitions");
+    let store = Store::open(&url.parse().unwrap(), &options).unwrap();
+    let cluster = CapturedObject::of(&json!({
+        "apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster",
+        "metadata": {"namespace": "shop", "name": "orders"}, "spec": {"instances": 3},
+    }));
+    let content = Content {
+        namespace: "shop".to_owned(),
+        name: "orders".to_owned(),
+        facts: Facts::default(),
+        objects: cluster.into_iter().collect(),
+        secrets: Vec::new(),
+        unread: Vec::new(),
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let now = Utc::now();
+    let put = |captured: DateTime<Utc>| {
+        let lock = Retention {
+            mode: LockMode::Compliance,
+            until: captured + TimeDelta::days(30),
+        };
+        let mut damaged = Vec::new();
+        let done = definition::put(
+            &store,
+            "orders",
+            &content,
+            captured,
+            Some(lock),
+            &mut damaged,
+        );
+        let done = runtime.block_on(done).unwrap();
+        assert!(damaged.is_empty());
+        done
+    };
+    let first = put(now);
+    assert!(matches!(first, PutDefinition::Stored(_)), "{first:?}");
+    let same = put(now + TimeDelta::days(14));
+    assert!(matches!(same, PutDefinition::Unchanged(_)), "{same:?}");
+    let again = put(now + TimeDelta::days(16));
+    assert!(matches!(again, PutDefinition::Renewed(_)), "{again:?}");
+    for (kept, days) in [(&first, 30), (&again, 46)] {
+        let place = format!("{}/{}", definition::folder("orders"), kept.stored().stamp);
+        let mut files: Vec<String> = kept
+            .stored()
+            .manifest
+            .files
+            .iter()
+            .map(|file| file.file.clone())
+            .collect();
+        files.push(Manifest::FILE.to_owned());
+        for file in files {
+            let key = format!("definitions/{place}/{file}");
+            let versions = api.versions(BUCKET, &key);
+            assert_eq!(versions.len(), 1, "{key}: {versions:?}");
+            let query = [("retention", ""), ("versionId", &*versions[0])];
+            let path = format!("/{BUCKET}/{key}");
+            let told = api.request("GET", &path, &query, &[], b"").expect_success();
+            let until: DateTime<Utc> = told.elements("RetainUntilDate")[0].parse().unwrap();
+            let off = (until - now - TimeDelta::days(days)).abs();
+            assert!(off < TimeDelta::seconds(2), "{key} is kept until {until}");
+            let refused = api.delete(BUCKET, &key, Some(&versions[0]));
+            assert!(matches!(refused.status, 400 | 403), "{key}: {refused:?}");
+        }
+    }
 }
 
 #[test]
