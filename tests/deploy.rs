@@ -291,6 +291,27 @@ fn the_configuration_is_one_that_walproof_takes() {
 }
 
 /// Contradictions and nonsense, each with a word that says what is meant.
+/// Rights can be given by somebody else, the chart's policies holding all the same, and what a scan
+/// prints can stand below `config` as it is.
+#[test]
+fn roles_can_be_made_apart() {
+    if common::deploy::missing() {
+        return;
+    }
+    let apart = "rbac.create=false,rbac.scratchRole=theirs,config.version=1";
+    let objects = documents(&helm_template("walproof", "walproof", &["--set", apart]).unwrap());
+    let of = |kind: &str| objects.iter().filter(|one| one["kind"] == kind).count();
+    assert_eq!((of("ClusterRole"), of("Role")), (0, 0));
+    assert!(of("ValidatingAdmissionPolicy") >= 3);
+    let text = serde_json::to_string(&objects).unwrap();
+    assert!(text.contains("scratch_role: theirs"), "{text}");
+    assert!(text.contains("'theirs'"), "the policy of bindings: {text}");
+    // With nothing said no binding is let through.
+    let none = helm_template("walproof", "walproof", &["--set", "rbac.create=false"]).unwrap();
+    assert!(none.contains("it was given no scratch role"), "{none}");
+    assert!(!none.contains("scratch_role:"), "{none}");
+}
+
 #[test]
 fn nonsense_is_refused_before_anything_is_made() {
     if common::deploy::missing() {
@@ -342,6 +363,16 @@ fn nonsense_is_refused_before_anything_is_made() {
             "serviceAccount.create=false",
             "which one, if the chart makes none",
         ),
+        ("rbac.scratchRole=x", "which is meant"),
+        ("config.version=2", "version 1"),
+        (
+            "drills.nightly.environment=cnpg,scratch.namespacePrefixes={mine}",
+            "walproof-drill",
+        ),
+        (
+            "controller.enabled=true,scratch.namespacePrefixes={mine}",
+            "not among",
+        ),
         // The schema.
         ("replicas=-1", "replicas"),
         ("replicas=two", "replicas"),
@@ -354,7 +385,7 @@ fn nonsense_is_refused_before_anything_is_made() {
         ("scratch.namespacePrefixes={Kube}", "namespacePrefixes"),
         ("scratch.namespacePrefixes={}", "namespacePrefixes"),
         ("drills.Nightly.environment=cnpg", "Nightly"),
-        ("log.format=xml", "format"),
+        ("log.format=text", "format"),
         ("networkPolicy.monitoring[0].everybody=true", "everybody"),
         ("volumes[0].name=x,volumes[0].hostPath.path=/", "volumes"),
         ("stopWithinSeconds=0", "stopWithinSeconds"),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Failure, GlobalArgs, Interrupt, Output, Palette, Progress};
 use crate::config::{self, Config, StateUrl};
 use crate::daemon::{Overlay, merge};
-use crate::state::State;
+use crate::state::{self, State};
 
 /// What every command is given.
 #[derive(Clone, Debug)]
@@ -90,6 +90,16 @@ impl Context {
         }
     }
 
+    /// The configuration in which a source is looked up: with what custom resources add to it,
+    /// unless it is a URL, or a cluster of the file.
+    pub async fn config_for(&self, source: &str) -> Result<Config, Failure> {
+        let config = self.config()?;
+        if source.contains("://") || config.cluster(source).is_some() {
+            return Ok(config);
+        }
+        self.whole_config().await
+    }
+
     /// The state that the configuration names.
     pub async fn state(&self, config: &Config) -> Result<State, Failure> {
         Ok(State::open(&config.state).await?)
@@ -98,10 +108,7 @@ impl Context {
 
 /// What the controller kept in the state.
 async fn declared(config: &Config) -> Result<Option<Overlay>, Failure> {
-    let state = State::open(&config.state).await?;
-    let kept = state.declared().await;
-    state.close().await;
-    let Some((_, body)) = kept? else {
+    let Some(body) = state::declared(&config.state).await? else {
         return Ok(None);
     };
     let overlay = serde_json::from_value(body);

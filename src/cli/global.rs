@@ -119,6 +119,8 @@ pub struct GlobalArgs {
         long,
         global = true,
         value_name = "FORMAT",
+        env = "WALPROOF_LOG_FORMAT",
+        hide_env = true,
         default_value = "human"
     )]
     pub log_format: LogFormatArg,

@@ -90,7 +90,7 @@ impl WalRangeArgs {
     ) -> Result<Walked, Failure> {
         let from = end("--from", self.from.as_ref())?;
         let to = end("--to", self.to.as_ref())?;
-        let config = context.whole_config().await?;
+        let config = context.config_for(&self.source.source).await?;
         let source = resolve(&self.source, &config)?;
         let repository = repository::open(source.open()?);
         let spinner = context.progress.spinner("listing");

@@ -66,7 +66,7 @@ impl Known<'_> {
             || !self.in_force
             || !held
             || self.refusal.is_some()
-            || self.old().completed_generation == Some(generation)
+            || self.is_done()
         {
             return Vec::new();
         }
@@ -111,6 +111,17 @@ impl Known<'_> {
         Some(format!("{protected} ({})", self.clusters.len()))
     }
 
+    /// Whether it was to be run once, and was.
+    fn is_done(&self) -> bool {
+        self.is_one_off() && self.old().completed_generation == Some(self.generation())
+    }
+
+    /// What keeps it from being run; nothing, where there is nothing left to run: what it proved
+    /// stays when its Cluster goes.
+    fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.filter(|_| !self.is_done())
+    }
+
     fn open(&self) -> impl Iterator<Item = &Job> {
         self.jobs.iter().filter(|job| !job.status.is_over())
     }
@@ -129,7 +140,7 @@ impl Known<'_> {
             status.step = Some(step.unwrap_or_else(|| "begin".to_owned()));
             return DrillPhase::Running;
         }
-        if self.refusal.is_some() {
+        if self.refusal().is_some() {
             return DrillPhase::Refused;
         }
         if self.open().next().is_some() {
@@ -220,7 +231,7 @@ impl Known<'_> {
     }
 
     fn reason(&self, status: &mut RecoveryDrillStatus) {
-        status.reason = match (status.phase, self.refusal) {
+        status.reason = match (status.phase, self.refusal()) {
             (Some(DrillPhase::Refused), Some(refusal)) => Some(refusal.reason.to_owned()),
             (Some(DrillPhase::Failed | DrillPhase::Unproven), _) => why(status),
             _ => None,
@@ -240,7 +251,7 @@ impl Known<'_> {
                 self.now,
             );
         };
-        if let Some(refusal) = self.refusal {
+        if let Some(refusal) = self.refusal() {
             set("Refused", Some(true), refusal.reason, &refusal.message);
             set("Ready", Some(false), refusal.reason, &refusal.message);
         } else {
@@ -257,6 +268,8 @@ impl Known<'_> {
                     "InForce",
                     "it is part of the configuration in force",
                 );
+            } else if self.is_done() {
+                set("Ready", Some(true), "Done", "it was run, once");
             } else {
                 set(
                     "Ready",
@@ -283,7 +296,7 @@ impl Known<'_> {
 
     fn tell(&self, old: &RecoveryDrillStatus, status: &RecoveryDrillStatus, told: &mut Vec<Told>) {
         let generation = self.generation();
-        if let Some(refusal) = self.refusal {
+        if let Some(refusal) = self.refusal() {
             told.push(Told {
                 tone: Tone::Warning,
                 reason: "Refused",

@@ -271,6 +271,38 @@ fn what_is_refused_says_why() {
     assert_eq!(world.phase(), DrillPhase::Running);
 }
 
+/// Nothing is left to be run of one that was run once: what it proved stays, whatever becomes of
+/// its Cluster.
+#[test]
+fn what_was_done_is_not_refused_afterwards() {
+    let jobs = vec![job(KEY, "done", Some(RUN))];
+    let mut world = World::new(resource(false, |_| {}), jobs);
+    world.runs = stored("proven");
+    world.verdicts = [(RUN.parse().unwrap(), Verdict::Proven)].into();
+    let (status, _) = world.status();
+    assert_eq!(status.completed_generation, Some(3));
+    world.resource.status = Some(status);
+    world.jobs.clear();
+    world.in_force = false;
+    world.refusal = Some(Refusal {
+        by: Origin {
+            kind: "RecoveryDrill".into(),
+            namespace: "shop".to_owned(),
+            name: "d".to_owned(),
+        },
+        what: "shop.d".to_owned(),
+        reason: "ClusterNotGuarded",
+        message: "no ProtectedCluster guards shop.orders".to_owned(),
+    });
+    let (later, told) = world.status();
+    assert_eq!(later.phase, Some(DrillPhase::Proven));
+    assert!(holds(&later.conditions, "Ready") && !holds(&later.conditions, "Refused"));
+    assert!(told.is_empty(), "{told:?}");
+    // An edit asks for another run, which cannot be.
+    world.resource.metadata.generation = Some(4);
+    assert_eq!(world.phase(), DrillPhase::Refused);
+}
+
 #[test]
 fn a_drill_of_many_clusters_is_what_all_of_them_came_to() {
     for (failed, phase) in [(None, DrillPhase::Proven), (Some(11), DrillPhase::Failed)] {

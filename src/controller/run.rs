@@ -40,6 +40,8 @@ const GATHER: Duration = Duration::from_millis(300);
 const LOOK: Duration = Duration::from_secs(3);
 /// A region that could not be read is tried again after this.
 const REGION_AGAIN: TimeDelta = TimeDelta::seconds(60);
+/// One that was read is read again after this: nobody watches Secrets.
+const REGION_OLD: TimeDelta = TimeDelta::minutes(10);
 
 /// What a controller is given.
 pub struct ControllerOptions {
@@ -222,8 +224,15 @@ fn read<T: DeserializeOwned>(mut object: DynamicObject) -> Option<Arc<T>> {
         object.namespace().unwrap_or_default(),
         object.name_any()
     );
-    let value = serde_json::to_value(object).ok()?;
-    match serde_json::from_value(value) {
+    let mut value = serde_json::to_value(object).ok()?;
+    let read = serde_json::from_value(value.clone()).or_else(|_| {
+        // A status by a later version: it is written anew in any case.
+        if let Some(parts) = value.as_object_mut() {
+            parts.remove("status");
+        }
+        serde_json::from_value(value)
+    });
+    match read {
         Ok(resource) => Some(Arc::new(resource)),
         Err(error) => {
             tracing::error!(resource = %title, %error, "a resource that this version cannot read is left alone");
@@ -278,6 +287,15 @@ fn mark(
         (kind, key, &metadata.uid, metadata.generation, held, deleted).hash(&mut mark);
     }
     mark.finish()
+}
+
+/// After how long a region is read again.
+fn again_after(read: &Result<String, String>) -> TimeDelta {
+    if read.is_ok() {
+        REGION_OLD
+    } else {
+        REGION_AGAIN
+    }
 }
 
 /// How long a lease still holds. One that reaches further than any that was taken was taken
@@ -365,17 +383,23 @@ impl Controller {
         let again = self
             .regions
             .values()
-            .any(|(read, at)| read.is_err() && now - *at >= REGION_AGAIN);
+            .any(|(read, at)| now - *at >= again_after(read));
         if self.inputs.as_ref() == Some(&inputs) && !again {
             return;
         }
-        self.inputs = Some(inputs);
-        let seen = self.seen(protected, drills, now);
-        self.compiled = compile(&seen);
-        if self.read_regions(now).await {
-            let seen = self.seen(protected, drills, now);
-            self.compiled = compile(&seen);
+        let mut compiled = compile(&self.seen(protected, drills, now));
+        match self.read_regions(&mut compiled, now).await {
+            Ok(true) => compiled = compile(&self.seen(protected, drills, now)),
+            Ok(false) => {}
+            Err(error) => {
+                // What could not be asked is not gone: without it a Cluster would no longer be
+                // guarded, and its incidents be closed. The next round tries again.
+                tracing::warn!(%error, "what resources say is not taken up before this can be read");
+                return;
+            }
         }
+        self.inputs = Some(inputs);
+        self.compiled = compiled;
         let new = Arc::new(self.compiled.overlay.clone());
         if self.sent.as_ref().is_none_or(|sent| **sent != *new) {
             self.sent = Some(Arc::clone(&new));
@@ -397,7 +421,7 @@ impl Controller {
             regions: self
                 .regions
                 .iter()
-                .filter(|(_, (read, at))| read.is_ok() || now - *at < REGION_AGAIN)
+                .filter(|(_, (read, at))| now - *at < again_after(read))
                 .map(|(reference, (read, _))| (reference.clone(), read.clone()))
                 .collect(),
             protected: protected
@@ -415,17 +439,25 @@ impl Controller {
     }
 
     /// Reads the regions that stand in Secrets. Gives whether there is something new.
-    async fn read_regions(&mut self, now: DateTime<Utc>) -> bool {
-        let wanted = std::mem::take(&mut self.compiled.regions);
+    ///
+    /// # Errors
+    ///
+    /// The API server could not be asked: not that it refuses, or has no such Secret.
+    async fn read_regions(
+        &mut self,
+        compiled: &mut Compiled,
+        now: DateTime<Utc>,
+    ) -> Result<bool, KubeError> {
+        let wanted = std::mem::take(&mut compiled.regions);
         let some = !wanted.is_empty();
         for reference in wanted {
-            let read = self
-                .region(&reference)
-                .await
-                .map_err(|error| error.to_string());
+            let read = match self.region(&reference).await {
+                Err(error) if error.is_transient() => return Err(error),
+                read => read.map_err(|error| error.to_string()),
+            };
             self.regions.insert(reference, (read, now));
         }
-        some
+        Ok(some)
     }
 
     async fn region(&self, reference: &SecretReference) -> Result<String, KubeError> {
@@ -479,6 +511,27 @@ impl Controller {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A later version may write a status that this one cannot read; what is asked for counts.
+    #[test]
+    fn a_resource_is_read_whatever_its_status_says() {
+        let of = |phase: &str, name: &str| {
+            let resource = serde_json::json!({
+                "apiVersion": "walproof.dev/v1alpha1", "kind": "ProtectedCluster",
+                "metadata": {"namespace": "shop", "name": "orders"},
+                "spec": {"name": name}, "status": {"phase": phase},
+            });
+            serde_json::from_value::<DynamicObject>(resource).unwrap()
+        };
+        let known = read::<ProtectedCluster>(of("Guarding", "orders")).unwrap();
+        assert!(known.status.is_some());
+        let later = read::<ProtectedCluster>(of("Hovering", "orders")).unwrap();
+        assert_eq!(later.spec, known.spec);
+        assert!(later.status.is_none());
+        let mut strange = of("Guarding", "orders");
+        strange.data["spec"]["name"] = serde_json::json!(7);
+        assert!(read::<ProtectedCluster>(strange).is_none());
+    }
 
     #[test]
     fn a_lease_is_trusted_only_as_far_as_one_may_reach() {

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::compile::Key;
+use crate::kubernetes::backoff::WatchBackoff;
 use crate::kubernetes::{Kube, KubeError};
 
 /// So many objects come in one answer of a list: memory is bounded by that and by what is
@@ -135,12 +136,12 @@ async fn follow<T: Clone + PartialEq + Send + 'static>(
     changed: Arc<Notify>,
 ) {
     let config = Config::default().page_size(PAGE);
-    let mut stream = Box::pin(watcher(api, config).default_backoff());
+    let mut stream = Box::pin(watcher(api, config).backoff(WatchBackoff::default()));
     let mut away = false;
     while let Some(event) = stream.next().await {
         let news = match event {
             Ok(event) => {
-                if std::mem::take(&mut away) {
+                if !matches!(event, Event::Init) && std::mem::take(&mut away) {
                     tracing::info!(%kind, "watched again");
                 }
                 lock(&shelf).take(event, keep)
@@ -186,8 +187,11 @@ impl<T: Clone + PartialEq> Shelf<T> {
 
     /// Takes in what was heard; gives whether it matters.
     fn take(&mut self, event: Event<DynamicObject>, keep: Keep<T>) -> bool {
-        self.broke = None;
-        self.absent = false;
+        // It begins to list: what comes of that is still to be heard.
+        if !matches!(event, Event::Init) {
+            self.broke = None;
+            self.absent = false;
+        }
         match event {
             Event::Init => {
                 self.coming.clear();
@@ -294,6 +298,7 @@ mod tests {
         shelf.nothing();
         assert!(shelf.is_current(true) && !shelf.is_current(false));
         shelf.take(Event::Init, keep);
+        assert!(!shelf.is_current(false), "it is only asked again");
         shelf.take(Event::InitDone, keep);
         assert!(shelf.is_current(false), "the kind came");
     }

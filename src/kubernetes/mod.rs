@@ -5,6 +5,7 @@
 //! verdicts. Times of the API (`jiff`) are turned into `chrono` here and nowhere else.
 
 pub mod access;
+pub mod backoff;
 pub mod bridge;
 pub mod calls;
 pub mod client;

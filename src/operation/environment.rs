@@ -141,6 +141,7 @@ fn cnpg(
         store_cidrs: cnpg.store_cidrs,
         owner: cluster.and_then(|cluster| cluster.owner.clone()),
         cost_centre: cnpg.cost_centre,
+        secret_in: None,
         keep,
     };
     Ok(EnvironmentOptions::Cnpg(Box::new(options)))

@@ -18,7 +18,7 @@ pub struct ControllerFacts {
     /// Whether it is the one that writes statuses.
     pub writes: bool,
     /// Whether the condition `Ready` holds, by kind and `NAMESPACE/NAME`: of the resources that
-    /// declare configuration.
+    /// declare configuration. Empty while a watch does not work.
     pub ready: BTreeMap<(&'static str, String), bool>,
 }
 
@@ -36,7 +36,8 @@ impl ControllerHealth {
         });
     }
 
-    /// It went round: at `followed` if all of its watches work.
+    /// It went round: at `followed` if all of its watches work. What it sees while one does not
+    /// may be long gone, so nothing of it is told.
     pub fn went_round(
         &self,
         followed: Option<DateTime<Utc>>,
@@ -44,12 +45,12 @@ impl ControllerHealth {
         ready: BTreeMap<(&'static str, String), bool>,
     ) {
         let mut facts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = facts.as_ref().map(|facts| facts.followed_at);
-        if let Some(followed_at) = followed.or(before) {
+        if let Some(before) = facts.as_ref().map(|facts| facts.followed_at) {
+            let followed_at = followed.unwrap_or(before);
             *facts = Some(ControllerFacts {
                 followed_at,
                 writes,
-                ready,
+                ready: followed.map(|_| ready).unwrap_or_default(),
             });
         }
     }
@@ -58,5 +59,27 @@ impl ControllerHealth {
     pub fn facts(&self) -> Option<ControllerFacts> {
         let facts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         facts.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_seen_is_not_told() {
+        let health = ControllerHealth::new();
+        assert_eq!(health.facts(), None);
+        let at = |second: i64| DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap();
+        let ready = || BTreeMap::from([(("RecoveryDrill", "shop/nightly".to_owned()), false)]);
+        health.went_round(Some(at(0)), true, ready());
+        assert_eq!(health.facts(), None, "it has not begun");
+        health.began(at(1));
+        health.went_round(Some(at(2)), true, ready());
+        let facts = health.facts().unwrap();
+        assert_eq!((facts.followed_at, facts.ready), (at(2), ready()));
+        health.went_round(None, true, ready());
+        let facts = health.facts().unwrap();
+        assert_eq!((facts.followed_at, facts.ready), (at(2), BTreeMap::new()));
     }
 }

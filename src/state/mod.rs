@@ -71,6 +71,7 @@ pub use copies::HeldPair;
 pub use copy::{
     CopyAlarm, CopyMark, CopyPair, CopySide, CopySummary, RememberedCopy, source_mark, target_mark,
 };
+pub use declared::declared;
 pub use delivery::{Delivery, DeliveryCount, DeliveryEvent, DeliveryOutcome, Recipient};
 pub use error::{StateError, StateErrorKind};
 pub use incident::{

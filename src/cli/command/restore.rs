@@ -110,7 +110,7 @@ impl From<TargetAction> for RecoveryAction {
 
 /// Runs `restore`.
 pub async fn run(args: RestoreArgs, context: &Context) -> Result<ExitCode, Failure> {
-    let config = context.whole_config().await?;
+    let config = context.config_for(&args.source.source).await?;
     let source = resolve(&args.source, &config)?;
     let options = options(&args, &source, context)?;
     let repository = repository::open(source.open()?);

@@ -123,7 +123,7 @@ impl ObjectiveArgs {
 
 /// Runs `verify`.
 pub async fn run(args: VerifyArgs, context: &Context) -> Result<ExitCode, Failure> {
-    let config = context.whole_config().await?;
+    let config = context.config_for(&args.source.source).await?;
     let sources = resolve_all(&args.source, &config)?;
     let asked = args.alone.over(AloneSetting::No);
     let alone = match sources.as_slice() {

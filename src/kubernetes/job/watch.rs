@@ -11,6 +11,7 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 
 use crate::kubernetes::Kube;
+use crate::kubernetes::backoff::WatchBackoff;
 
 /// What was seen.
 #[derive(Clone, Debug)]
@@ -48,7 +49,7 @@ pub fn follow(kube: &Kube, namespace: &str, name: &str) -> impl Stream<Item = Si
             .labels(&of_job)
             .timeout(WATCH_SECONDS),
     )
-    .default_backoff()
+    .backoff(WatchBackoff::default())
     .filter_map(move |event| {
         let sign = match event {
             Ok(Event::Apply(pod)) => Some(Ok(Sign::Pod(Box::new(pod)))),
@@ -73,7 +74,7 @@ pub fn follow(kube: &Kube, namespace: &str, name: &str) -> impl Stream<Item = Si
             .fields(&format!("metadata.name={name}"))
             .timeout(WATCH_SECONDS),
     )
-    .default_backoff()
+    .backoff(WatchBackoff::default())
     .filter_map(move |event| {
         let sign = match event {
             Ok(Event::Apply(job) | Event::InitApply(job)) => {

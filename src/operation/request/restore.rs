@@ -111,6 +111,10 @@ fn prepared<'a>(
     };
     let mut drill = prepare(source, wish, config)?;
     drill.options.only_whole = true;
+    if let EnvironmentOptions::Cnpg(cnpg) = &mut drill.options.environment {
+        let place = spec.access.secret.as_ref();
+        cnpg.secret_in = place.map(|place| place.namespace.clone());
+    }
     drill
         .options
         .checks

@@ -127,9 +127,9 @@ fn scene(clusters: Vec<ClusterFacts>) -> Scene {
         ("ProtectedCluster", "shop/orders"),
     ];
     let ready = || names.map(|(kind, name)| ((kind, name.to_owned()), kind == "RecoveryDrill"));
-    controller.went_round(Some(ago(3)), false, BTreeMap::new());
-    // A round in which a watch was broken.
-    controller.went_round(None, true, ready().into());
+    // A round in which a watch was broken, and one in which all worked.
+    controller.went_round(None, false, ready().into());
+    controller.went_round(Some(ago(3)), true, ready().into());
     let mut tally = Tally::default();
     tally.phase("gold", Phase::Replay, 2500);
     Scene {

@@ -27,6 +27,8 @@ const OPENING: Duration = Duration::from_secs(15);
 /// Connections of one process.
 const CONNECTIONS: u32 = 5;
 
+/// How long who only looks waits for an answer.
+const PEEK: Duration = Duration::from_secs(5);
 /// Limits that the server is told: for locks, for statements, and for a transaction in
 /// which nothing is asked, as when this process was stopped.
 const SETTINGS: [(&str, &str); 4] = [
@@ -94,6 +96,39 @@ impl Postgres {
         };
         postgres.mark_interrupted().await?;
         Ok(postgres)
+    }
+
+    /// One text from a database that is only looked at: nothing is brought up to date or marked.
+    /// `None` where there is no such table or row.
+    pub(in super::super) async fn peek(
+        settings: &PostgresState,
+        query: &'static str,
+    ) -> Result<Option<String>, StateError> {
+        let name = settings.url();
+        let options = options(settings, name)?;
+        let look = async {
+            let mut connection = options.connect().await?;
+            let found = sqlx::query_scalar(query)
+                .fetch_optional(&mut connection)
+                .await;
+            let _ = connection.close().await;
+            found
+        };
+        let found = tokio::time::timeout(PEEK, look).await.map_err(|_| {
+            StateError::new(
+                "open",
+                name,
+                StateErrorKind::Unreachable,
+                format!("no answer within {} seconds", PEEK.as_secs()),
+            )
+        })?;
+        match found {
+            // SQLSTATE undefined_table.
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => {
+                Ok(None)
+            }
+            found => found.map_err(|error| StateError::server("open", name, &error)),
+        }
     }
 
     /// Connects with the password that is found now, if it is another than before; else

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _};
 use uuid::Uuid;
 
 use super::super::complete::{GONE, Gone, gone_in};
@@ -22,6 +23,8 @@ pub(in super::super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sq
 
 /// How long to wait for another process.
 const BUSY: Duration = Duration::from_secs(15);
+/// The same for who only looks.
+const PEEK: Duration = Duration::from_secs(5);
 
 impl Sqlite {
     pub(in super::super) async fn open(path: &Path, directory: &Path) -> Result<Self, StateError> {
@@ -61,6 +64,31 @@ impl Sqlite {
         };
         sqlite.mark_interrupted().await?;
         Ok(sqlite)
+    }
+
+    /// One text from a database that is only looked at: nothing is made, brought up to date or
+    /// marked. `None` where there is no such file, table or row.
+    pub(in super::super) async fn peek(
+        path: &Path,
+        query: &'static str,
+    ) -> Result<Option<String>, StateError> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .read_only(true)
+            .busy_timeout(PEEK);
+        let sql = |error: sqlx::Error| StateError::sql("open", path, &error);
+        let mut connection = options.connect().await.map_err(sql)?;
+        let found = sqlx::query_scalar(query)
+            .fetch_optional(&mut connection)
+            .await;
+        let _ = connection.close().await;
+        match found {
+            Err(error) if error.to_string().contains("no such table") => Ok(None),
+            found => found.map_err(sql),
+        }
     }
 
     /// Marks runs that were under way and whose process is gone, and says so in the ledger.

@@ -266,6 +266,13 @@ pub(super) fn work(
     assert_eq!(lent["status"], "ready", "{lent:#}");
     let id = lent["id"].as_str().unwrap();
     run(&["request", "end", id, "--output", "json"]).expect_code(0);
+    // Where it may not place the Secret it says so before it restores anything.
+    let theirs = sources[0].name();
+    let elsewhere = words.map(|word| if word == inside.name() { theirs } else { word });
+    let refused = run(&elsewhere).expect_code(3);
+    let words = format!("{}{}", refused.stdout, refused.stderr);
+    assert!(words.contains("may not create secrets"), "{words}");
+    assert!(words.contains(theirs), "{words}");
     note("request for a restore, and its end", &mut done);
     run(&["drill", "sweep", "--output", "json"]).expect_code(0);
     note("drill sweep", &mut done);

@@ -21,15 +21,20 @@
 {{- end }}
 {{- end }}
 
-{{/* The ClusterRole that walproof binds itself to in scratch namespaces. */}}
+{{/* The ClusterRole that walproof binds itself to in scratch namespaces: the chart's own, else one
+     that was made apart, else none: then what a drill does is granted in all namespaces. */}}
 {{- define "walproof.scratchRole" -}}
-{{ include "walproof.fullname" . }}-scratch
+{{- if .Values.rbac.create }}
+{{- include "walproof.fullname" . }}-scratch
+{{- else }}
+{{- .Values.rbac.scratchRole }}
+{{- end }}
 {{- end }}
 
 {{/* Labels. */}}
 {{- define "walproof.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "walproof.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "walproof.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "walproof.labels" -}}
@@ -211,7 +216,11 @@ seccompProfile: {type: RuntimeDefault}
 {{- if and (eq .Values.executor.kind "kubernetes") (not $postgres) }}
 {{- fail "executor.kind: kubernetes needs state.kind: postgres; its Jobs cannot reach a SQLite file" }}
 {{- end }}
-{{- range $key := list "version" "state" "state_password" "state_directory" "kubernetes" "daemon" "drills" }}
+{{- /* What `walproof kubernetes scan` writes begins with the version that the chart writes, too. */}}
+{{- if and (hasKey .Values.config "version") (ne (toString .Values.config.version) "1") }}
+{{- fail (printf "config.version: the chart writes version 1, and no other is known; not %v" .Values.config.version) }}
+{{- end }}
+{{- range $key := list "state" "state_password" "state_directory" "kubernetes" "daemon" "drills" }}
 {{- if hasKey $.Values.config $key }}
 {{- fail (printf "config.%s: the chart writes that itself (state, daemon, drills, controller, executor of the values)" $key) }}
 {{- end }}
@@ -230,6 +239,9 @@ seccompProfile: {type: RuntimeDefault}
 {{- fail (printf "drills.%s: cnpg.namespace_prefix %s is not among scratch.namespacePrefixes, so its namespaces would be refused" $name $prefix) }}
 {{- end }}
 {{- if eq ($definition.environment | default "local") "cnpg" }}
+{{- if not (or $prefix (has "walproof-drill" $.Values.scratch.namespacePrefixes)) }}
+{{- fail (printf "drills.%s: without cnpg.namespace_prefix its namespaces begin with walproof-drill, which is not among scratch.namespacePrefixes, so they would be refused" $name) }}
+{{- end }}
 {{- if not (and $.Values.rbac.drills) }}
 {{- fail (printf "drills.%s: environment cnpg needs rbac.drills" $name) }}
 {{- end }}
@@ -238,6 +250,17 @@ seccompProfile: {type: RuntimeDefault}
 {{- fail (printf "drills.%s: cnpg.form %s is not among rbac.forms" $name $form) }}
 {{- end }}
 {{- end }}
+{{- end }}
+{{- /* Resources that say nothing of it use the defaults, and a ProtectedCluster's drill cannot. */}}
+{{- if and .Values.controller.enabled .Values.rbac.drills }}
+{{- range list "walproof-drill" "walproof-request" }}
+{{- if not (has . $.Values.scratch.namespacePrefixes) }}
+{{- fail (printf "controller.enabled: the scratch namespaces of custom resources begin with %s where these say nothing else; it is not among scratch.namespacePrefixes, so they would be refused" .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and .Values.rbac.create .Values.rbac.scratchRole }}
+{{- fail (printf "rbac.scratchRole is given (%s), and rbac.create makes one: which is meant?" .Values.rbac.scratchRole) }}
 {{- end }}
 {{- range .Values.config.clusters }}
 {{- $fresh := ((.kubernetes | default dict).fresh_backup) | default "never" }}

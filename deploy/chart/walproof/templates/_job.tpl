@@ -77,6 +77,9 @@ template:
           {{- toYaml . | nindent 10 }}
         {{- end }}
         env:
+          # The daemon gives the command, so what logs look like stands here.
+          - {name: WALPROOF_LOG, value: {{ .Values.log.level | quote }}}
+          - {name: WALPROOF_LOG_FORMAT, value: {{ .Values.log.format | quote }}}
           {{- include "walproof.environment" . | nindent 10 }}
         securityContext:
           {{- include "walproof.containerSecurity" . | nindent 10 }}

@@ -181,10 +181,14 @@ async fn missing_permissions(kube: &Kube, form: Form, cnpg: &CnpgOptions) -> Res
         Form::Snapshot => access::DrillForm::Snapshot,
     };
     // What is to hold in the scratch namespace alone is asked for when that is there.
-    let needed = match &cnpg.scratch_role {
+    let mut needed = match &cnpg.scratch_role {
         Some(role) => access::for_drill_outside(form, &place, role),
         None => access::for_drill(form, &place),
     };
+    // Not found out after the whole restore.
+    if let Some(namespace) = &cnpg.secret_in {
+        needed.extend(access::for_request(Some(namespace)));
+    }
     let answers = access::check(kube, &needed)
         .await
         .map_err(|error| stopped_by(&error))?;

@@ -68,6 +68,8 @@ pub struct CnpgOptions {
     pub owner: Option<String>,
     /// Who pays, for the labels.
     pub cost_centre: Option<String>,
+    /// The namespace in which a Secret with the way to the restored server is to be placed.
+    pub secret_in: Option<String>,
     /// Leaves the restored database for so long.
     pub keep: Option<Duration>,
 }
