@@ -315,7 +315,7 @@ fn commands_know_what_custom_resources_declare() {
     let declared = json!({
         "clusters": [{"by": by("ProtectedCluster"), "what": {
             "name": "shop.orders", "tier": "shop.orders", "primary": {"url": tree.url()}}}],
-        "tiers": [{"by": by("ProtectedCluster"), "what": ["shop.orders", {"rpo": "5m"}]}],
+        "tiers": [{"by": by("ProtectedCluster"), "what": ["shop.orders", {"rto": "30m"}]}],
         "schedules": [{"by": by("ProtectedCluster"), "what": {
             "name": "shop.orders.verify", "job": "verify", "cron": "@hourly", "clusters": ["shop.orders"]}}],
         // Of a version to come.
