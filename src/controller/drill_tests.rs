@@ -244,14 +244,8 @@ fn the_end_is_told_with_its_numbers_and_once() {
     }
 }
 
-#[test]
-fn what_is_refused_says_why() {
-    let mut world = World::new(resource(true, |_| {}), Vec::new());
-    assert_eq!(world.phase(), DrillPhase::Scheduled);
-    assert_eq!(world.status().1, ["Scheduled"]);
-    world.in_force = false;
-    assert_eq!(world.phase(), DrillPhase::Pending);
-    world.refusal = Some(Refusal {
+fn not_guarded() -> Refusal {
+    Refusal {
         by: Origin {
             kind: "RecoveryDrill".into(),
             namespace: "shop".to_owned(),
@@ -260,7 +254,17 @@ fn what_is_refused_says_why() {
         what: "shop.d".to_owned(),
         reason: "ClusterNotGuarded",
         message: "no ProtectedCluster guards shop.orders".to_owned(),
-    });
+    }
+}
+
+#[test]
+fn what_is_refused_says_why() {
+    let mut world = World::new(resource(true, |_| {}), Vec::new());
+    assert_eq!(world.phase(), DrillPhase::Scheduled);
+    assert_eq!(world.status().1, ["Scheduled"]);
+    world.in_force = false;
+    assert_eq!(world.phase(), DrillPhase::Pending);
+    world.refusal = Some(not_guarded());
     let (status, told) = world.status();
     assert_eq!(status.phase, Some(DrillPhase::Refused));
     assert_eq!(status.reason.as_deref(), Some("ClusterNotGuarded"));
@@ -284,16 +288,7 @@ fn what_was_done_is_not_refused_afterwards() {
     world.resource.status = Some(status);
     world.jobs.clear();
     world.in_force = false;
-    world.refusal = Some(Refusal {
-        by: Origin {
-            kind: "RecoveryDrill".into(),
-            namespace: "shop".to_owned(),
-            name: "d".to_owned(),
-        },
-        what: "shop.d".to_owned(),
-        reason: "ClusterNotGuarded",
-        message: "no ProtectedCluster guards shop.orders".to_owned(),
-    });
+    world.refusal = Some(not_guarded());
     let (later, told) = world.status();
     assert_eq!(later.phase, Some(DrillPhase::Proven));
     assert!(holds(&later.conditions, "Ready") && !holds(&later.conditions, "Refused"));
