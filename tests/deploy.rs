@@ -369,10 +369,6 @@ fn nonsense_is_refused_before_anything_is_made() {
             "drills.nightly.environment=cnpg,scratch.namespacePrefixes={mine}",
             "walproof-drill",
         ),
-        (
-            "controller.enabled=true,scratch.namespacePrefixes={mine}",
-            "not among",
-        ),
         // The schema.
         ("replicas=-1", "replicas"),
         ("replicas=two", "replicas"),

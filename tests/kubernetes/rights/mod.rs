@@ -170,7 +170,7 @@ async fn every_right_of_the_chart_is_used_and_every_other_call_refused() {
     let values = json!({
         "replicas": 0,
         "serviceAccount": {"name": Inside::ACCOUNT},
-        "scratch": {"namespacePrefixes": [prefix, "walproof-drill", "walproof-request"]},
+        "scratch": {"namespacePrefixes": [prefix]},
         "state": {"kind": "postgres", "postgres": {
             "url": state_url(&name), "passwordSecret": {"name": "state-app", "key": "password"},
         }},

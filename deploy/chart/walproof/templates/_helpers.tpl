@@ -251,14 +251,6 @@ seccompProfile: {type: RuntimeDefault}
 {{- end }}
 {{- end }}
 {{- end }}
-{{- /* Resources that say nothing of it use the defaults, and a ProtectedCluster's drill cannot. */}}
-{{- if and .Values.controller.enabled .Values.rbac.drills }}
-{{- range list "walproof-drill" "walproof-request" }}
-{{- if not (has . $.Values.scratch.namespacePrefixes) }}
-{{- fail (printf "controller.enabled: the scratch namespaces of custom resources begin with %s where these say nothing else; it is not among scratch.namespacePrefixes, so they would be refused" .) }}
-{{- end }}
-{{- end }}
-{{- end }}
 {{- if and .Values.rbac.create .Values.rbac.scratchRole }}
 {{- fail (printf "rbac.scratchRole is given (%s), and rbac.create makes one: which is meant?" .Values.rbac.scratchRole) }}
 {{- end }}
