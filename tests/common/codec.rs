@@ -6,38 +6,24 @@ use std::path::Path;
 
 /// Decodes by `extension`, with its dot; an empty one is plain.
 pub fn decode(extension: &str, bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    match extension {
-        "" => out.extend_from_slice(bytes),
-        ".gz" => drop(
-            flate2::read::MultiGzDecoder::new(bytes)
-                .read_to_end(&mut out)
-                .unwrap(),
-        ),
-        ".bz2" => drop(
-            bzip2::read::MultiBzDecoder::new(bytes)
-                .read_to_end(&mut out)
-                .unwrap(),
-        ),
-        ".xz" => drop(
-            liblzma::read::XzDecoder::new(bytes)
-                .read_to_end(&mut out)
-                .unwrap(),
-        ),
-        ".zst" => out = zstd::decode_all(bytes).unwrap(),
-        ".lz4" => drop(
-            lz4_flex::frame::FrameDecoder::new(bytes)
-                .read_to_end(&mut out)
-                .unwrap(),
-        ),
-        ".snappy" => drop(
-            snap::read::FrameDecoder::new(bytes)
-                .read_to_end(&mut out)
-                .unwrap(),
-        ),
+    try_decode(extension, bytes).unwrap()
+}
+
+/// The same, of bytes that may be damaged.
+pub fn try_decode(extension: &str, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut source: Box<dyn std::io::Read + '_> = match extension {
+        "" => Box::new(bytes),
+        ".gz" => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
+        ".bz2" => Box::new(bzip2::read::MultiBzDecoder::new(bytes)),
+        ".xz" => Box::new(liblzma::read::XzDecoder::new(bytes)),
+        ".zst" => Box::new(zstd::Decoder::new(bytes)?),
+        ".lz4" => Box::new(lz4_flex::frame::FrameDecoder::new(bytes)),
+        ".snappy" => Box::new(snap::read::FrameDecoder::new(bytes)),
         other => panic!("no codec for {other}"),
-    }
-    out
+    };
+    let mut out = Vec::new();
+    source.read_to_end(&mut out)?;
+    Ok(out)
 }
 
 /// Encodes by `extension`, with its dot; an empty one is plain.
