@@ -69,16 +69,25 @@ impl Context {
     }
 
     /// The configuration with what custom resources add to it, where a controller is configured:
-    /// as the daemon told the state last. Where the state does not answer what they add is not
-    /// known, and a note says so.
+    /// as the daemon told the state last. For answers about everything: what cannot be read is an
+    /// error, for a cluster that is left out of such an answer would pass for a healthy one.
     pub async fn whole_config(&self) -> Result<Config, Failure> {
         let config = self.config()?;
         if config.kubernetes.controller.is_none() {
             return Ok(config);
         }
-        match declared(&config).await {
-            Ok(Some(overlay)) => Ok(merge(&config, &overlay).config),
-            Ok(None) => Ok(config),
+        Ok(match declared(&config).await? {
+            Some(overlay) => merge(&config, &overlay).config,
+            None => config,
+        })
+    }
+
+    /// The same for work on what is named: where the state does not answer, what the file declares
+    /// is enough for its own clusters, and a note says what is not known.
+    pub async fn known_config(&self) -> Result<Config, Failure> {
+        let config = self.config()?;
+        match self.whole_config().await {
+            Ok(whole) => Ok(whole),
             Err(failure) => {
                 self.progress.print(&format!(
                     "{} without what custom resources declare: {}\n",
@@ -97,7 +106,7 @@ impl Context {
         if source.contains("://") || config.cluster(source).is_some() {
             return Ok(config);
         }
-        self.whole_config().await
+        self.known_config().await
     }
 
     /// The state that the configuration names.
@@ -114,8 +123,9 @@ async fn declared(config: &Config) -> Result<Option<Overlay>, Failure> {
     let overlay = serde_json::from_value(body);
     overlay.map(Some).map_err(|error| {
         Failure::unproven(format_args!(
-            "what the daemon kept of them is of another version: {error}"
+            "what the daemon kept of custom resources is of another version: {error}"
         ))
+        .with_hint("use the version of walproof that the daemon is, as in its own pod")
     })
 }
 

@@ -73,7 +73,7 @@ impl From<MethodArg> for BackupMethod {
 
 /// Runs `backup request`.
 pub(super) async fn run(args: RequestArgs, context: &Context) -> Result<ExitCode, Failure> {
-    let mut config = context.whole_config().await?;
+    let mut config = context.known_config().await?;
     args.kubernetes.apply(&mut config);
     let source = resolve(
         &SourceArgs {

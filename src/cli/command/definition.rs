@@ -186,7 +186,7 @@ struct Captures<'a> {
 }
 
 async fn captures(args: &CaptureArgs, context: &Context) -> Result<ExitCode, Failure> {
-    let mut config = context.whole_config().await?;
+    let mut config = context.known_config().await?;
     args.kubernetes.apply(&mut config);
     let reach = args.place.store.reach();
     let copy = args.place.copy.as_deref();
@@ -233,7 +233,7 @@ async fn captures(args: &CaptureArgs, context: &Context) -> Result<ExitCode, Fai
 }
 
 async fn lists(args: &ListArgs, context: &Context) -> Result<ExitCode, Failure> {
-    let config = context.whole_config().await?;
+    let config = context.known_config().await?;
     let report = list(&args.place.one(&config)?).await?;
     if context.output.is_json() {
         context.output.json(&report)?;
@@ -265,7 +265,7 @@ struct Shown<'a> {
 }
 
 async fn shows(args: &ShowArgs, context: &Context) -> Result<ExitCode, Failure> {
-    let config = context.whole_config().await?;
+    let config = context.known_config().await?;
     let place = args.place.one(&config)?;
     let found = stored(&place, args.at.as_deref()).await?;
     if args.rebuild {
@@ -379,7 +379,7 @@ struct Differences {
 }
 
 async fn diffs(args: &DiffArgs, context: &Context) -> Result<ExitCode, Failure> {
-    let mut config = context.whole_config().await?;
+    let mut config = context.known_config().await?;
     args.kubernetes.apply(&mut config);
     let place = args.place.one(&config)?;
     let before = stored(&place, args.from.as_deref()).await?;
@@ -428,7 +428,7 @@ struct Expired {
 }
 
 async fn expires(args: &ExpireArgs, context: &Context) -> Result<ExitCode, Failure> {
-    let config = context.whole_config().await?;
+    let config = context.known_config().await?;
     let place = args.place.one(&config)?;
     let name = &place.cluster.name;
     let replication = place

@@ -22,7 +22,7 @@ use crate::state::RunKind;
 
 /// Runs a drill.
 pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<ExitCode, Failure> {
-    let mut config = context.whole_config().await?;
+    let mut config = context.known_config().await?;
     args.kubernetes.apply(&mut config);
     let definition = definition(args, &config)?;
     let mut wanted = args.source.clone();
@@ -132,7 +132,7 @@ fn request(
 
 /// Removes what dead drills left.
 pub(super) async fn sweep(args: &SweepArgs, context: &Context) -> Result<ExitCode, Failure> {
-    let mut config = context.whole_config().await?;
+    let mut config = context.known_config().await?;
     args.kubernetes.apply(&mut config);
     let roots = match &args.scratch {
         Some(root) => [root.clone()].into(),

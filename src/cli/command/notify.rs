@@ -46,7 +46,7 @@ pub struct RoutesArgs {
 
 /// Runs `notify test` or `notify routes`.
 pub async fn run(command: NotifyCommand, context: &Context) -> Result<ExitCode, Failure> {
-    let config = context.whole_config().await?;
+    let config = context.known_config().await?;
     if config.notifications.is_none() {
         return Err(
             Failure::usage("read the configuration: it says nothing of `notifications`").with_hint(

@@ -75,7 +75,7 @@ struct Copies<'a> {
 
 /// Runs `replicate compare`.
 pub(super) async fn run(args: CompareArgs, context: &Context) -> Result<ExitCode, Failure> {
-    let config = context.whole_config().await?;
+    let config = context.known_config().await?;
     let pairs = args.pair.resolve(&config)?;
     let threshold = Severity::from(args.fail_on);
     let mut reports = Vec::new();

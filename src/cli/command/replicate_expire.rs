@@ -64,7 +64,7 @@ struct Target {
 
 /// Runs `replicate expire`.
 pub(super) async fn run(args: ExpireArgs, context: &Context) -> Result<ExitCode, Failure> {
-    let config = context.whole_config().await?;
+    let config = context.known_config().await?;
     let target = target(&args, &config)?;
     let policy = policy(&args, &target)?;
     let Some(confirmed) = &args.confirm else {

@@ -102,7 +102,7 @@ impl RunArgs {
 
 /// Runs `replicate run`.
 pub(super) async fn run(args: RunArgs, context: &Context) -> Result<ExitCode, Failure> {
-    let config = context.whole_config().await?;
+    let config = context.known_config().await?;
     let pairs = args.pair.resolve(&config)?;
     if args.dry_run {
         return dry_run(&args, &pairs, &config, context).await;

@@ -113,7 +113,7 @@ impl Copy {
 
 /// Runs `replicate status`.
 pub(super) async fn run(args: StatusArgs, context: &Context) -> Result<ExitCode, Failure> {
-    let config = context.whole_config().await?;
+    let config = context.known_config().await?;
     if args.cluster.contains("://") {
         return Err(Failure::usage("the status is that of a cluster, not of a URL")
             .with_hint("name the cluster and its replicas in the configuration; `walproof verify` looks at a URL"));

@@ -244,7 +244,7 @@ fn wanted(args: &CreateArgs) -> Result<Wanted, Failure> {
 }
 
 async fn create(args: &CreateArgs, context: &Context) -> Result<ExitCode, Failure> {
-    let mut config = context.whole_config().await?;
+    let mut config = context.known_config().await?;
     args.kubernetes.apply(&mut config);
     let wanted = wanted(args)?;
     let cancellation = Cancellation::from(context.interrupt.clone());
@@ -350,7 +350,7 @@ async fn find(id: &str, state: &State) -> Result<Request, Failure> {
 }
 
 async fn extend(args: &ExtendArgs, context: &Context) -> Result<ExitCode, Failure> {
-    let mut config = context.whole_config().await?;
+    let mut config = context.known_config().await?;
     args.kubernetes.apply(&mut config);
     let state = context.state(&config).await?;
     let changed = extended(args, &config, &state).await;
@@ -371,7 +371,7 @@ async fn extended(args: &ExtendArgs, config: &Config, state: &State) -> Result<R
 }
 
 async fn end(args: &EndArgs, context: &Context) -> Result<ExitCode, Failure> {
-    let mut config = context.whole_config().await?;
+    let mut config = context.known_config().await?;
     args.kubernetes.apply(&mut config);
     let state = context.state(&config).await?;
     let spinner = context.progress.spinner("ending the request");
